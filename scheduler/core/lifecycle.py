@@ -1,0 +1,96 @@
+"""States of jobs and runs as tables: a move that is not listed does not happen."""
+
+from enum import StrEnum
+
+from scheduler.core.model import RunState
+
+
+class JobState(StrEnum):
+    """What a person sees. `pending` again after a preempted or lost run."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Return whether nothing more will happen to the job."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED)
+
+
+RUN_MOVES: dict[RunState, frozenset[RunState]] = {
+    RunState.LEASED: frozenset(
+        {
+            RunState.STARTING,
+            RunState.RUNNING,
+            RunState.STOPPING,
+            RunState.UNKNOWN,
+            RunState.SUCCEEDED,
+            RunState.FAILED,
+            RunState.STOPPED,
+            RunState.PREEMPTED,
+            RunState.LOST,
+        }
+    ),
+    RunState.STARTING: frozenset(
+        {
+            RunState.RUNNING,
+            RunState.STOPPING,
+            RunState.UNKNOWN,
+            RunState.SUCCEEDED,
+            RunState.FAILED,
+            RunState.STOPPED,
+            RunState.PREEMPTED,
+            RunState.LOST,
+        }
+    ),
+    RunState.RUNNING: frozenset(
+        {
+            RunState.STOPPING,
+            RunState.UNKNOWN,
+            RunState.SUCCEEDED,
+            RunState.FAILED,
+            RunState.STOPPED,
+            RunState.LOST,
+        }
+    ),
+    RunState.STOPPING: frozenset(
+        {
+            RunState.SUCCEEDED,
+            RunState.FAILED,
+            RunState.STOPPED,
+            RunState.PREEMPTED,
+            RunState.LOST,
+        }
+    ),
+    RunState.UNKNOWN: frozenset(
+        {
+            RunState.STARTING,
+            RunState.RUNNING,
+            RunState.STOPPING,
+            RunState.SUCCEEDED,
+            RunState.FAILED,
+            RunState.STOPPED,
+            RunState.PREEMPTED,
+            RunState.LOST,
+        }
+    ),
+    RunState.SUCCEEDED: frozenset(),
+    RunState.FAILED: frozenset(),
+    RunState.STOPPED: frozenset(),
+    RunState.PREEMPTED: frozenset(),
+    RunState.LOST: frozenset(),
+}
+
+
+def advance(state: RunState, reported: RunState) -> RunState:
+    """Return the state after a report: the reported one where the move is legal, else unchanged.
+
+    Reports are level-triggered and may arrive twice or late, so an illegal move is
+    not an error: a run that ended stays ended.
+    """
+    return reported if reported in RUN_MOVES[state] else state

@@ -1,0 +1,295 @@
+"""The tables. Rules that must hold whatever the code does are constraints here.
+
+The one that matters most is `uq_lease_gpus_node_gpu`: a GPU is leased to at most one
+run that is not draining, so no fault of the planner or of a retry can oversubscribe.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC instant: `timestamptz` on PostgreSQL, ISO text on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive instants: a zone that is guessed is a bill that is wrong."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value}: instants are aware UTC")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give back the zone that SQLite forgets."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# SQLite autoincrements only INTEGER; PostgreSQL should not run out at 2^31.
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("applied_at", UtcDateTime, nullable=False),
+    Column("applied_by", String(120), nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("subject", String(63), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    CheckConstraint("scope IN ('user','site','node','admin')", name="scope"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    # Order of submission; also what keyset pages go by.
+    Column("sequence", BigKey, primary_key=True, autoincrement=True),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("user", String(63), nullable=False),
+    Column("account", String(120), nullable=False),
+    Column("submission_id", String(63), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("request_sha256", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("nodes", Integer, nullable=False),
+    Column("gpus_per_node", Integer, nullable=False),
+    Column("gpu_models", JSON, nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("tier_min", String(16), nullable=False),
+    Column("tier_max", String(16), nullable=False),
+    Column("preemptible", Boolean, nullable=False),
+    Column("priority", String(16), nullable=False),
+    Column("time_limit_seconds", Integer, nullable=False),
+    Column("submitted_at", UtcDateTime, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=text("1")),
+    Column("preemptions", Integer, nullable=False, server_default=text("0")),
+    Column("not_before", UtcDateTime),
+    Column("entrypoint", Text, nullable=False),
+    Column("runtime_env", JSON, nullable=False),
+    Column("user_metadata", JSON, nullable=False),
+    Column("entrypoint_options", JSON, nullable=False),  # num_cpus, num_gpus, memory, ...
+    Column("packages", JSON, nullable=False),  # [{uri, sha256, size}]
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("message", Text, nullable=False, server_default=text("''")),
+    Column("error_type", String(120)),
+    Column("exit_code", Integer),
+    # Ray's DELETE hides a finished job from its owner; the row stays, bills refer to it.
+    Column("deleted_at", UtcDateTime),
+    UniqueConstraint("user", "submission_id"),
+    UniqueConstraint("user", "idempotency_key"),
+    Index("ix_jobs_user_sequence", "user", "sequence"),
+    Index(
+        "ix_jobs_pending",
+        "sequence",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    CheckConstraint("nodes >= 1 AND gpus_per_node >= 1", name="gang"),
+    CheckConstraint("time_limit_seconds >= 1", name="time_limit"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("job_id", String(40), ForeignKey("jobs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("site", String(63), nullable=False),
+    Column("pool", String(63), nullable=False),
+    Column("quota_class", Integer, nullable=False),
+    Column("agreement", String(120)),
+    Column("state", String(16), nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("slots", JSON, nullable=False),  # [[node, [gpu, ...]], ...]
+    Column("gpus", Integer, nullable=False),
+    Column("leased_at", UtcDateTime, nullable=False),
+    Column("ends_by", UtcDateTime, nullable=False),
+    Column("bind_by", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("after", JSON, nullable=False),
+    Column("draining", Boolean, nullable=False, server_default=text("false")),
+    Column("stop_reason", String(16)),
+    Column("stop_at", UtcDateTime),
+    Column("checkpointed_at", UtcDateTime),
+    Column("seen_at", UtcDateTime),  # the site's last word about it
+    Column("why", Text, nullable=False),
+    Column("message", Text, nullable=False, server_default=text("''")),
+    Column("error_type", String(120)),
+    Column("exit_code", Integer),
+    Column("driver_job_id", String(64)),
+    Column("driver_node", String(120)),
+    # The site was told that the end is stored and may drop its record.
+    Column("acknowledged", Boolean, nullable=False, server_default=text("false")),
+    UniqueConstraint("job_id", "attempt"),
+    Index(
+        "ix_runs_open",
+        "site",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    CheckConstraint("gpus >= 1", name="gpus"),
+)
+
+lease_gpus = Table(
+    "lease_gpus",
+    metadata,
+    Column("run_id", String(80), ForeignKey("runs.id"), primary_key=True),
+    Column("node_id", String(63), primary_key=True),
+    Column("gpu", Integer, primary_key=True),
+    Column("draining", Boolean, nullable=False, server_default=text("false")),
+)
+Index(
+    "uq_lease_gpus_node_gpu",
+    lease_gpus.c.node_id,
+    lease_gpus.c.gpu,
+    unique=True,
+    sqlite_where=text("NOT draining"),
+    postgresql_where=text("NOT draining"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("pool", String(63), nullable=False),
+    Column("block", String(80), nullable=False),
+    Column("gpus", JSON, nullable=False),  # [{index, uuid, healthy}]
+    Column("simulated", Boolean, nullable=False),
+    Column("usable", Boolean, nullable=False),
+    Column("why_unusable", String(200), nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("reported_at", UtcDateTime, nullable=False),
+)
+
+sites = Table(
+    "sites",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("instance", String(64), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("ray_version", String(40)),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("account", String(120), primary_key=True),
+    Column("h100e_seconds", Float, nullable=False),
+    Column("as_of", UtcDateTime, nullable=False),
+)
+
+usage_intervals = Table(
+    "usage_intervals",
+    metadata,
+    Column("run_id", String(80), ForeignKey("runs.id"), primary_key=True),
+    Column("account", String(120), nullable=False),
+    Column("pool", String(63), nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("factor", Integer, nullable=False),  # thousandths of an H100, at the start
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),  # set once: a lease is settled exactly once (R3)
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("account", String(120), nullable=False),
+    Column("shape_key", String(64), nullable=False),
+    Column("job_id", String(40)),  # null: the group's verdict
+    Column("verdicts", JSON, nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    UniqueConstraint("account", "shape_key", "job_id"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id"), primary_key=True),
+    Column("pool", String(63), nullable=False),
+    Column("slots", JSON, nullable=False),
+    Column("start_at", UtcDateTime, nullable=False),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("job_id", String(40), ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("run_id", String(80)),
+    Column("sentence", Text, nullable=False),
+)
+
+# What changed since the leader last looked: read, applied to the World, deleted.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),  # job | run | node | policy
+    Column("key", String(80), nullable=False),
+)
+
+packages = Table(
+    "packages",
+    metadata,
+    Column("tenant", String(63), primary_key=True),
+    Column("name", String(120), primary_key=True),  # _ray_pkg_<hex>.zip
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)

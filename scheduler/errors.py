@@ -1,0 +1,37 @@
+"""What can go wrong in the hub, as exceptions that say what a reader needs to act.
+
+`api/problems.py` turns each into an RFC 9457 document, `api/ray_jobs.py` into the
+one plain line that Ray's client prints.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Refused(Exception):  # noqa: N818  # the field's word: a request is refused, not an error
+    """A request that cannot be carried out as it stands; nothing was changed."""
+
+    title: str
+    detail: str
+    status: int = 422
+    field: str | None = None
+    value: str | None = None
+    limit: str | None = None
+    next_step: str | None = None
+
+    def sentence(self) -> str:
+        """Return one line with field, value, limit and next step, as far as they are known."""
+        parts = [self.detail]
+        if self.limit:
+            parts.append(f"limit: {self.limit}")
+        if self.next_step:
+            parts.append(self.next_step)
+        return "; ".join(part.rstrip(".") for part in parts)
+
+
+class NotLeader(Exception):  # noqa: N818  # a state, told by its name
+    """This process lost the planning lock; another hub plans now."""
+
+
+class StorageUnavailable(Exception):  # noqa: N818  # a state, told by its name
+    """The database or the disk refuses writes; nothing was stored."""

@@ -1,0 +1,33 @@
+"""Wake whoever waits in this process: the cycle, a site's long poll, a log's tail.
+
+A hint, never a message: every waiter also looks again by itself after a while, so a
+wake-up that is lost (another API replica, a restart) costs time and nothing else.
+"""
+
+import asyncio
+from collections import defaultdict
+
+
+class Wake:
+    """Named bells; `ring` releases everyone who waits on that name at that moment."""
+
+    def __init__(self) -> None:
+        self._bells: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def ring(self, name: str) -> None:
+        """Release all who wait for `name`."""
+        bell = self._bells.pop(name, None)
+        if bell is not None:
+            bell.set()
+
+    def bell(self, name: str) -> asyncio.Event:
+        """Return the event of the next ring; take it *before* looking at the state waited for."""
+        return self._bells[name]
+
+    async def wait(self, bell: asyncio.Event, seconds: float) -> bool:
+        """Wait for a bell taken earlier; return False when `seconds` passed without a ring."""
+        try:
+            await asyncio.wait_for(bell.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,52 @@
+"""What a node reporter tells the hub about its machine."""
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", examples=["npc-node-1"])]
+
+
+class Message(BaseModel):
+    """A frozen message that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GpuReport(Message):
+    """One GPU. What a driver does not support is absent (None), never 0."""
+
+    index: int = Field(ge=0, le=63)
+    uuid: str = Field(min_length=1, max_length=80)
+    model: str = Field(min_length=1, max_length=40, examples=["H100"])
+    memory_mib: int | None = Field(default=None, ge=0)
+    utilisation_percent: float | None = Field(default=None, ge=0, le=100)
+    power_watts: float | None = Field(default=None, ge=0)
+    healthy: bool = True
+    why_unhealthy: str = Field(default="", max_length=200)
+
+
+class NodeReport(Message):
+    """A whole machine as it is now. `sequence` rises within one `boot_id`."""
+
+    node: Name
+    pool: Name
+    boot_id: str = Field(min_length=1, max_length=64)
+    sequence: int = Field(ge=0)
+    sampled_at: AwareDatetime
+    gpus: tuple[GpuReport, ...] = Field(min_length=1, max_length=64)
+    block: str = Field(default="", max_length=80)
+    simulated: bool = Field(default=False, description="True where no GPU exists behind this")
+
+
+class NodeReports(Message):
+    """A batch, so that one process can speak for many nodes of a site."""
+
+    reports: tuple[NodeReport, ...] = Field(min_length=1, max_length=1000)
+
+
+class NodeReportReply(Message):
+    """What the hub answers: how many it took, and when it wants the next."""
+
+    accepted: int
+    next_report_seconds: float
