@@ -1,0 +1,83 @@
+# Commonpool: `make up` runs it, `make test` tests it. Needs Python >= 3.11, pip and make.
+# What else a target needs (Chromium for the browser tests) it installs itself when it is
+# run as root on Debian, and otherwise says what to install.
+
+PYTHON ?= python3
+VENV   := .venv
+OLD    := .venv-ray-2.10
+BIN    := $(VENV)/bin
+DATA   ?= .commonpool
+PYTEST := $(BIN)/python -m pytest
+SLOW   := ray or browser or faults
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down demo test test-slow test-ray test-browser check bench old-client chromium lock clean
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## make .venv with the pinned dependencies
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Commonpool needs Python 3.11 or newer, and $(PYTHON) is {v[0]}.{v[1]}: try make PYTHON=python3.12")'
+	@echo "setting up $(VENV): about 145 packages, one to three minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+up: setup ## start everything on this machine: hub, sites, simulated nodes, portal
+	@$(BIN)/commonpool up --data $(DATA)
+
+down: ## stop everything that `make up` started
+	@test ! -x $(BIN)/commonpool || $(BIN)/commonpool down --data $(DATA)
+
+demo: setup ## a dozen real Ray programs from three sectors, narrated (after `make up`)
+	@$(BIN)/commonpool demo --data $(DATA)
+
+test: setup old-client ## everything that needs no Ray cluster and no browser
+	$(PYTEST) -m "not ($(SLOW))"
+
+test-slow: setup old-client chromium ## real Ray clusters, faults, a real browser
+	$(PYTEST) -m "$(SLOW)"
+
+test-ray: setup ## only the tests that start real Ray clusters
+	$(PYTEST) -m ray
+
+test-browser: setup chromium ## only the tests in a real browser
+	$(PYTEST) -m browser
+
+check: setup ## format, lint, types, import contracts, migrations in step with the tables
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m scheduler.db.migrate check
+
+bench: setup ## measure; prints each figure with its setting
+	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+old-client: $(OLD)/.installed
+
+# The client of a user who never upgrades, in an environment of its own.
+$(OLD)/.installed: tests/old_client/requirements.lock
+	@echo "setting up $(OLD): the old Ray client that the tests also submit with"
+	@test -x $(OLD)/bin/python || $(PYTHON) -m venv $(OLD)
+	@$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/old_client/requirements.lock
+	@touch $@
+
+chromium:
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing Debian's chromium for the browser tests"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	  else echo "the browser tests need Chromium: apt-get install chromium"; exit 1; fi; }
+
+lock: ## for maintainers: pin anew, with hashes and without URLs (needs uv)
+	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o requirements.lock
+	uv pip compile tests/old_client/requirements.in --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o tests/old_client/requirements.lock
+
+clean: down ## remove the environments and caches; the data folder stays
+	rm -rf $(VENV) $(OLD) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
