@@ -7,7 +7,17 @@ one plain line that Ray's client prints.
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One of several things wrong with a document: where, and why."""
+
+    field: str
+    reason: str
+    line: int | None = None
+
+
+# Not frozen: context managers and Starlette assign `__traceback__` on what passes through.
+@dataclass(eq=False)
 class Refused(Exception):  # noqa: N818  # the field's word: a request is refused, not an error
     """A request that cannot be carried out as it stands; nothing was changed."""
 
@@ -18,6 +28,7 @@ class Refused(Exception):  # noqa: N818  # the field's word: a request is refuse
     value: str | None = None
     limit: str | None = None
     next_step: str | None = None
+    faults: tuple[Fault, ...] = ()
 
     def sentence(self) -> str:
         """Return one line with field, value, limit and next step, as far as they are known."""
@@ -27,6 +38,10 @@ class Refused(Exception):  # noqa: N818  # the field's word: a request is refuse
         if self.next_step:
             parts.append(self.next_step)
         return "; ".join(part.rstrip(".") for part in parts)
+
+    def __str__(self) -> str:
+        """Return the same line, for logs."""
+        return self.sentence()
 
 
 class NotLeader(Exception):  # noqa: N818  # a state, told by its name

@@ -128,8 +128,16 @@ class TokenList(Message):
     tokens: tuple[TokenView, ...]
 
 
+class ProblemFault(Message):
+    """One of several things wrong with a document."""
+
+    field: str
+    reason: str
+    line: int | None = None
+
+
 class Problem(Message):
-    """RFC 9457 problem document. `field`, `value`, `limit`, `next_step` are ours."""
+    """RFC 9457 problem document. `field`, `value`, `limit`, `next_step`, `errors` are ours."""
 
     type: str = "about:blank"
     title: str
@@ -139,3 +147,5 @@ class Problem(Message):
     value: str | None = None
     limit: str | None = None
     next_step: str | None = None
+    errors: tuple[ProblemFault, ...] = Field(default=(), description="Each fault, where many")
+    request_id: str | None = Field(default=None, description="Name it when asking for help (5xx)")

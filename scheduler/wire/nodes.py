@@ -8,9 +8,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", examples=["n
 
 
 class Message(BaseModel):
-    """A frozen message that refuses fields it does not know."""
+    """A frozen message that refuses fields it does not know, NaN and infinities."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GpuReport(Message):
