@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from scheduler.core.model import PoolId
+from scheduler.core.policy import Policy
 
 
 class Reason(StrEnum):
@@ -41,3 +42,53 @@ class Verdict:
     reason: Reason
     pool: PoolId | None = None
     numbers: tuple[tuple[str, int | str], ...] = ()
+
+
+class _Numbers(dict[str, object]):
+    """A verdict's numbers; one that an older record lacks reads as `?` instead of failing."""
+
+    def __missing__(self, name: str) -> str:
+        return "?"
+
+
+_SENTENCES: dict[Reason, str] = {
+    Reason.NO_POOL: "No pool of the policy can ever hold {nodes} nodes x {gpus_per_node} GPUs "
+    "of this kind.",
+    Reason.LABEL: "{pool} is not accredited for data labelled '{label}'; it is for {accredited}.",
+    Reason.SECTOR_AGREEMENT: "{pool} belongs to {owner}, and {account} has no agreement for it "
+    "that is valid now.",
+    Reason.AGREEMENT_CAP: "{pool} is lent to outsiders under agreement {agreement} up to {cap} "
+    "GPUs; {used} are in use and this job needs {asked}.",
+    Reason.HARDWARE: "{pool} has nodes of {has} x {model}; the job asks for {asked} x {models} "
+    "on each of {nodes} nodes.",
+    Reason.TIER: "{pool} is of the {tier} tier; the job allows {lowest} to {highest}.",
+    Reason.TIME_LIMIT: "{pool} takes jobs of at most {longest} s; this one asks for {asked} s.",
+    Reason.QUOTA: "{level} holds {used} GPUs of {pool} with nominal {nominal} and may borrow "
+    "{borrow_max}; {available} are open to this job, which needs {asked}.",
+    Reason.NOT_PREEMPTIBLE: "{pool} has only borrowed GPUs left for {level} (nominal {nominal}, "
+    "{used} in use), and the job refuses recall.",
+    Reason.USER_LIMIT: "{user} may hold {limit} GPUs at once and holds {used}; this job needs "
+    "{asked}.",
+    Reason.CAPACITY: "{pool} has {free} GPUs free, and room on {fitting} of the {nodes} nodes "
+    "that the job needs with {gpus_per_node} GPUs each.",
+    Reason.NODES_UNUSABLE: "{pool} would have room, were it not for {count} nodes left out: "
+    "{which}.",
+    Reason.RESERVED: "{pool} has {free} GPUs free, but a start now would delay a job that is "
+    "planned there for {start_at}.",
+    Reason.BEHIND: "It waits behind an earlier job of the same account and kind.",
+    Reason.NOT_BEFORE: "It was preempted and waits until {not_before}, when the job that took "
+    "its place has started.",
+    Reason.OWN_TIER_SOONER: "{pool} is not its own tier, and its own tier starts it at {start_at}.",
+}
+
+
+def sentence(verdict: Verdict, policy: Policy) -> str:
+    """Return one plain sentence for people: which rule, which number, whose policy."""
+    words = _Numbers(verdict.numbers)
+    pool = next((p for p in policy.pools if p.id == verdict.pool), None)
+    if verdict.pool is not None:
+        words["pool"] = verdict.pool
+    if pool is not None:
+        words.setdefault("owner", pool.owner)
+        words.setdefault("tier", pool.tier.value)
+    return _SENTENCES[verdict.reason].format_map(words)
