@@ -1,0 +1,265 @@
+"""The hub as the portal and the researcher's commands see it: one method per endpoint.
+
+Answers are the wire's own messages. A refusal is a `HubProblem` with the hub's words in
+it, a hub that cannot be reached a `HubUnreachable`; nothing else is raised on purpose.
+Calls are short and blocking: a person waits behind each of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from threading import Event
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from scheduler.core.lifecycle import JobState
+from scheduler.wire.accounts import (
+    AccountList,
+    Me,
+    NodePage,
+    PolicyApplied,
+    PoolList,
+    Problem,
+    TokenIssued,
+    TokenList,
+    TokenRequest,
+)
+from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView, LogPage
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+LOG_PIECE_BYTES = 262_144
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class HubProblem(Exception):  # noqa: N818  # the word of RFC 9457, as in the wire's `Problem`
+    """The hub answered, and refused: its problem document, field by field."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Keep the document's parts as attributes; its sentence is the exception's text."""
+        self.status = problem.status
+        self.title = problem.title
+        self.detail = problem.detail
+        self.field = problem.field
+        self.value = problem.value
+        self.limit = problem.limit
+        self.next_step = problem.next_step
+        super().__init__(self.sentence())
+
+    def sentence(self) -> str:
+        """Return one line: what is wrong, the limit, and what to do, as far as known."""
+        parts = [self.detail or self.title]
+        if self.limit:
+            parts.append(f"limit: {self.limit}")
+        if self.next_step:
+            parts.append(self.next_step)
+        return ". ".join(part.rstrip(".") for part in parts) + "."
+
+
+class HubUnreachable(Exception):  # noqa: N818  # a state, told by its name
+    """No usable answer came from `url`; `reason` is one short clause."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        """Keep both parts as attributes, and one sentence of them as the text."""
+        self.url = url
+        self.reason = reason
+        super().__init__(f"No answer from the hub at {url}: {reason}.")
+
+
+def http_client() -> httpx.Client:
+    """Return a client that many `Hub`s may share: it holds connections, never a token."""
+    return httpx.Client(
+        timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+        # A proxy of the environment must not come between a person and a hub on loopback.
+        trust_env=False,
+    )
+
+
+class Hub:
+    """One person's view of one hub. Safe to share between threads."""
+
+    def __init__(self, url: str, token: str, client: httpx.Client | None = None) -> None:
+        """Speak to `url` (scheme, host, port) with `token`, over `client` or a new one."""
+        self.url = url.rstrip("/")
+        self._client = client or http_client()
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def me(self) -> Me:
+        """Return whom the token speaks for."""
+        return self._read(Me, "/v1/me")
+
+    def submit(self, request: JobRequest, idempotency_key: str | None = None) -> JobView:
+        """Submit a job; the same key gives the same job back, however often it is sent."""
+        response = self._send(
+            "POST",
+            "/v1/jobs",
+            headers={"Idempotency-Key": idempotency_key} if idempotency_key else {},
+            json=request.model_dump(mode="json", exclude_unset=True),
+        )
+        return self._parse(JobView, response)
+
+    def jobs(
+        self,
+        state: JobState | None = None,
+        account: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> JobPage:
+        """Return a page of the caller's jobs, newest first; `after` is a page's `next`."""
+        asked = {"state": state, "account": account, "after": after, "limit": limit}
+        return self._read(JobPage, "/v1/jobs", asked)
+
+    def job(self, job: str) -> JobView:
+        """Return a job by its id or submission id."""
+        return self._read(JobView, _job_path(job))
+
+    def cancel(self, job: str) -> JobView:
+        """Ask for the job's end; one that has ended stays as it is."""
+        return self._parse(JobView, self._send("POST", _job_path(job, "/cancel")))
+
+    def explanation(self, job: str) -> Explanation:
+        """Return why the job is where it is, pool by pool, and its history."""
+        return self._read(Explanation, _job_path(job, "/explanation"))
+
+    def log(self, job: str, offset: int = 0, limit: int = LOG_PIECE_BYTES) -> LogPage:
+        """Return a piece of the job's log from `offset`, in bytes over all attempts."""
+        return self._read(LogPage, _job_path(job, "/log"), {"offset": offset, "limit": limit})
+
+    def follow_log(self, job: str, offset: int = 0, pause_seconds: float = 1.0) -> Iterator[str]:
+        """Yield the log's pieces as they come, until it is complete.
+
+        Raises:
+            HubUnreachable: the hub is away; ask again from where the log stood.
+        """
+        waiting = Event()  # never set: a pause that Ctrl-C interrupts
+        while True:
+            page = self.log(job, offset)
+            offset = page.next_offset
+            if page.text:
+                yield page.text
+            elif page.complete:
+                return
+            else:
+                waiting.wait(pause_seconds)
+
+    def pools(self) -> PoolList:
+        """Return every pool with what is used and free, and each account's quota."""
+        return self._read(PoolList, "/v1/pools")
+
+    def nodes(
+        self, pool: str | None = None, after: str | None = None, limit: int = 100
+    ) -> NodePage:
+        """Return a page of nodes, of one pool or of all."""
+        return self._read(NodePage, "/v1/nodes", {"pool": pool, "after": after, "limit": limit})
+
+    def accounts(self) -> AccountList:
+        """Return the tree of accounts with weights and decayed usage."""
+        return self._read(AccountList, "/v1/accounts")
+
+    def policy(self) -> str:
+        """Return the policy in force, as its YAML text."""
+        return self._send("GET", "/v1/policy").text
+
+    def apply_policy(self, document: str) -> PolicyApplied:
+        """Replace the policy (admin scope)."""
+        response = self._send(
+            "PUT", "/v1/policy", headers={"Content-Type": "text/yaml"}, content=document.encode()
+        )
+        return self._parse(PolicyApplied, response)
+
+    def issue_token(self, request: TokenRequest) -> TokenIssued:
+        """Make a token; it is shown this once (admin scope)."""
+        response = self._send("POST", "/v1/tokens", json=request.model_dump(mode="json"))
+        return self._parse(TokenIssued, response)
+
+    def tokens(self) -> TokenList:
+        """Return all tokens, without their secrets (admin scope)."""
+        return self._read(TokenList, "/v1/tokens")
+
+    def revoke_token(self, token_id: str) -> None:
+        """End a token now (admin scope)."""
+        self._send("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
+
+    def has_package(self, name: str) -> bool:
+        """Return whether the caller already uploaded the package of that name."""
+        try:
+            self._send("GET", f"/api/packages/gcs/{quote(name, safe='')}")
+        except HubProblem as problem:
+            if problem.status == httpx.codes.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def put_package(self, name: str, data: bytes) -> str:
+        """Upload a zip and return the URI for `runtime_env["working_dir"]`."""
+        self._send("PUT", f"/api/packages/gcs/{quote(name, safe='')}", content=data)
+        return f"gcs://{name}"
+
+    def _read(
+        self, kind: type[Answer], path: str, asked: Mapping[str, str | int | None] | None = None
+    ) -> Answer:
+        params = {key: value for key, value in (asked or {}).items() if value is not None}
+        return self._parse(kind, self._send("GET", path, params=params))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str | int] | None = None,
+        json: object | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        try:
+            response = self._client.request(
+                method,
+                self.url + path,
+                headers={**self._headers, **(headers or {})},
+                params=params,
+                json=json,
+                content=content,
+            )
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise HubUnreachable(self.url, _in_words(error)) from error
+        if response.is_success:
+            return response
+        raise HubProblem(_problem(response))
+
+    def _parse(self, kind: type[Answer], response: httpx.Response) -> Answer:
+        try:
+            return kind.model_validate_json(response.content)
+        except ValidationError as error:
+            reason = "it answers, but not as a Commonpool hub of this version does"
+            raise HubUnreachable(self.url, reason) from error
+
+
+def _job_path(job: str, rest: str = "") -> str:
+    return f"/v1/jobs/{quote(job, safe='')}{rest}"
+
+
+def _problem(response: httpx.Response) -> Problem:
+    """Return the problem document, or one made up from a plain answer (a proxy's, say)."""
+    try:
+        return Problem.model_validate_json(response.content)
+    except ValidationError:
+        detail = response.text.strip().splitlines()[:1]
+        return Problem(
+            title=response.reason_phrase or "Error",
+            status=response.status_code,
+            detail=detail[0][:300] if detail else f"the hub answered {response.status_code}",
+        )
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {CONNECT_SECONDS:g} s"
+    if isinstance(error, httpx.TimeoutException):
+        return f"no answer within {ANSWER_SECONDS:g} s"
+    if isinstance(error, httpx.ConnectError):
+        return "nothing listens there, or the name is unknown"
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return "that is not a http:// or https:// address"
+    return "the connection broke"
