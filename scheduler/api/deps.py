@@ -1,0 +1,116 @@
+"""What endpoints are handed: the hub's parts, and the caller, checked.
+
+Nothing here is looked up by name or imported as a global: `create_app(hub)` puts the
+`HubState` into `app.state`, and `require(...)` is the only door to an endpoint.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+import structlog
+from starlette.requests import HTTPConnection
+
+from scheduler.api.auth import Caller, TokenCache, caller_of, secret_of, unauthorized, wrong_scope
+from scheduler.api.group_commit import GroupCommit
+from scheduler.clock import Clock
+from scheduler.config import HubSettings
+from scheduler.core.policy import Policy
+from scheduler.db.engine import Database
+from scheduler.db.policies import PolicyCache
+from scheduler.errors import StorageUnavailable
+from scheduler.files import FileStore
+from scheduler.wake import Wake
+from scheduler.wire.accounts import Scope
+
+log = structlog.get_logger()
+
+_background: set[asyncio.Task[None]] = set()
+
+
+def _all_well() -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class HubState:
+    """The parts of a hub's process that endpoints use.
+
+    `loops_fault` says why the loops of this process are not alive (None: they are);
+    `forecasts` are starts by job id, as the loops last forecast them.
+    """
+
+    db: Database
+    files: FileStore
+    wake: Wake
+    clock: Clock
+    settings: HubSettings
+    policies: PolicyCache
+    loops_fault: Callable[[], str | None] = _all_well
+    forecasts: Mapping[str, datetime] = field(default_factory=dict)
+    tokens: TokenCache = field(default_factory=TokenCache)
+
+    @cached_property
+    def submissions(self) -> GroupCommit:
+        """Return the shared commits that submissions go through."""
+        return GroupCommit(self.db)
+
+    async def policy(self) -> Policy:
+        """Return the policy in force."""
+        async with self.db.reading() as conn:
+            return await self.policies.current(conn)
+
+
+def hub_of(conn: HTTPConnection) -> HubState:
+    """Return the hub that serves this request or socket."""
+    hub: HubState = conn.app.state.hub
+    return hub
+
+
+async def caller(conn: HTTPConnection) -> Caller:
+    """Return whom the request's token speaks for, of whatever scope.
+
+    Raises:
+        Refused: 401, no token or one that is not valid.
+    """
+    hub = hub_of(conn)
+    secret = secret_of(conn.headers)
+    if secret is None:
+        raise unauthorized("The request carries no token.")
+    row = await hub.tokens.find(hub.db, hub.clock, secret)
+    found = caller_of(row, hub.clock.now())
+    if hub.tokens.is_touch_due(hub.clock.monotonic()):
+        _in_background(_touch(hub))
+    return found
+
+
+def require(*scopes: Scope) -> Callable[[HTTPConnection], Awaitable[Caller]]:
+    """Return a dependency that lets in callers of these scopes, and admins."""
+
+    async def allowed(conn: HTTPConnection) -> Caller:
+        found = await caller(conn)
+        if found.scope not in scopes and found.scope is not Scope.ADMIN:
+            raise wrong_scope(found, scopes)
+        return found
+
+    return allowed
+
+
+current_user = require(Scope.USER)
+"""The dependency of people's endpoints; `Caller.sees` is None for admins, who see all."""
+
+
+async def _touch(hub: HubState) -> None:
+    try:
+        await hub.tokens.touch(hub.db, hub.clock.monotonic())
+    except StorageUnavailable as error:
+        # Only the record of last use is lost; a full disk must not end a read.
+        log.warning("token_use_not_recorded", error=str(error))
+
+
+def _in_background(work: Awaitable[None]) -> None:
+    task = asyncio.ensure_future(work)
+    _background.add(task)
+    task.add_done_callback(_background.discard)

@@ -1,0 +1,197 @@
+"""The one way into the queue, for both front doors (`/v1/jobs` and Ray's `/api/jobs/`).
+
+Admission, the row, its first event and the outbox are one unit, committed together with
+what other requests submit at that moment; the cycle is woken after the commit.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.api.deps import HubState
+from scheduler.core import admission
+from scheduler.db.jobs import (
+    DuplicateJob,
+    NewJob,
+    find_submitted,
+    insert_job,
+    pending_count,
+)
+from scheduler.db.rows import JobRow
+from scheduler.errors import Refused
+from scheduler.wire.jobs import JobRequest
+from scheduler.wire.sites import PackageRef
+
+_JOB_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+# As Ray makes them: no letters or digits that are read for one another.
+_RAY_ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ123456789"
+_VISIBLE = re.compile(r"[!-~]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request as its front door understood it."""
+
+    user: str
+    request: JobRequest
+    idempotency_key: str | None = None
+    packages: Sequence[PackageRef] = ()
+
+
+async def submit(
+    hub: HubState,
+    user: str,
+    request: JobRequest,
+    idempotency_key: str | None = None,
+    packages: Sequence[PackageRef] = (),
+) -> tuple[JobRow, bool]:
+    """Return the job, durable, and whether it is new.
+
+    The same `idempotency_key` or `submission_id` with the same request gives the first
+    job back (False); that holds for requests at the same moment too.
+
+    Raises:
+        Refused: admission says no (422), or the key or id was used for another request (409).
+        StorageUnavailable: nothing was stored.
+    """
+    if idempotency_key is not None and not _VISIBLE.fullmatch(idempotency_key):
+        raise _bad_key(idempotency_key)
+    submission = Submission(user, request, idempotency_key, packages)
+
+    async def store(conn: AsyncConnection) -> tuple[JobRow, bool]:
+        return await _store(hub, submission, conn)
+
+    job, created = cast("tuple[JobRow, bool]", await hub.submissions.run(store))
+    if created:
+        hub.wake.ring("cycle")
+    return job, created
+
+
+async def _store(
+    hub: HubState, submission: Submission, conn: AsyncConnection
+) -> tuple[JobRow, bool]:
+    policy = await hub.policies.current(conn)
+    admitted = admission.check(_ask(submission), policy, await pending_count(conn, submission.user))
+    sha256 = request_sha256(submission.request, submission.packages)
+    if isinstance(admitted, admission.Refusal):
+        # What was accepted once is given back, whatever the policy says by now.
+        seen = await find_submitted(
+            conn, submission.user, submission.request.submission_id, submission.idempotency_key
+        )
+        if seen is None:
+            raise _refused(admitted)
+        return _replayed(seen, sha256), False
+    try:
+        return await insert_job(conn, _new_job(hub, submission, admitted, sha256)), True
+    except DuplicateJob as duplicate:
+        return _replayed(duplicate, sha256), False
+
+
+def _ask(submission: Submission) -> admission.Ask:
+    request = submission.request
+    seconds = request.time_limit_seconds
+    return admission.Ask(
+        user=submission.user,
+        account=request.account,
+        nodes=request.nodes,
+        gpus_per_node=request.gpus_per_node,
+        gpu_models=frozenset(request.gpu_models),
+        tiers=request.tier,
+        label=request.label,
+        priority=request.priority,
+        preemptible=request.preemptible,
+        time_limit=None if seconds is None else timedelta(seconds=seconds),
+    )
+
+
+def _new_job(
+    hub: HubState, submission: Submission, admitted: admission.Admitted, sha256: str
+) -> NewJob:
+    request = submission.request
+    return NewJob(
+        id="j" + _random(_JOB_ALPHABET, 11),
+        user=submission.user,
+        submission_id=request.submission_id or "raysubmit_" + _random(_RAY_ALPHABET, 16),
+        idempotency_key=submission.idempotency_key,
+        request_sha256=sha256,
+        account=admitted.account.name,
+        shape=admitted.shape,
+        priority=admitted.priority,
+        time_limit=admitted.time_limit,
+        submitted_at=hub.clock.now(),
+        entrypoint=request.entrypoint,
+        runtime_env=request.runtime_env,
+        metadata=request.metadata,
+        entrypoint_options=_entrypoint_options(request),
+        packages=tuple(package.model_dump() for package in submission.packages),
+    )
+
+
+_OPTIONS = ("num_cpus", "num_gpus", "memory", "resources", "label_selector")
+
+
+def _entrypoint_options(request: JobRequest) -> dict[str, object]:
+    """Return what was set of Ray's own placement of the driver, without the prefix."""
+    named = ((name, getattr(request, f"entrypoint_{name}")) for name in _OPTIONS)
+    return {name: value for name, value in named if value is not None}
+
+
+def request_sha256(request: JobRequest, packages: Sequence[PackageRef] = ()) -> str:
+    """Return a digest that is equal for requests that mean the same, in whatever order."""
+    meant = [request.model_dump(mode="json"), [package.sha256 for package in packages]]
+    canonical = json.dumps(meant, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _replayed(duplicate: DuplicateJob, sha256: str) -> JobRow:
+    existing = duplicate.existing
+    if existing.request_sha256 == sha256 and existing.deleted_at is None:
+        return existing
+    name = "Idempotency-Key" if duplicate.by == "idempotency_key" else "submission_id"
+    value = existing.idempotency_key if name == "Idempotency-Key" else existing.submission_id
+    deleted = existing.deleted_at is not None
+    raise Refused(
+        title="Already used",
+        detail=f"{name} was used before for a {'deleted' if deleted else 'different'} job.",
+        status=409,
+        field=name,
+        value=value,
+        limit="one job per value",
+        next_step=f"Send a new {name}" + ("." if deleted else ", or the same request as before."),
+    )
+
+
+def _refused(refusal: admission.Refusal) -> Refused:
+    return Refused(
+        title="Not admitted",
+        detail=refusal.detail,
+        field=_WIRE_NAMES.get(refusal.field, refusal.field),
+        value=refusal.value,
+        limit=refusal.limit,
+        next_step=refusal.next_step,
+    )
+
+
+_WIRE_NAMES = {"time_limit": "time_limit_seconds"}
+
+
+def _bad_key(key: str) -> Refused:
+    return Refused(
+        title="Not valid",
+        detail="An Idempotency-Key is 1 to 255 visible ASCII characters.",
+        field="Idempotency-Key",
+        value=key,
+        limit="1 to 255 visible ASCII characters",
+        next_step="Use a UUID, say.",
+    )
+
+
+def _random(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))
