@@ -30,7 +30,7 @@ class JobRequest(Message):
     preemptible: bool = True
     time_limit_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
     runtime_env: dict[str, object] = Field(default_factory=dict)
-    metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[str, str] = Field(default_factory=dict, max_length=200)
     entrypoint_num_cpus: float | None = Field(default=None, ge=0)
     entrypoint_num_gpus: float | None = Field(default=None, ge=0)
     entrypoint_memory: int | None = Field(default=None, ge=0)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from scheduler.core.model import Backend, RunState, StopReason
-from scheduler.wire.nodes import Message, Name
+from scheduler.wire.nodes import Count, Instant, Message, Name
 
 
 class ObservedRun(Message):
@@ -21,25 +21,25 @@ class ObservedRun(Message):
     """
 
     run: str = Field(max_length=120)
-    token: int = Field(description="The lease's fencing token that the agent acted under")
+    token: Count = Field(description="The lease's fencing token that the agent acted under")
     state: RunState
-    observed_at: AwareDatetime
-    started_at: AwareDatetime | None = None
+    observed_at: Instant
+    started_at: Instant | None = None
     message: str = Field(default="", max_length=20_000)
     error_type: str | None = Field(default=None, max_length=120)
-    exit_code: int | None = None
+    exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31 - 1)
     driver_job_id: str | None = Field(default=None, max_length=64, description="Ray's own job id")
     driver_node: str | None = Field(default=None, max_length=120)
     fenced: bool = False
-    checkpointed_at: AwareDatetime | None = None
-    log_bytes: int = Field(default=0, ge=0, description="Bytes of log that the agent has seen")
+    checkpointed_at: Instant | None = None
+    log_bytes: Count = Field(default=0, description="Bytes of log that the agent has seen")
 
 
 class SiteSync(Message):
     """What the agent says. `instance` is new at each start of the agent."""
 
     instance: str = Field(min_length=1, max_length=64)
-    sequence: int = Field(ge=0)
+    sequence: Count
     runs: tuple[ObservedRun, ...] = Field(default=(), max_length=10_000)
     ray_version: str | None = Field(default=None, max_length=40)
     seen_revision: str = Field(default="", max_length=64)
