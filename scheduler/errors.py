@@ -29,6 +29,7 @@ class Refused(Exception):  # noqa: N818  # the field's word: a request is refuse
     limit: str | None = None
     next_step: str | None = None
     faults: tuple[Fault, ...] = ()
+    next_offset: int | None = None
 
     def sentence(self) -> str:
         """Return one line with field, value, limit and next step, as far as they are known."""

@@ -148,4 +148,5 @@ class Problem(Message):
     limit: str | None = None
     next_step: str | None = None
     errors: tuple[ProblemFault, ...] = Field(default=(), description="Each fault, where many")
+    next_offset: int | None = Field(default=None, description="Where a log's next piece starts")
     request_id: str | None = Field(default=None, description="Name it when asking for help (5xx)")

@@ -21,7 +21,9 @@ class ObservedRun(Message):
     """
 
     run: str = Field(max_length=120)
-    token: Count = Field(description="The lease's fencing token that the agent acted under")
+    token: int = Field(
+        ge=0, le=2**31 - 1, description="The lease's fencing token that the agent acted under"
+    )
     state: RunState
     observed_at: Instant
     started_at: Instant | None = None
