@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from scheduler.core.model import RunState
+from scheduler.core.model import RunState, StopReason
 
 
 class JobState(StrEnum):
@@ -94,3 +94,19 @@ def advance(state: RunState, reported: RunState) -> RunState:
     not an error: a run that ended stays ended.
     """
     return reported if reported in RUN_MOVES[state] else state
+
+
+def job_after(ended: RunState, told: StopReason | None) -> JobState:
+    """Return what becomes of a job whose run ended so; `pending` is a requeue.
+
+    A run that finished by itself keeps its result even while it was told to stop. A
+    recall or a lost node costs the person nothing but time; their own cancel, and the
+    time limit they agreed to, are final.
+    """
+    if ended is RunState.SUCCEEDED:
+        return JobState.SUCCEEDED
+    if ended is RunState.FAILED or told is StopReason.TIME_LIMIT:
+        return JobState.FAILED
+    if told is StopReason.CANCELLED or (ended is RunState.STOPPED and told is None):
+        return JobState.STOPPED
+    return JobState.PENDING

@@ -107,6 +107,7 @@ jobs = Table(
     Column("tier_min", String(16), nullable=False),
     Column("tier_max", String(16), nullable=False),
     Column("preemptible", Boolean, nullable=False),
+    Column("background", Boolean, nullable=False),
     Column("priority", String(16), nullable=False),
     Column("time_limit_seconds", Integer, nullable=False),
     Column("submitted_at", UtcDateTime, nullable=False),
@@ -130,6 +131,7 @@ jobs = Table(
     Index("ix_jobs_user_sequence", "user", "sequence"),
     Index(
         "ix_jobs_pending",
+        "account",
         "sequence",
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),
@@ -155,6 +157,8 @@ runs = Table(
     Column("leased_at", UtcDateTime, nullable=False),
     Column("ends_by", UtcDateTime, nullable=False),
     Column("bind_by", UtcDateTime, nullable=False),
+    # How long `bind_by` is after the lease, or after the end of the last of `after`.
+    Column("bind_within_seconds", Integer, nullable=False),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
     Column("after", JSON, nullable=False),
@@ -162,21 +166,23 @@ runs = Table(
     Column("stop_reason", String(16)),
     Column("stop_at", UtcDateTime),
     Column("checkpointed_at", UtcDateTime),
-    Column("seen_at", UtcDateTime),  # the site's last word about it
+    Column("seen_at", UtcDateTime),  # when the site first spoke of it
     Column("why", Text, nullable=False),
     Column("message", Text, nullable=False, server_default=text("''")),
     Column("error_type", String(120)),
     Column("exit_code", Integer),
     Column("driver_job_id", String(64)),
     Column("driver_node", String(120)),
+    Column("simulated", Boolean, nullable=False, server_default=text("false")),
     # The site was told that the end is stored and may drop its record.
     Column("acknowledged", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("job_id", "attempt"),
+    # Open runs, and ended ones that the site has not been told about: few among all.
     Index(
         "ix_runs_open",
         "site",
-        sqlite_where=text("ended_at IS NULL"),
-        postgresql_where=text("ended_at IS NULL"),
+        sqlite_where=text("NOT acknowledged"),
+        postgresql_where=text("NOT acknowledged"),
     ),
     CheckConstraint("gpus >= 1", name="gpus"),
 )

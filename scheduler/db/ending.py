@@ -1,0 +1,199 @@
+"""How a run ends, and what follows: GPUs free, usage settled, job finished or requeued.
+
+Every way to an end (a site's report, a cancel, a lease that expired) goes through
+`end_run`, whose first statement succeeds once per run; so nothing after it can happen
+twice, however often and in whatever order the reports arrive.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.core.lifecycle import JobState, job_after
+from scheduler.core.model import RunState, StopReason
+from scheduler.db import usage
+from scheduler.db.outbox import JobNote, note_changes, write_history
+from scheduler.db.rows import RunRow, run_row
+from scheduler.db.tables import jobs, lease_gpus, runs
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ended. `at` is when its GPUs came free, as far as the hub can know."""
+
+    state: RunState
+    at: datetime
+    message: str = ""
+    error_type: str | None = None
+    exit_code: int | None = None
+
+
+async def open_runs(conn: AsyncConnection, *where: ColumnElement[bool]) -> list[RunRow]:
+    """Return runs that still hold GPUs, locked against other hubs, in one fixed order."""
+    rows = await conn.execute(_open(*where).with_for_update())
+    return [run_row(row) for row in rows.mappings()]
+
+
+def _open(*where: ColumnElement[bool]) -> Select[Any]:
+    query = select(runs).where(~runs.c.acknowledged, runs.c.ended_at.is_(None), *where)
+    return query.order_by(runs.c.id)
+
+
+async def cancel_run(conn: AsyncConnection, job_id: str, now: datetime, by: str) -> None:
+    """Tell a job's open run to stop now, or take back a lease that no site was told of."""
+    for run in await open_runs(conn, runs.c.job_id == job_id):
+        if run.stop_reason is StopReason.CANCELLED:
+            continue
+        note = JobNote(job_id, now, "cancelled", f"cancelled by {by}", run.id)
+        await write_history(conn, [note])
+        await stop_run(conn, run, StopReason.CANCELLED, now)
+        if run.seen_at is None and await waits_for_others(conn, run):
+            stopped = replace(run, stop_reason=StopReason.CANCELLED)
+            await end_run(conn, stopped, End(RunState.STOPPED, now, f"cancelled by {by}"), now)
+
+
+async def stop_run(
+    conn: AsyncConnection, run: RunRow, reason: StopReason, stop_at: datetime
+) -> None:
+    """Mark a run as told to stop by `stop_at`; an earlier instant that it was told stands."""
+    earliest = stop_at if run.stop_at is None else min(stop_at, run.stop_at)
+    await conn.execute(
+        update(runs)
+        .where(runs.c.id == run.id, runs.c.ended_at.is_(None))
+        .values(state=RunState.STOPPING.value, stop_reason=reason.value, stop_at=earliest)
+    )
+    await conn.execute(
+        update(jobs).where(jobs.c.id == run.job_id).values(state=JobState.STOPPING.value)
+    )
+    await note_changes(conn, [("run", run.id)])
+
+
+async def waits_for_others(conn: AsyncConnection, run: RunRow) -> bool:
+    """Return whether runs still drain on this run's GPUs, so that no site was told of it."""
+    if not run.after:
+        return False
+    query = select(runs.c.id).where(runs.c.id.in_(sorted(run.after)), runs.c.ended_at.is_(None))
+    return (await conn.execute(query.limit(1))).first() is not None
+
+
+async def end_run(conn: AsyncConnection, run: RunRow, end: End, now: datetime) -> bool:
+    """End a run and carry out all that follows; False when it had ended already."""
+    # A lease that was never put to use because others still drained is nobody's bill.
+    waited = await waits_for_others(conn, run)
+    ended = await conn.execute(
+        update(runs)
+        .where(runs.c.id == run.id, runs.c.ended_at.is_(None))
+        .values(
+            state=end.state.value,
+            ended_at=end.at,
+            message=end.message,
+            error_type=end.error_type,
+            exit_code=end.exit_code,
+        )
+    )
+    if ended.rowcount != 1:
+        return False
+    await conn.execute(delete(lease_gpus).where(lease_gpus.c.run_id == run.id))
+    if waited:
+        await usage.begin_at(conn, run.id, end.at)
+    await usage.settle(conn, run, end.at)
+    successor = await _release_successors(conn, run, now) if run.draining else None
+    await release_predecessors(conn, run)
+    state = job_after(end.state, run.stop_reason)
+    if state is JobState.PENDING:
+        await _requeue(conn, run, end, successor)
+    else:
+        await _finish(conn, run, end, state)
+    await note_changes(conn, [("run", run.id), ("job", run.job_id)])
+    return True
+
+
+async def _release_successors(conn: AsyncConnection, run: RunRow, now: datetime) -> RunRow | None:
+    """Let the runs that waited for this one bind; return one that took its GPUs."""
+    # Open runs are few, and JSON lists are searched alike here on both databases.
+    query = _open(runs.c.pool == run.pool, runs.c.id != run.id)
+    rows = [run_row(row) for row in (await conn.execute(query)).mappings()]
+    waiting = [other for other in rows if run.id in other.after]
+    for successor in waiting:
+        if not await waits_for_others(conn, successor):
+            bind_by = now + successor.bind_within
+            await conn.execute(
+                update(runs).where(runs.c.id == successor.id).values(bind_by=bind_by)
+            )
+            await usage.begin_at(conn, successor.id, now)
+    await note_changes(conn, [("run", successor.id) for successor in waiting])
+    return waiting[0] if waiting else None
+
+
+async def release_predecessors(conn: AsyncConnection, run: RunRow) -> None:
+    """Let the jobs that were preempted for this run compete again: it bound, or gave up."""
+    if not run.after:
+        return
+    mine = select(runs.c.job_id).where(runs.c.id.in_(sorted(run.after)))
+    freed = await conn.execute(
+        update(jobs)
+        .where(
+            jobs.c.id.in_(mine),
+            jobs.c.state == JobState.PENDING.value,
+            jobs.c.not_before.is_not(None),
+        )
+        .values(not_before=None)
+        .returning(jobs.c.id)
+    )
+    await note_changes(conn, [("job", row.id) for row in freed])
+
+
+async def _requeue(conn: AsyncConnection, run: RunRow, end: End, successor: RunRow | None) -> None:
+    """Put the job back with its age; after a preemption, behind the successor's binding."""
+    recalled = run.stop_reason is StopReason.RECALLED or end.state is RunState.PREEMPTED
+    await conn.execute(
+        update(jobs)
+        .where(jobs.c.id == run.job_id)
+        .values(
+            state=JobState.PENDING.value,
+            attempt=run.attempt + 1,
+            preemptions=jobs.c.preemptions + (1 if recalled else 0),
+            not_before=successor.bind_by if successor else None,
+            started_at=None,
+            message="",
+        )
+    )
+    kept = "its checkpoint and its place" if run.checkpointed_at else "its place"
+    why = end.message or _WHY[run.stop_reason]
+    sentence = f"{why}; requeued as attempt {run.attempt + 1}, keeps {kept}"
+    ended = JobNote(run.job_id, end.at, end.state.value, f"run {run.id} ended: {why}", run.id)
+    await write_history(conn, [ended, JobNote(run.job_id, end.at, "requeued", sentence, run.id)])
+
+
+_WHY = {
+    StopReason.RECALLED: "its GPUs were recalled",
+    StopReason.BIND_EXPIRED: "the site did not start it in time",
+    StopReason.CANCELLED: "it was cancelled",
+    StopReason.TIME_LIMIT: "it reached its time limit",
+    None: "its node or cluster was lost",
+}
+
+
+async def _finish(conn: AsyncConnection, run: RunRow, end: End, state: JobState) -> None:
+    message = end.message or _told(run)
+    await conn.execute(
+        update(jobs)
+        .where(jobs.c.id == run.job_id)
+        .values(
+            state=state.value,
+            ended_at=end.at,
+            message=message,
+            error_type=end.error_type,
+            exit_code=end.exit_code,
+        )
+    )
+    detail = f": {message}" if message else ""
+    note = JobNote(run.job_id, end.at, state.value, f"{state.value}{detail}", run.id)
+    await write_history(conn, [note])
+
+
+def _told(run: RunRow) -> str:
+    return "" if run.stop_reason is None else _WHY[run.stop_reason]

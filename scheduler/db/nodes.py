@@ -1,0 +1,218 @@
+"""Nodes as they report themselves. A report costs the planner nothing unless it changes facts."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.core.model import Pool
+from scheduler.core.policy import Policy
+from scheduler.db.outbox import note_changes
+from scheduler.db.tables import lease_gpus, nodes
+from scheduler.errors import Refused
+from scheduler.wire.accounts import NodeView
+from scheduler.wire.nodes import NodeReport
+
+# The columns that planning reads: a change in one of them wakes it.
+_FACTS = ("pool", "block", "gpus", "simulated", "usable", "why_unusable")
+
+
+async def save_reports(
+    conn: AsyncConnection, reports: Sequence[NodeReport], policy: Policy, now: datetime
+) -> int:
+    """Store what nodes say; return how many reports were news.
+
+    A report that is older than the stored one of the same boot is ignored.
+
+    Raises:
+        Refused: an unknown pool, a GPU model or a size that the policy does not give the
+            pool, more nodes than it has, or a node that belongs to another site.
+            Nothing of the batch is stored then.
+    """
+    pools = {str(pool.id): pool for pool in policy.pools}
+    for report in reports:
+        _check(report, pools)
+    names = sorted({report.node for report in reports})
+    query = select(nodes).where(nodes.c.id.in_(names)).order_by(nodes.c.id).with_for_update()
+    known = {row["id"]: dict(row) for row in (await conn.execute(query)).mappings()}
+    accepted, changed = 0, set()
+    for report in reports:
+        old = known.get(report.node)
+        if old is not None and _is_stale(report, old):
+            continue
+        new = _columns(report, now)
+        await _store(conn, old, new, pools)
+        known[report.node] = new
+        accepted += 1
+        if old is None or any(old[fact] != new[fact] for fact in _FACTS):
+            changed.add(report.node)
+    await note_changes(conn, [("node", name) for name in sorted(changed)])
+    return accepted
+
+
+def _check(report: NodeReport, pools: Mapping[str, Pool]) -> None:
+    """Hold a report against the policy: what is not in the policy gets no work."""
+    pool = pools.get(report.pool)
+    if pool is None:
+        raise _refused(report, "pool", report.pool, f"one of {', '.join(sorted(pools))}")
+    models = sorted({gpu.model for gpu in report.gpus if gpu.model != pool.gpu_model})
+    if models:
+        raise _refused(report, "gpus.model", ", ".join(models), pool.gpu_model)
+    if len(report.gpus) > pool.gpus_per_node:
+        raise _refused(report, "gpus", str(len(report.gpus)), f"{pool.gpus_per_node} per node")
+    if len({gpu.index for gpu in report.gpus}) < len(report.gpus):
+        raise _refused(report, "gpus.index", "given twice", "each index once")
+
+
+def _refused(report: NodeReport, field: str, value: str, limit: str) -> Refused:
+    return Refused(
+        title="Node does not fit its pool",
+        detail=f"node {report.node} reports for pool {report.pool}: {field} {value}",
+        field=field,
+        value=value,
+        limit=limit,
+        next_step="correct the reporter's --pool, or have the policy changed",
+    )
+
+
+def _is_stale(report: NodeReport, old: Mapping[str, Any]) -> bool:
+    return bool(old["boot_id"] == report.boot_id and report.sequence <= old["sequence"])
+
+
+def _columns(report: NodeReport, now: datetime) -> dict[str, Any]:
+    gpus = sorted(report.gpus, key=lambda gpu: gpu.index)
+    return {
+        "id": report.node,
+        "pool": report.pool,
+        "block": report.block,
+        "gpus": [{"index": g.index, "uuid": g.uuid, "healthy": g.healthy} for g in gpus],
+        "simulated": report.simulated,
+        "usable": True,
+        "why_unusable": "",
+        "boot_id": report.boot_id,
+        "sequence": report.sequence,
+        "reported_at": now,
+    }
+
+
+async def _store(
+    conn: AsyncConnection,
+    old: Mapping[str, Any] | None,
+    new: Mapping[str, Any],
+    pools: Mapping[str, Pool],
+) -> None:
+    if old is None:
+        await _make_room(conn, pools[new["pool"]], new["id"])
+        await conn.execute(insert(nodes).values(**new))
+        return
+    if old["pool"] != new["pool"]:
+        await _check_move(conn, old, new, pools)
+    await conn.execute(update(nodes).where(nodes.c.id == new["id"]).values(**new))
+
+
+async def _make_room(conn: AsyncConnection, pool: Pool, name: str) -> None:
+    """Count a new node against its pool's size; a silent one without leases gives way to it."""
+    rows = (
+        await conn.execute(
+            select(nodes.c.id, nodes.c.usable)
+            .where(nodes.c.pool == pool.id)
+            .order_by(nodes.c.usable, nodes.c.reported_at)
+        )
+    ).all()
+    if len(rows) < pool.node_count:
+        return
+    leased = select(lease_gpus.c.node_id).distinct()
+    silent = [row.id for row in rows if not row.usable]
+    gone = (
+        await conn.execute(
+            delete(nodes)
+            .where(nodes.c.id.in_(silent), nodes.c.id.not_in(leased))
+            .returning(nodes.c.id)
+        )
+    ).scalars()
+    dropped = list(gone)
+    await note_changes(conn, [("node", node) for node in dropped])
+    if len(rows) - len(dropped) >= pool.node_count:
+        raise Refused(
+            title="Pool is full",
+            detail=f"node {name} is new to pool {pool.id}, which has all its nodes",
+            field="node",
+            value=name,
+            limit=f"{pool.node_count} nodes",
+            next_step="raise the pool's node_count in the policy, or stop another reporter",
+        )
+
+
+async def _check_move(
+    conn: AsyncConnection,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    pools: Mapping[str, Pool],
+) -> None:
+    """Let a node change pools only within its site, and only while it is empty."""
+    before, after = pools.get(old["pool"]), pools[new["pool"]]
+    leased = await conn.execute(
+        select(lease_gpus.c.gpu).where(lease_gpus.c.node_id == new["id"]).limit(1)
+    )
+    if (before is not None and before.site != after.site) or leased.first() is not None:
+        raise Refused(
+            title="Node belongs to another pool",
+            detail=f"node {new['id']} is in pool {old['pool']}",
+            status=409,
+            field="pool",
+            value=new["pool"],
+            limit="an empty node may move within its site",
+            next_step="give the node another name, or wait until its leases have ended",
+        )
+    await _make_room(conn, after, new["id"])
+
+
+async def list_nodes(
+    conn: AsyncConnection, *, pool: str | None = None, after: str | None = None, limit: int = 100
+) -> list[NodeView]:
+    """Return nodes by name, with the GPUs that no lease names; the next page is `after`."""
+    leased = (
+        select(func.count(lease_gpus.c.gpu.distinct()))
+        .where(lease_gpus.c.node_id == nodes.c.id)
+        .scalar_subquery()
+    )
+    query = select(nodes, leased.label("leased")).order_by(nodes.c.id).limit(limit)
+    if pool is not None:
+        query = query.where(nodes.c.pool == pool)
+    if after is not None:
+        query = query.where(nodes.c.id > after)
+    return [
+        NodeView(
+            node=row.id,
+            pool=row.pool,
+            gpus=len(row.gpus),
+            free=max(0, len(row.gpus) - row.leased) if row.usable else 0,
+            usable=row.usable,
+            why_unusable=row.why_unusable,
+            simulated=row.simulated,
+            reported_at=row.reported_at,
+        )
+        for row in await conn.execute(query)
+    ]
+
+
+async def mark_stale(conn: AsyncConnection, now: datetime, older_than: timedelta) -> int:
+    """Take nodes that fell silent out of planning until they report again (R19)."""
+    silent = (
+        await conn.execute(
+            select(nodes.c.id, nodes.c.reported_at)
+            .where(nodes.c.usable, nodes.c.reported_at < now - older_than)
+            .order_by(nodes.c.id)
+            .with_for_update()
+        )
+    ).all()
+    for row in silent:
+        await conn.execute(
+            update(nodes)
+            .where(nodes.c.id == row.id)
+            .values(usable=False, why_unusable=f"silent since {row.reported_at:%H:%M:%S} UTC")
+        )
+    await note_changes(conn, [("node", row.id) for row in silent])
+    return len(silent)

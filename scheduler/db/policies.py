@@ -1,0 +1,118 @@
+"""The policy in force: one document per revision, none ever changed."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler import policy_file
+from scheduler.core.policy import Policy
+from scheduler.db.outbox import note_changes
+from scheduler.db.tables import policies
+from scheduler.errors import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """A revision as it was written, comments and all."""
+
+    revision: int
+    document: str
+    applied_at: datetime
+    applied_by: str
+
+
+async def current_policy(conn: AsyncConnection) -> StoredPolicy | None:
+    """Return the revision in force, or None before the first `commonpool policy apply`."""
+    columns = (
+        policies.c.revision,
+        policies.c.document,
+        policies.c.applied_at,
+        policies.c.applied_by,
+    )
+    row = (
+        await conn.execute(select(*columns).order_by(policies.c.revision.desc()).limit(1))
+    ).one_or_none()
+    return None if row is None else StoredPolicy(*row)
+
+
+async def save_policy(
+    conn: AsyncConnection, document: str, now: datetime, by: str
+) -> tuple[int, bool]:
+    """Store a document as the next revision; the one in force again changes nothing.
+
+    The caller has checked it: this stores text. Those who save at once take turns.
+    """
+    if conn.dialect.name == "postgresql":
+        await conn.execute(text("LOCK TABLE policies IN SHARE ROW EXCLUSIVE MODE"))
+    sha256 = hashlib.sha256(document.encode()).hexdigest()
+    latest = (
+        await conn.execute(
+            select(policies.c.revision, policies.c.sha256)
+            .order_by(policies.c.revision.desc())
+            .limit(1)
+        )
+    ).one_or_none()
+    if latest is not None and latest.sha256 == sha256:
+        return latest.revision, False
+    revision = 1 if latest is None else latest.revision + 1
+    await conn.execute(
+        insert(policies).values(
+            revision=revision, document=document, sha256=sha256, applied_at=now, applied_by=by
+        )
+    )
+    await note_changes(conn, [("policy", str(revision))])
+    return revision, True
+
+
+class PolicyCache:
+    """The parsed policy in force. A revision is parsed once; asking costs one small query."""
+
+    async def current(self, conn: AsyncConnection) -> Policy:
+        """Return the policy in force.
+
+        Raises:
+            Refused: none was applied yet (503, with the command that applies one).
+        """
+        return await policy_in_force(conn)
+
+
+async def policy_in_force(conn: AsyncConnection) -> Policy:
+    """Return the parsed policy of the latest revision.
+
+    Raises:
+        Refused: none was applied yet (503, with the command that applies one).
+    """
+    latest = (
+        await conn.execute(
+            select(policies.c.revision, policies.c.sha256)
+            .order_by(policies.c.revision.desc())
+            .limit(1)
+        )
+    ).one_or_none()
+    if latest is None:
+        raise Refused(
+            title="No policy yet",
+            detail="this hub has no policy, so it knows no accounts and no pools",
+            status=503,
+            next_step="apply one: commonpool policy apply FILE",
+        )
+    return await _parsed(conn, latest.revision, latest.sha256)
+
+
+# Parsing is a pure function of the text, so its results may outlive any one database.
+_known: dict[tuple[int, str], Policy] = {}
+_KEPT = 8
+
+
+async def _parsed(conn: AsyncConnection, revision: int, sha256: str) -> Policy:
+    policy = _known.get((revision, sha256))
+    if policy is None:
+        stored = select(policies.c.document).where(policies.c.revision == revision)
+        policy = policy_file.load((await conn.execute(stored)).scalar_one(), revision)
+        while len(_known) >= _KEPT:
+            _known.pop(next(iter(_known)))
+        _known[revision, sha256] = policy
+    return policy
