@@ -6,22 +6,26 @@ Look-ups are kept for a few seconds, so that a busy client costs no query per re
 another replica's revocation is therefore seen within `KEEP_SECONDS`.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+
+import structlog
 
 from scheduler.clock import Clock
 from scheduler.db.engine import Database
-from scheduler.db.tokens import TokenRow, find_token, touch_tokens
-from scheduler.errors import Refused
+from scheduler.db.tokens import TokenRow, find_token, note_use
+from scheduler.errors import Refused, StorageUnavailable
 from scheduler.wire.accounts import Scope
 
+log = structlog.get_logger()
+
 KEEP_SECONDS = 3.0
-TOUCH_SECONDS = 60.0
 MAX_KEPT = 10_000
 _SECRET = re.compile(r"cp_[a-z]+_[A-Za-z0-9_-]{20,100}")
 
@@ -42,12 +46,11 @@ class Caller:
 
 
 class TokenCache:
-    """Tokens seen lately, by hash, and when each was last used (written now and then)."""
+    """Tokens seen lately, by hash. An unknown one is looked up each time it comes."""
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[float, TokenRow]] = {}
-        self._used: dict[str, datetime] = {}
-        self._touched_at = 0.0
+        self._noting: set[asyncio.Task[None]] = set()
 
     async def find(self, db: Database, clock: Clock, secret: str) -> TokenRow | None:
         """Return the token's row, expired or not; None where it is unknown or revoked."""
@@ -56,37 +59,39 @@ class TokenCache:
         key = hashlib.sha256(secret.encode()).hexdigest()
         kept = self._rows.get(key)
         if kept is not None and clock.monotonic() - kept[0] < KEEP_SECONDS:
-            row: TokenRow | None = kept[1]
-        else:
-            async with db.reading() as conn:
-                row = await find_token(conn, secret, clock.now())
-            self._keep(key, row, clock.monotonic())
-        if row is not None:
-            self._used[row.id] = clock.now()
+            return kept[1]
+        now = clock.now()
+        async with db.reading() as conn:
+            row = await find_token(conn, secret, now)
+        if row is None:
+            self._rows.pop(key, None)
+            return None
+        if row.use_is_worth_noting(now):
+            row = replace(row, last_used_at=now)
+            self._note(db, row.id, now)
+        if len(self._rows) >= MAX_KEPT:
+            self._rows.clear()
+        self._rows[key] = (clock.monotonic(), row)
         return row
 
     def forget_all(self) -> None:
         """Look every token up again: one was revoked."""
         self._rows.clear()
 
-    def is_touch_due(self, monotonic: float) -> bool:
-        """Return whether uses gathered for long enough to be worth a write."""
-        return bool(self._used) and monotonic - self._touched_at >= TOUCH_SECONDS
+    def _note(self, db: Database, token_id: str, now: datetime) -> None:
+        """Write the last use beside the request, which does not wait for it."""
+        task = asyncio.create_task(_note_use(db, token_id, now))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
 
-    async def touch(self, db: Database, monotonic: float) -> None:
-        """Write the instants of last use that gathered since the last time."""
-        used, self._used, self._touched_at = self._used, {}, monotonic
-        if used:
-            async with db.transaction() as conn:
-                await touch_tokens(conn, used)
 
-    def _keep(self, key: str, row: TokenRow | None, monotonic: float) -> None:
-        self._rows.pop(key, None)
-        if row is None:
-            return
-        if len(self._rows) >= MAX_KEPT:
-            self._rows.clear()
-        self._rows[key] = (monotonic, row)
+async def _note_use(db: Database, token_id: str, now: datetime) -> None:
+    try:
+        async with db.transaction() as conn:
+            await note_use(conn, token_id, now)
+    except StorageUnavailable as error:
+        # Only the record of last use is lost: a full disk must not end a read.
+        log.warning("token_use_not_noted", token_id=token_id, error=str(error))
 
 
 def secret_of(headers: Mapping[str, str]) -> str | None:
@@ -116,7 +121,7 @@ def caller_of(row: TokenRow | None, now: datetime) -> Caller:
     """
     if row is None:
         raise unauthorized("The token is not known to this hub, or was revoked.")
-    if row.expires_at is not None and row.expires_at <= now:
+    if row.expires_at is not None and row.has_expired(now):
         raise unauthorized(f"The token expired at {row.expires_at:%Y-%m-%d %H:%M:%S} UTC.")
     return Caller(row.subject, Scope(row.scope), row.id, row.expires_at)
 

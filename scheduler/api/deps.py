@@ -4,13 +4,11 @@ Nothing here is looked up by name or imported as a global: `create_app(hub)` put
 `HubState` into `app.state`, and `require(...)` is the only door to an endpoint.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-import structlog
 from starlette.requests import HTTPConnection
 
 from scheduler.api.auth import Caller, TokenCache, caller_of, secret_of, unauthorized, wrong_scope
@@ -20,14 +18,9 @@ from scheduler.config import HubSettings
 from scheduler.core.policy import Policy
 from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
-from scheduler.errors import StorageUnavailable
 from scheduler.files import FileStore
 from scheduler.wake import Wake
 from scheduler.wire.accounts import Scope
-
-log = structlog.get_logger()
-
-_background: set[asyncio.Task[None]] = set()
 
 
 def _all_well() -> str | None:
@@ -80,10 +73,7 @@ async def caller(conn: HTTPConnection) -> Caller:
     if secret is None:
         raise unauthorized("The request carries no token.")
     row = await hub.tokens.find(hub.db, hub.clock, secret)
-    found = caller_of(row, hub.clock.now())
-    if hub.tokens.is_touch_due(hub.clock.monotonic()):
-        _in_background(_touch(hub))
-    return found
+    return caller_of(row, hub.clock.now())
 
 
 def require(*scopes: Scope) -> Callable[[HTTPConnection], Awaitable[Caller]]:
@@ -100,17 +90,3 @@ def require(*scopes: Scope) -> Callable[[HTTPConnection], Awaitable[Caller]]:
 
 current_user = require(Scope.USER)
 """The dependency of people's endpoints; `Caller.sees` is None for admins, who see all."""
-
-
-async def _touch(hub: HubState) -> None:
-    try:
-        await hub.tokens.touch(hub.db, hub.clock.monotonic())
-    except StorageUnavailable as error:
-        # Only the record of last use is lost; a full disk must not end a read.
-        log.warning("token_use_not_recorded", error=str(error))
-
-
-def _in_background(work: Awaitable[None]) -> None:
-    task = asyncio.ensure_future(work)
-    _background.add(task)
-    task.add_done_callback(_background.discard)

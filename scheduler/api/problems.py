@@ -74,9 +74,9 @@ def as_refused(error: Exception) -> Refused:
         case _:
             return Refused(
                 title="Internal error",
-                detail="The hub met an error that it did not expect; nothing is known to be stored.",
+                detail="The hub met an error that it did not expect.",
                 status=500,
-                next_step="Look at the state before you try again; tell the operator the request id.",
+                next_step="Look before you try again; tell the operator this request id.",
             )
 
 
@@ -96,6 +96,7 @@ def problem(
             ProblemFault(field=printable(f.field), reason=printable(f.reason, 500), line=f.line)
             for f in refused.faults[:MAX_FAULTS]
         ),
+        next_offset=refused.next_offset,
         request_id=request_id,
     )
     return Response(

@@ -24,6 +24,7 @@ from scheduler.db.jobs import (
     insert_job,
     pending_count,
 )
+from scheduler.db.packages import find_package
 from scheduler.db.rows import JobRow
 from scheduler.errors import Refused
 from scheduler.wire.jobs import JobRequest
@@ -32,6 +33,8 @@ from scheduler.wire.sites import PackageRef
 _JOB_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 # As Ray makes them: no letters or digits that are read for one another.
 _RAY_ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ123456789"
+# C0 without tab, newline and return; DEL; C1; half surrogate pairs, which no database takes.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _VISIBLE = re.compile(r"[!-~]{1,255}")
 
 
@@ -58,9 +61,10 @@ async def submit(
     job back (False); that holds for requests at the same moment too.
 
     Raises:
-        Refused: admission says no (422), or the key or id was used for another request (409).
+        Refused: control characters, or admission says no (422), or the key or id was used for another request (409).
         StorageUnavailable: nothing was stored.
     """
+    check_text(request)
     if idempotency_key is not None and not _VISIBLE.fullmatch(idempotency_key):
         raise _bad_key(idempotency_key)
     submission = Submission(user, request, idempotency_key, packages)
@@ -72,6 +76,50 @@ async def submit(
     if created:
         hub.wake.ring("cycle")
     return job, created
+
+
+async def find_packages(hub: HubState, user: str, names: Sequence[str]) -> tuple[PackageRef, ...]:
+    """Return what a user uploaded under these names (`_ray_pkg_<hex>.zip`).
+
+    Raises:
+        Refused: 422, the user has uploaded no such package.
+    """
+    if not names:
+        return ()
+    async with hub.db.reading() as conn:
+        found = [(name, await find_package(conn, user, name)) for name in names]
+    for name, row in found:
+        if row is None:
+            raise Refused(
+                title="No such package",
+                detail="You have uploaded no package of that name.",
+                field="runtime_env",
+                value=name,
+                next_step="Submit with `ray job submit --working-dir`, which uploads it first.",
+            )
+    return tuple(
+        PackageRef(uri=f"gcs://{name}", sha256=row.sha256, size=row.size)
+        for name, row in found
+        if row is not None
+    )
+
+
+def check_text(request: JobRequest) -> None:
+    """Refuse control characters: they would play tricks in a terminal that lists jobs.
+
+    Lines and tabs are part of commands and of metadata, and stay.
+
+    Raises:
+        Refused: 422, with the field.
+    """
+    if not request.entrypoint.strip():
+        raise _bad_text("entrypoint", request.entrypoint, "The entrypoint is blank.")
+    texts = {"entrypoint": request.entrypoint} | {
+        f"metadata.{key}": f"{key}{text}" for key, text in request.metadata.items()
+    }
+    for field, text in texts.items():
+        if _CONTROL.search(text):
+            raise _bad_text(field, text, "The text holds control characters.")
 
 
 async def _store(
@@ -152,19 +200,17 @@ def request_sha256(request: JobRequest, packages: Sequence[PackageRef] = ()) -> 
 
 def _replayed(duplicate: DuplicateJob, sha256: str) -> JobRow:
     existing = duplicate.existing
-    if existing.request_sha256 == sha256 and existing.deleted_at is None:
+    if existing.request_sha256 == sha256:
         return existing
     name = "Idempotency-Key" if duplicate.by == "idempotency_key" else "submission_id"
-    value = existing.idempotency_key if name == "Idempotency-Key" else existing.submission_id
-    deleted = existing.deleted_at is not None
     raise Refused(
         title="Already used",
-        detail=f"{name} was used before for a {'deleted' if deleted else 'different'} job.",
+        detail=f"This {name} was used before, for job {existing.id}, which asked for other things.",
         status=409,
         field=name,
-        value=value,
+        value=getattr(existing, duplicate.by),
         limit="one job per value",
-        next_step=f"Send a new {name}" + ("." if deleted else ", or the same request as before."),
+        next_step=f"Send a new {name}, or the same request as before.",
     )
 
 
@@ -190,6 +236,17 @@ def _bad_key(key: str) -> Refused:
         value=key,
         limit="1 to 255 visible ASCII characters",
         next_step="Use a UUID, say.",
+    )
+
+
+def _bad_text(field: str, text: str, detail: str) -> Refused:
+    return Refused(
+        title="Not valid",
+        detail=detail,
+        field=field,
+        value=text,
+        limit="text with lines and tabs, without other control characters",
+        next_step="Remove them.",
     )
 
 

@@ -1,0 +1,47 @@
+"""Compose the API: every router, the frame around them, and what errors become."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+
+from scheduler.api import (
+    accounts,
+    jobs,
+    nodes,
+    openapi,
+    ops,
+    policy,
+    problems,
+    sites,
+    tokens,
+)
+from scheduler.api.deps import HubState
+from scheduler.api.frame import Frame
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return the hub's application. `lifespan` starts and stops what runs beside it.
+
+    There is no `/docs` page: FastAPI's loads scripts from the internet, which a hub behind
+    a firewall has not. `/openapi.json` says everything.
+    """
+    app = FastAPI(
+        title="Commonpool",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        # Ray's client turns a redirected POST into a GET.
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.hub = hub
+    for room in (jobs, accounts, policy, tokens, nodes, sites, ops):
+        app.include_router(room.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(Frame, settings=hub.settings)
+    return app

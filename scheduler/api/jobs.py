@@ -1,0 +1,226 @@
+"""Jobs, for people: submit, list, look at, cancel, explain, read the log."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler.api import body, examples, ray_jobs_runtime_env
+from scheduler.api.auth import Caller
+from scheduler.api.deps import HubState, current_user, hub_of
+from scheduler.api.openapi import accepts, answers
+from scheduler.api.submit import find_packages, submit
+from scheduler.api.views import JobFacts, explanation, job_view
+from scheduler.core.lifecycle import JobState
+from scheduler.db.jobs import (
+    cancel_job,
+    events_of,
+    find_job,
+    list_jobs,
+    runs_of,
+)
+from scheduler.db.rows import JobRow, RunRow
+from scheduler.db.waiting import holds_of, reservations_of
+from scheduler.errors import Refused
+from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView, LogPage
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+User = Annotated[Caller, Depends(current_user)]
+JobKey = Annotated[
+    str, Path(description="The job's id or its submission id", examples=["jq4k2mzx7wab"])
+]
+MAX_LOG_PIECE = 1024 * 1024
+# How long a site may take to deliver the end of a log after it reported the end of a run.
+LOG_GRACE = timedelta(seconds=15)
+
+
+class JobQuery(BaseModel):
+    """Which jobs to list; a parameter that is not here is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: JobState | None = None
+    account: str | None = Field(default=None, max_length=120, examples=["arl-vision"])
+    after: int | None = Field(
+        default=None, ge=1, le=2**63 - 1, description="The `next` of the page before"
+    )
+    limit: int = Field(default=50, ge=1, le=500)
+
+
+class LogQuery(BaseModel):
+    """Which piece of a log to read, in bytes over all attempts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset: int = Field(default=0, ge=0, le=2**53)
+    limit: int = Field(default=262_144, ge=1, le=MAX_LOG_PIECE)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=JobView,
+    openapi_extra=accepts(JobRequest, examples.JOB_REQUEST),
+    responses=answers(examples.JOB_VIEW, 201, "Submitted")
+    | answers(examples.JOB_VIEW, 200, "The job that the same request submitted before"),
+)
+async def submit_job(
+    request: Request,
+    user: User,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="1 to 255 visible ASCII characters; the same key, the same job"),
+    ] = None,
+) -> Response:
+    """Submit a job. When this answers, the job is stored durably."""
+    asked = await body.read(request, JobRequest)
+    hub = hub_of(request)
+    # What a site can carry out is the same whichever front door a job came by.
+    env, names = ray_jobs_runtime_env.check(asked.runtime_env)
+    packages = await find_packages(hub, user.subject, names)
+    asked = asked.model_copy(update={"runtime_env": env})
+    job, created = await submit(hub, user.subject, asked, idempotency_key, packages)
+    if created:
+        view = job_view(JobFacts(job), await hub.policy())
+    else:
+        (view,) = await _views(hub, [job])
+    return body.reply(view, 201 if created else 200)
+
+
+@router.get("", response_model=JobPage, responses=answers(examples.JOB_PAGE))
+async def jobs(request: Request, user: User, query: Annotated[JobQuery, Query()]) -> Response:
+    """List the caller's jobs, newest first; an admin's list holds everyone's."""
+    hub = hub_of(request)
+    async with hub.db.reading() as conn:
+        found = await list_jobs(
+            conn,
+            user=user.sees,
+            state=query.state,
+            account=query.account,
+            before=query.after,
+            limit=query.limit + 1,
+        )
+    page = found[: query.limit]
+    more = str(page[-1].sequence) if len(found) > query.limit else None
+    return body.reply(JobPage(jobs=await _views(hub, page), next=more))
+
+
+@router.get("/{job}", response_model=JobView, responses=answers(examples.JOB_VIEW))
+async def job_by_id(request: Request, user: User, job: JobKey) -> Response:
+    """Return a job by its id or submission id."""
+    hub = hub_of(request)
+    async with hub.db.reading() as conn:
+        found = await existing_job(conn, job, user)
+    (view,) = await _views(hub, [found])
+    return body.reply(view)
+
+
+@router.post("/{job}/cancel", response_model=JobView, responses=answers(examples.JOB_VIEW))
+async def cancel(request: Request, user: User, job: JobKey) -> Response:
+    """End a job: at once where it waits, after its grace where it runs. Twice is once."""
+    hub = hub_of(request)
+    async with hub.db.transaction() as conn:
+        found = await existing_job(conn, job, user)
+        await cancel_job(conn, found.id, hub.clock.now(), user.subject)
+        runs = (await runs_of(conn, [found.id])).get(found.id, [])
+        found = await existing_job(conn, found.id, user)
+    ring_cancelled(hub, found, runs)
+    (view,) = await _views(hub, [found])
+    return body.reply(view)
+
+
+@router.get(
+    "/{job}/explanation", response_model=Explanation, responses=answers(examples.EXPLANATION)
+)
+async def explain(request: Request, user: User, job: JobKey) -> Response:
+    """Say why a job is where it is: each pool's rule and numbers, and what happened so far."""
+    hub = hub_of(request)
+    async with hub.db.reading() as conn:
+        found = await existing_job(conn, job, user)
+        policy = await hub.policies.current(conn)
+        (facts,) = await job_facts(hub, conn, [found])
+        events = await events_of(conn, found.id)
+    return body.reply(explanation(facts, events, policy))
+
+
+@router.get("/{job}/log", response_model=LogPage, responses=answers(examples.LOG_PAGE))
+async def log(
+    request: Request, user: User, job: JobKey, query: Annotated[LogQuery, Query()]
+) -> Response:
+    """Return a piece of a job's log over all its attempts; bytes that are not UTF-8 as U+FFFD."""
+    hub = hub_of(request)
+    async with hub.db.reading() as conn:
+        found = await existing_job(conn, job, user)
+        runs = [run.id for run in (await runs_of(conn, [found.id])).get(found.id, [])]
+    data, next_offset = await hub.files.read_log(found.id, runs, query.offset, query.limit)
+    complete = _has_ended(found, hub) and next_offset >= hub.files.log_size(found.id, runs)
+    return body.reply(
+        LogPage(text=data.decode(errors="replace"), next_offset=next_offset, complete=complete)
+    )
+
+
+async def existing_job(conn: AsyncConnection, key: str, caller: Caller) -> JobRow:
+    """Return a job that the caller may see.
+
+    Raises:
+        Refused: 404, in the same words whether it is absent or another's.
+    """
+    found = await find_job(conn, key, caller.sees)
+    if found is None:
+        raise Refused(
+            title="Not found",
+            detail="You have no job of that id or submission id.",
+            status=404,
+            field="job",
+            value=key,
+            next_step="`commonpool jobs` lists yours.",
+        )
+    return found
+
+
+async def job_facts(
+    hub: HubState, conn: AsyncConnection, rows: Sequence[JobRow]
+) -> tuple[JobFacts, ...]:
+    """Return what is known of jobs now, in a number of queries that does not grow with them."""
+    waiting = [job for job in rows if job.state is JobState.PENDING]
+    runs = await runs_of(conn, [job.id for job in rows])
+    holds = await holds_of(conn, waiting)
+    reservations = await reservations_of(conn, [job.id for job in waiting])
+    return tuple(
+        JobFacts(
+            job,
+            runs.get(job.id, ()),
+            holds.get(job.id),
+            reservations.get(job.id),
+            hub.forecasts.get(job.id),
+        )
+        for job in rows
+    )
+
+
+def ring_cancelled(hub: HubState, job: JobRow, runs: Sequence[RunRow]) -> None:
+    """Wake all who wait for what a cancelled job changes."""
+    hub.wake.ring("cycle")
+    hub.wake.ring(f"job:{job.id}")
+    if runs and runs[-1].ended_at is None:
+        hub.wake.ring(f"site:{runs[-1].site}")
+
+
+async def _views(hub: HubState, rows: Sequence[JobRow]) -> tuple[JobView, ...]:
+    async with hub.db.reading() as conn:
+        policy = await hub.policies.current(conn)
+        facts = await job_facts(hub, conn, rows)
+    return tuple(job_view(one, policy) for one in facts)
+
+
+def _has_ended(job: JobRow, hub: HubState) -> bool:
+    """Return whether the log is whole: the job ended, and its tail had time to come."""
+    if not job.state.is_terminal:
+        return False
+    return job.ended_at is None or job.ended_at + LOG_GRACE <= hub.clock.now()

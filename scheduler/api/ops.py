@@ -1,0 +1,54 @@
+"""Is it alive, is it ready, and what does it count."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from scheduler.api.auth import Caller
+from scheduler.api.deps import HubState, hub_of, require
+from scheduler.errors import StorageUnavailable
+from scheduler.wire.accounts import Scope
+
+router = APIRouter(tags=["ops"])
+DATABASE_SECONDS = 5.0
+
+
+@router.get("/healthz", responses={200: {"content": {"application/json": {"example": {}}}}})
+async def healthz() -> Response:
+    """Say that the process answers; nothing else is looked at."""
+    return JSONResponse({"status": "alive"})
+
+
+@router.get("/readyz", responses={503: {"description": "Not ready, and why"}})
+async def readyz(request: Request) -> Response:
+    """Say whether work can be taken: the database answers and the loops are alive."""
+    hub = hub_of(request)
+    faults = [fault for fault in (await _database_fault(hub), hub.loops_fault()) if fault]
+    if faults:
+        return JSONResponse({"status": "not ready", "why": faults}, status_code=503)
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {"example": "# HELP …"}}}})
+async def metrics_page(
+    request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN, Scope.NODE))]
+) -> Response:
+    """Return what is counted, for Prometheus."""
+    del request
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _database_fault(hub: HubState) -> str | None:
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS), hub.db.reading() as conn:
+            await conn.execute(text("SELECT 1"))
+    except StorageUnavailable as error:
+        return str(error)
+    except TimeoutError:
+        return f"the database did not answer within {DATABASE_SECONDS:.0f} s"
+    return None

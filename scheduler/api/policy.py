@@ -1,0 +1,148 @@
+"""The policy: read it as it was written, replace it whole or not at all."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler import policy_file
+from scheduler.api import body, examples
+from scheduler.api.auth import Caller
+from scheduler.api.deps import current_user, hub_of, require
+from scheduler.api.openapi import accepts_media, answers
+from scheduler.core.policy import Policy
+from scheduler.db.in_use import InUse, in_use
+from scheduler.db.policies import current_policy, save_policy
+from scheduler.errors import Fault, Refused
+from scheduler.wire.accounts import PolicyApplied, Scope
+
+router = APIRouter(prefix="/v1/policy", tags=["policy"])
+
+_YAML = "text/yaml"
+_TAKEN = frozenset({_YAML, "application/yaml", "application/x-yaml", "text/plain"})
+MAX_NAMED = 10
+
+
+@router.get(
+    "",
+    response_class=Response,
+    responses={200: {"content": {_YAML: {"schema": {"type": "string"}}}}},
+)
+async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) -> Response:
+    """Return the policy in force, as it was written; its revision is in `ETag`."""
+    async with hub_of(request).db.reading() as conn:
+        stored = await current_policy(conn)
+    if stored is None:
+        raise Refused(
+            title="No policy yet",
+            detail="This hub has no policy, so it knows no accounts and no pools.",
+            status=404,
+            next_step="An admin loads one with `commonpool policy apply FILE`.",
+        )
+    return Response(stored.document, media_type=_YAML, headers={"ETag": f'"{stored.revision}"'})
+
+
+@router.put(
+    "",
+    response_model=PolicyApplied,
+    openapi_extra=accepts_media(_YAML, {"type": "string"}, examples.POLICY),
+    responses=answers(examples.POLICY_APPLIED),
+)
+async def apply_policy(
+    request: Request, caller: Annotated[Caller, Depends(require(Scope.ADMIN))]
+) -> Response:
+    """Replace the policy. A document with any fault leaves the old one in force."""
+    text = await _document(request)
+    try:
+        # Parsing holds the interpreter for as long as the file is large.
+        new = await asyncio.to_thread(policy_file.load, text, 0)
+    except policy_file.PolicyRefused as error:
+        raise _faulty(error) from None
+    hub = hub_of(request)
+    async with hub.db.transaction() as conn:
+        await _check_in_use(conn, new)
+        revision, changed = await save_policy(conn, text, hub.clock.now(), caller.subject)
+    if changed:
+        hub.wake.ring("cycle")
+    return body.reply(PolicyApplied(revision=revision, changed=changed))
+
+
+async def _document(request: Request) -> str:
+    given = request.headers.get("content-type", "")
+    if given.partition(";")[0].strip().lower() not in _TAKEN:
+        raise body.unsupported_media(_YAML, given)
+    try:
+        text = (await request.body()).decode()
+    except UnicodeDecodeError as error:
+        raise Refused(
+            title="Policy refused",
+            detail=f"The document is not UTF-8: byte {error.start}.",
+            field="body",
+            next_step="Save it as UTF-8.",
+        ) from None
+    if "\x00" in text:
+        raise Refused(
+            title="Policy refused",
+            detail="The document holds NUL, which is not a character.",
+            field="body",
+            next_step="Remove it.",
+        )
+    return text
+
+
+def _faulty(error: policy_file.PolicyRefused) -> Refused:
+    first = error.problems[0]
+    count = len(error.problems)
+    return Refused(
+        title="Policy refused",
+        detail=f"{first}" if count == 1 else f"{count} problems; the first: {first}",
+        field=first.field or None,
+        next_step="Correct every problem that is listed; the old policy stays in force.",
+        faults=tuple(Fault(p.field, p.reason, p.line) for p in error.problems),
+    )
+
+
+async def _check_in_use(conn: AsyncConnection, new: Policy) -> None:
+    """Refuse to forget pools and accounts that runs or waiting jobs still refer to."""
+    used = await in_use(conn)
+    faults = (*_dropped_pools(used, new), *_dropped_accounts(used, new))
+    if faults:
+        raise Refused(
+            title="Policy refused",
+            detail=f"{faults[0].field}: {faults[0].reason}",
+            status=409,
+            field=faults[0].field,
+            next_step="Keep them until their jobs have ended, or cancel those jobs first.",
+            faults=faults,
+        )
+
+
+def _dropped_pools(used: InUse, new: Policy) -> tuple[Fault, ...]:
+    kept = {pool.id: pool.site for pool in new.pools}
+    return tuple(
+        Fault(f"pools.{pool}", f"has open runs and cannot be left out: {_names(runs)}")
+        for pool, runs in sorted(used.runs_of_pool.items())
+        if pool not in kept
+    )
+
+
+def _dropped_accounts(used: InUse, new: Policy) -> tuple[Fault, ...]:
+    parents = {account.parent for account in new.accounts}
+    leaves = {account.name for account in new.accounts if account.name not in parents}
+    return tuple(
+        Fault(
+            f"accounts.{account}",
+            f"has jobs that have not ended and must stay an account without children: "
+            f"{_names(jobs)}",
+        )
+        for account, jobs in sorted(used.jobs_of_account.items())
+        if account not in leaves
+    )
+
+
+def _names(ids: tuple[str, ...]) -> str:
+    shown = ", ".join(ids[:MAX_NAMED])
+    return shown if len(ids) <= MAX_NAMED else f"{shown} and {len(ids) - MAX_NAMED} more"
