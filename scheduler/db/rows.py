@@ -86,6 +86,7 @@ class RunRow:
     exit_code: int | None
     driver_job_id: str | None
     driver_node: str | None
+    log_bytes: int
     simulated: bool
     acknowledged: bool
 

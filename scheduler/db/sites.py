@@ -125,6 +125,8 @@ async def _note_facts(
         value = getattr(observed, name)
         if value is not None and value != getattr(run, name):
             facts[name] = value
+    if observed.log_bytes > run.log_bytes:
+        facts["log_bytes"] = observed.log_bytes
     if facts:
         await conn.execute(update(runs).where(runs.c.id == run.id).values(**facts))
     if "started_at" in facts:

@@ -173,6 +173,8 @@ runs = Table(
     Column("exit_code", Integer),
     Column("driver_job_id", String(64)),
     Column("driver_node", String(120)),
+    # Bytes of log that the site has seen: the log is whole when the hub has as many.
+    Column("log_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("simulated", Boolean, nullable=False, server_default=text("false")),
     # The site was told that the end is stored and may drop its record.
     Column("acknowledged", Boolean, nullable=False, server_default=text("false")),

@@ -224,6 +224,7 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("driver_job_id", sa.String(length=64), nullable=True),
         sa.Column("driver_node", sa.String(length=120), nullable=True),
+        sa.Column("log_bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("simulated", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("acknowledged", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.CheckConstraint("gpus >= 1", name=op.f("ck_runs_gpus")),
