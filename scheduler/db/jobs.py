@@ -200,13 +200,13 @@ async def cancel_job(conn: AsyncConnection, job_id: str, now: datetime, by: str)
 async def delete_job(conn: AsyncConnection, job_id: str, now: datetime) -> bool:
     """Hide an ended job from its owner; False when it has not ended, or is hidden already.
 
-    The row stays, because bills refer to it; its submission id becomes free again, as
-    Ray's users expect.
+    The row stays, because bills refer to it, and so do its ids: one that was used is never
+    another job's, or a client that tries again after a lost answer would run it twice.
     """
     hidden = await conn.execute(
         update(jobs)
         .where(jobs.c.id == job_id, jobs.c.state.in_(_TERMINAL), jobs.c.deleted_at.is_(None))
-        .values(deleted_at=now, submission_id=jobs.c.id, idempotency_key=None)
+        .values(deleted_at=now)
     )
     return hidden.rowcount == 1
 
@@ -218,6 +218,12 @@ async def runs_of(conn: AsyncConnection, job_ids: Sequence[str]) -> dict[str, li
     for row in (await conn.execute(query)).mappings():
         found[row["job_id"]].append(run_row(row))
     return found
+
+
+async def find_run(conn: AsyncConnection, run_id: str) -> RunRow | None:
+    """Return a run, open or ended."""
+    row = (await conn.execute(select(runs).where(runs.c.id == run_id))).mappings().one_or_none()
+    return None if row is None else run_row(row)
 
 
 async def events_of(conn: AsyncConnection, job_id: str) -> list[EventRow]:

@@ -8,6 +8,17 @@ from sqlalchemy import RowMapping
 
 from scheduler.core.model import NodeId, Shape, Slot, Tier
 
+SHAPE_COLUMNS = (
+    "nodes",
+    "gpus_per_node",
+    "gpu_models",
+    "label",
+    "tier_min",
+    "tier_max",
+    "preemptible",
+    "background",
+)
+
 
 def shape_key(shape: Shape) -> str:
     """Return a key that is equal exactly for equal shapes, in this and every later process."""

@@ -114,26 +114,33 @@ async def _note_facts(
     conn: AsyncConnection, run: RunRow, observed: ObservedRun, now: datetime
 ) -> datetime | None:
     """Keep what a report adds to the run's record; return when work began, if it has."""
-    facts: dict[str, Any] = {}
-    began = run.started_at
-    if began is None and (observed.started_at or observed.state is RunState.RUNNING):
-        began = _between(run.leased_at, observed.started_at or now, now)
-        facts |= {"started_at": began, "ends_by": began + (run.ends_by - run.leased_at)}
-    if run.seen_at is None:
-        facts["seen_at"] = now
-    for name in ("checkpointed_at", "driver_job_id", "driver_node"):
-        value = getattr(observed, name)
-        if value is not None and value != getattr(run, name):
-            facts[name] = value
-    if observed.log_bytes > run.log_bytes:
-        facts["log_bytes"] = observed.log_bytes
+    facts = _facts(run, observed, now)
     if facts:
         await conn.execute(update(runs).where(runs.c.id == run.id).values(**facts))
+    began: datetime | None = facts.get("started_at", run.started_at)
     if "started_at" in facts:
         await conn.execute(update(jobs).where(jobs.c.id == run.job_id).values(started_at=began))
     if facts.keys() & {"started_at", "checkpointed_at"}:
         await note_changes(conn, [("run", run.id)])
     return began
+
+
+def _facts(run: RunRow, observed: ObservedRun, now: datetime) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    working = observed.started_at or observed.state is RunState.RUNNING
+    if run.started_at is None and working:
+        began = _between(run.leased_at, observed.started_at or now, now)
+        # Until now the time limit was counted from the lease.
+        facts |= {"started_at": began, "ends_by": began + (run.ends_by - run.leased_at)}
+    if run.seen_at is None:
+        facts["seen_at"] = now
+    if observed.log_bytes > run.log_bytes:
+        facts["log_bytes"] = observed.log_bytes
+    for name in ("checkpointed_at", "driver_job_id", "driver_node"):
+        value = getattr(observed, name)
+        if value is not None and value != getattr(run, name):
+            facts[name] = value
+    return facts
 
 
 def _end(run: RunRow, observed: ObservedRun, now: datetime) -> End:

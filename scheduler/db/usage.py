@@ -4,33 +4,21 @@ The balance is `(value, as_of)` and is brought forward when a lease is settled. 
 ticks, and intervals are never changed afterwards, so any bill can be worked out anew.
 """
 
-from datetime import datetime
-from math import log
+from datetime import UTC, datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.core.hardware import H100E
-from scheduler.core.model import QuotaClass
+from scheduler.core import metering
+from scheduler.core.model import AccountName, QuotaClass, Usage
 from scheduler.db.engine import insert_into
 from scheduler.db.outbox import note_changes
 from scheduler.db.policies import policy_in_force
 from scheduler.db.rows import RunRow
 from scheduler.db.tables import usage, usage_intervals
 
-
-async def open_interval(conn: AsyncConnection, run: RunRow, account: str, factor: int) -> None:
-    """Begin to count a lease: reserved but unused time counts too (R3)."""
-    await conn.execute(
-        insert(usage_intervals).values(
-            run_id=run.id,
-            account=account,
-            pool=run.pool,
-            gpus=run.gpus,
-            factor=factor,
-            started_at=run.leased_at,
-        )
-    )
+# A balance of nothing is true at any time.
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 async def begin_at(conn: AsyncConnection, run_id: str, now: datetime) -> None:
@@ -63,36 +51,19 @@ async def settle(conn: AsyncConnection, run: RunRow, ended_at: datetime) -> None
     ).one_or_none()
     if closed is None or run.quota_class is QuotaClass.BACKGROUND:
         return
-    half_life = (await policy_in_force(conn)).rules.half_life.total_seconds()
-    rate = closed.gpus * closed.factor / H100E
-    lasted = max(0.0, (ended_at - closed.started_at).total_seconds())
-    # The integral of rate * 2^-((end - s) / half_life) over the interval.
-    added = rate * half_life / log(2) * (1 - 0.5 ** (lasted / half_life))
-    await _add(conn, closed.account, added, ended_at, half_life)
+    half_life = (await policy_in_force(conn)).rules.half_life
+    lease = (closed.gpus, closed.factor, closed.started_at, ended_at)
+    before = await _balance(conn, closed.account)
+    after = metering.settle(before, closed.account, lease, half_life)
+    stored = {"h100e_seconds": after.h100e_seconds, "as_of": after.as_of}
+    await conn.execute(update(usage).where(usage.c.account == closed.account).values(**stored))
     await note_changes(conn, [("usage", closed.account)])
 
 
-async def _add(
-    conn: AsyncConnection, account: str, added: float, ended_at: datetime, half_life: float
-) -> None:
-    await conn.execute(
-        insert_into(conn, usage)
-        .values(account=account, h100e_seconds=0.0, as_of=ended_at)
-        .on_conflict_do_nothing()
-    )
-    row = (
-        await conn.execute(
-            select(usage.c.h100e_seconds, usage.c.as_of)
-            .where(usage.c.account == account)
-            .with_for_update()
-        )
-    ).one()
-    # Reports arrive out of order: whichever of the two is older fades to the other's instant.
-    as_of = max(row.as_of, ended_at)
-    kept = row.h100e_seconds * 0.5 ** ((as_of - row.as_of).total_seconds() / half_life)
-    faded = added * 0.5 ** ((as_of - ended_at).total_seconds() / half_life)
-    await conn.execute(
-        update(usage)
-        .where(usage.c.account == account)
-        .values(h100e_seconds=kept + faded, as_of=as_of)
-    )
+async def _balance(conn: AsyncConnection, account: str) -> Usage:
+    """Return the account's balance, locked, so that two settlements add up."""
+    zero = insert_into(conn, usage).values(account=account, h100e_seconds=0.0, as_of=_EPOCH)
+    await conn.execute(zero.on_conflict_do_nothing())
+    query = select(usage).where(usage.c.account == account).with_for_update()
+    row = (await conn.execute(query)).one()
+    return Usage(AccountName(row.account), row.h100e_seconds, row.as_of)

@@ -28,10 +28,11 @@ async def holds_of(conn: AsyncConnection, waiting: Sequence[JobRow]) -> Mapping[
         holds.c.shape_key.in_({key for _, key in keys.values()}),
         or_(holds.c.job_id.is_(None), holds.c.job_id.in_(keys)),
     )
-    found: dict[Any, Any] = {}
-    for row in await conn.execute(query):
-        found[row.job_id or (row.account, row.shape_key)] = row
+    found: dict[Any, Any] = {
+        row.job_id or (row.account, row.shape_key): row for row in await conn.execute(query)
+    }
     positions = await _positions(conn, keys)
+    covering = {job: found.get(job) or found.get(group) for job, group in keys.items()}
     return {
         job: HoldRow(
             verdicts=verdicts_of(row.verdicts),
@@ -39,8 +40,8 @@ async def holds_of(conn: AsyncConnection, waiting: Sequence[JobRow]) -> Mapping[
             position=positions.get(job, 0),
             own=row.job_id is not None,
         )
-        for job, group in keys.items()
-        if (row := found.get(job) or found.get(group)) is not None
+        for job, row in covering.items()
+        if row is not None
     }
 
 
