@@ -1,0 +1,335 @@
+"""One cycle's attempts to start jobs: what is tried for one job, over all its pools.
+
+An in-quota start anywhere beats a borrowed one (R13): first without preemption in any
+pool, in tier order, then by an owner's recall, and only when neither works, in the next
+pass of the cycle, borrowed. The world is changed as decisions are made and brought back
+at the end (`rollback`), so that planning leaves it as it was.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from scheduler.core import fairshare
+from scheduler.core.decisions import Preempt, Reserve, Start, preempted_run
+from scheduler.core.hardware import H100E
+from scheduler.core.model import (
+    Agreement,
+    Job,
+    JobId,
+    Pool,
+    PoolId,
+    QuotaClass,
+    Run,
+    Shape,
+    Slot,
+    StopReason,
+)
+from scheduler.core.ordering import Kind
+from scheduler.core.preemption import Recall, recall
+from scheduler.core.quota import Level
+from scheduler.core.timeline import (
+    OVERDUE,
+    QuotaHold,
+    Reservations,
+    Reserved,
+    masks_of,
+    quota_opens_at,
+    slots_of,
+)
+from scheduler.core.world import World
+
+
+class Terms(NamedTuple):
+    """On which terms a job could start in a pool now, as far as quota goes."""
+
+    quota_class: QuotaClass
+    why: str
+    agreement: Agreement | None = None
+
+
+class Cycle:
+    """The state of one cycle over a world: decisions so far, and what is planned for later."""
+
+    def __init__(self, world: World, now: datetime) -> None:
+        self.world = world
+        self.now = now
+        self.starts: list[Start] = []
+        self.preempts: list[Preempt] = []
+        self.reserves: dict[JobId, Reserve] = {}
+        self.reservations = Reservations(now)
+        self._reserved_of_shape: dict[Shape, int] = {}
+        self._undo: list[tuple[Job, Run] | Run] = []
+
+    def rollback(self) -> None:
+        """Bring the world back to what it was before the cycle."""
+        for done in reversed(self._undo):
+            match done:
+                case Run():
+                    self.world.put_run(done)
+                case (job, run):
+                    self.world.drop_run(run.id)
+                    self.world.put_job(job)
+
+    def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
+        """Start the job if any of its pools allows it in this pass of the cycle."""
+        end_at = self.now + job.time_limit
+        for pool in self.pools(kind):
+            terms = self.terms(kind, pool, turn)
+            if terms is None or not self._quota_is_open(kind, pool.id, job, end_at):
+                continue
+            slots = self.place(pool, job, end_at, terms.quota_class)
+            if slots is not None:
+                return self._start(job, pool, slots, terms, ())
+        if turn is QuotaClass.IN_QUOTA:
+            return self._try_recall(kind, job, end_at)
+        return None
+
+    def pools(self, kind: Kind) -> Iterator[Pool]:
+        """Yield the pools to try, in tier order; none above its own tier if that is soon (R13)."""
+        for pool in kind.candidates.pools:
+            if self.own_tier_start(kind, pool) is None:
+                yield pool
+
+    def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
+        """Return the start on its own tier that keeps the job out of a higher pool, if any."""
+        patience = self.world.policy.rules.spill_after
+        own = self.world.index.own_tier(kind.account) if patience else None
+        if own is None or pool.tier.rank <= own.rank:
+            return None
+        starts = [self.planned(kind, p) for p in kind.candidates.pools if p.tier is own]
+        soonest = min((start for start in starts if start is not None), default=None)
+        if soonest is None or soonest > self.now + patience:
+            return None
+        return soonest
+
+    def planned(self, kind: Kind, pool: Pool) -> datetime | None:
+        """Return when nodes and quota of a pool open by all limits; None: not foreseeable."""
+        nodes = self.world.floor.pool(pool.id)
+        found = self.reservations.earliest(pool.id, nodes, kind.shape)
+        quota = self.world.quotas[pool.id]
+        if found is None or not quota.can_be_in_quota(kind.account, kind.gpus):
+            return None
+        opens = self._quota_opens(kind, pool.id)
+        return None if opens is None else max(found[0], opens[0])
+
+    def terms(self, kind: Kind, pool: Pool, turn: QuotaClass) -> Terms | None:
+        """Return the terms of a start in this pass, None where quota or agreements refuse."""
+        quota = self.world.quotas[pool.id]
+        if not quota.path(kind.account):
+            return self._outsiders_terms(kind, pool, turn)
+        if turn is QuotaClass.BACKGROUND:
+            why = f"background in {pool.id}: uncharged, ends when others need the GPUs"
+            return Terms(turn, why) if quota.common >= kind.gpus else None
+        if quota.available(kind.account) < kind.gpus:
+            return None
+        over = quota.beyond(kind.account, kind.gpus)
+        if over is None:
+            return Terms(QuotaClass.IN_QUOTA, _in_quota(quota.path(kind.account)[0], pool, kind))
+        return self._borrowed(kind, pool, over) if turn is QuotaClass.BORROWED else None
+
+    def _borrowed(self, kind: Kind, pool: Pool, over: Level) -> Terms | None:
+        if not kind.shape.preemptible:
+            return None
+        return Terms(
+            QuotaClass.BORROWED,
+            f"borrowed in {pool.id}: with this job {over.name} holds {over.used + kind.gpus} GPUs, "
+            f"beyond its nominal of {over.nominal}",
+        )
+
+    def _outsiders_terms(self, kind: Kind, pool: Pool, turn: QuotaClass) -> Terms | None:
+        if turn is QuotaClass.IN_QUOTA or not kind.shape.preemptible:
+            return None
+        if self.world.quotas[pool.id].common < kind.gpus:
+            return None
+        for agreement in self.world.index.agreements(kind.account, pool.id, self.now):
+            used = self.world.lent.get(agreement.id, 0)
+            if used + kind.gpus <= agreement.cap:
+                why = (
+                    f"borrowed in {pool.id} from {agreement.lender} under agreement "
+                    f"{agreement.id}: {used + kind.gpus} of {agreement.cap} GPUs lent"
+                )
+                return Terms(turn, why, agreement)
+        return None
+
+    def _quota_is_open(self, kind: Kind, pool: PoolId, job: Job, end_at: datetime) -> bool:
+        """Return whether the start leaves the quota alone that an earlier job waits for (R6)."""
+        if kind.shape.background:
+            return True
+        slack = self.reservations.open_quota(kind.account, pool, end_at, job.id)
+        return slack is None or kind.gpus <= slack
+
+    def place(
+        self, pool: Pool, job: Job, end_at: datetime, quota_class: QuotaClass
+    ) -> tuple[Slot, ...] | None:
+        """Return GPUs for the gang that delay no planned start, or None."""
+        blocked = self.reservations.blocked(pool.id, end_at, quota_class, job.id)
+        nodes = self.world.floor.pool(pool.id)
+        return nodes.place(job.shape.nodes, job.shape.gpus_per_node, blocked)
+
+    def _try_recall(self, kind: Kind, job: Job, end_at: datetime) -> Start | None:
+        """Take GPUs back from borrowers and background work, in the first pool where it works."""
+        for pool in self.pools(kind):
+            path = self.world.quotas[pool.id].path(kind.account)
+            if not path or path[0].used + kind.gpus > path[0].nominal:
+                continue
+            if not self._quota_is_open(kind, pool.id, job, end_at):
+                continue
+            blocked = self.reservations.blocked(pool.id, end_at, QuotaClass.IN_QUOTA, job.id)
+            found = recall(self.world, pool.id, job, blocked, self.now)
+            if found is not None:
+                return self._recalled(kind, job, pool, found)
+        return None
+
+    def _recalled(self, kind: Kind, job: Job, pool: Pool, found: Recall) -> Start:
+        for run in found.victims:
+            preempt = self._preempt(run, job, pool)
+            self.preempts.append(preempt)
+            self._undo.append(run)
+            self.world.put_run(preempted_run(run, preempt, self.now))
+        level = self.world.quotas[pool.id].path(kind.account)[0]
+        gpus = sum(run.gpus for run in found.victims)
+        why = f"{_in_quota(level, pool, kind)}; takes back {gpus} GPUs from borrowers"
+        terms = Terms(QuotaClass.IN_QUOTA, why)
+        return self._start(job, pool, found.slots, terms, found.victims)
+
+    def _preempt(self, run: Run, job: Job, pool: Pool) -> Preempt:
+        """Recall a run, with the notice of its agreement, else of the tier (R9)."""
+        agreements = self.world.policy.agreements
+        agreed = (a.recall_notice for a in agreements if a.id == run.agreement)
+        notice = next(agreed, self.world.index.tier_rules[pool.tier].notice)
+        terms = "background work" if run.quota_class is QuotaClass.BACKGROUND else "borrowed GPUs"
+        why = f"{job.account} takes its GPUs in {pool.id} back, which {run.account} held as {terms}"
+        return Preempt(run.id, job.id, StopReason.RECALLED, notice, why)
+
+    def _start(
+        self, job: Job, pool: Pool, slots: tuple[Slot, ...], terms: Terms, after: tuple[Run, ...]
+    ) -> Start:
+        start = Start(
+            job=job.id,
+            pool=pool.id,
+            slots=slots,
+            quota_class=terms.quota_class,
+            why=terms.why,
+            agreement=terms.agreement.id if terms.agreement else None,
+            after=frozenset(run.id for run in after),
+        )
+        self.starts.append(start)
+        if self.reserves.pop(job.id, None) is not None:
+            self._reserved_of_shape[job.shape] -= 1
+        self.reservations.forget(job.id)
+        run = self.world.start(start, self.now)
+        self._undo.append((job, run))
+        if terms.quota_class is not QuotaClass.BACKGROUND:
+            self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
+        return start
+
+    def tentative_usage(self, start: Start, gpus: int) -> float:
+        """Return what a start counts at once, so that equal accounts take turns (R2)."""
+        if start.quota_class is QuotaClass.BACKGROUND:
+            return 0.0
+        h100e = gpus * self.world.index.factor(start.pool, self.now) / H100E
+        return h100e * fairshare.TENTATIVE.total_seconds()
+
+    def reserve(self, kind: Kind, job: Job, turn: QuotaClass) -> None:
+        """Plan a start for a blocked head: nodes where only they are missing, else its quota."""
+        if turn is QuotaClass.BACKGROUND or job.id in self.reserves:
+            return
+        open_pools = [p for p in self.pools(kind) if self._waits_for_nodes(kind, p, turn)]
+        if open_pools:
+            self._reserve_nodes(kind, job, open_pools, turn)
+        elif turn is QuotaClass.IN_QUOTA:
+            self._reserve_quota(kind, job)
+
+    def _waits_for_nodes(self, kind: Kind, pool: Pool, turn: QuotaClass) -> bool:
+        quota = self.world.quotas[pool.id]
+        if turn is not QuotaClass.IN_QUOTA:
+            return self.terms(kind, pool, turn) is not None
+        # Borrowers may hold what is its own; it comes back by their limits at the latest.
+        return bool(quota.path(kind.account)) and quota.beyond(kind.account, kind.gpus) is None
+
+    def _reserve_nodes(self, kind: Kind, job: Job, pools: list[Pool], turn: QuotaClass) -> None:
+        if self._reserved_of_shape.get(kind.shape, 0) >= self.world.policy.rules.reserve_depth:
+            return
+        best = None
+        for pool in pools:
+            nodes = self.world.floor.pool(pool.id)
+            found = self.reservations.earliest(pool.id, nodes, kind.shape)
+            if found is not None and (best is None or found[0] < best[1]):
+                best = (pool, *found)
+        if best is None:
+            return
+        pool, start_at, chosen = best
+        end_at = start_at + job.time_limit
+        reserved = Reserved(job.id, turn, start_at, end_at, masks_of(chosen))
+        self.reservations.add(pool.id, reserved)
+        slots = slots_of(self.world.floor.pool(pool.id), chosen)
+        self.reserves[job.id] = Reserve(job.id, pool.id, slots, start_at)
+        self._reserved_of_shape[kind.shape] = self._reserved_of_shape.get(kind.shape, 0) + 1
+        if turn is QuotaClass.IN_QUOTA:
+            self._hold_quota(kind, pool.id, job, start_at)
+
+    def _reserve_quota(self, kind: Kind, job: Job) -> None:
+        """Keep the account's own quota for a job that its own runs stand in the way of."""
+        for pool in self.pools(kind):
+            if self.world.quotas[pool.id].can_be_in_quota(kind.account, kind.gpus):
+                opens = self._quota_opens(kind, pool.id)
+                if opens is not None:
+                    self._hold_quota(kind, pool.id, job, opens[0])
+                return
+
+    def _quota_opens(self, kind: Kind, pool: PoolId) -> tuple[datetime, int] | None:
+        level = self.world.quotas[pool].path(kind.account)[0]
+        excess = level.used + kind.gpus - level.nominal
+        if excess <= 0:
+            return self.now + OVERDUE, 0
+        runs = self.world.paying.get((kind.account, pool), {}).values()
+        charged = (run for run in runs if run.quota_class is not QuotaClass.BACKGROUND)
+        return quota_opens_at(charged, excess, self.now)
+
+    def _hold_quota(self, kind: Kind, pool: PoolId, job: Job, start_at: datetime) -> None:
+        level = self.world.quotas[pool].path(kind.account)[0]
+        runs = self.world.paying.get((kind.account, pool), {}).values()
+        back = sum(
+            run.gpus
+            for run in runs
+            if run.quota_class is not QuotaClass.BACKGROUND
+            and max(run.ends_by, self.now + OVERDUE) <= start_at
+        )
+        slack = level.nominal - (level.used - back) - kind.gpus
+        self.reservations.hold_quota(kind.account, pool, QuotaHold(job.id, start_at, max(0, slack)))
+
+    def longest_limit(self, kind: Kind, job: Job, turn: QuotaClass) -> timedelta:
+        """Return the longest time limit with which this shape could start now, else zero.
+
+        A shorter limit never fits worse, so it is found by halving over the planned starts.
+        """
+        ends = self.reservations.times(self.now + job.time_limit)
+        if not ends or not self._fits_until(kind, job, turn, ends[0]):
+            return timedelta(0)
+        fitting = timedelta(0)
+        while ends:
+            middle = len(ends) // 2
+            if self._fits_until(kind, job, turn, ends[middle]):
+                fitting, ends = ends[middle] - self.now, ends[middle + 1 :]
+            else:
+                ends = ends[:middle]
+        return fitting
+
+    def _fits_until(self, kind: Kind, job: Job, turn: QuotaClass, end_at: datetime) -> bool:
+        for pool in self.pools(kind):
+            terms = self.terms(kind, pool, turn)
+            if (
+                terms is not None
+                and self._quota_is_open(kind, pool.id, job, end_at)
+                and self.place(pool, job, end_at, terms.quota_class) is not None
+            ):
+                return True
+        return False
+
+
+def _in_quota(level: Level, pool: Pool, kind: Kind) -> str:
+    return (
+        f"in quota in {pool.id}: with this job {level.name} holds {level.used + kind.gpus} "
+        f"of its {level.nominal} GPUs"
+    )

@@ -1,0 +1,247 @@
+"""Which GPUs of which nodes: whole gangs on named nodes, never on sums (R5).
+
+Nodes of a pool are numbered by (block, id), and every set of nodes is one integer with
+a bit per number, so that "nodes with at least 4 GPUs free in this block" is an AND. A
+gang goes to the smallest block that holds it, else to as few blocks as possible; on
+equal blocks the fullest nodes that still fit are taken, so that whole nodes stay whole
+(fragmentation strands GPUs: FGD, ATC'23).
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from scheduler.core.model import Node, NodeId, PoolId, Run, RunId, Slot
+
+FREE = datetime.min.replace(tzinfo=UTC)
+"""The time from which a GPU is free that nobody holds."""
+
+
+class Holder(NamedTuple):
+    """A run's hold on one node: which GPUs (a bit each), and when they are back by its limit."""
+
+    mask: int
+    until: datetime
+
+
+class NodeState:
+    """A node, and what is free on it. `rank` is its number in the pool."""
+
+    __slots__ = ("_times", "free", "healthy", "holders", "node", "rank")
+
+    def __init__(self, node: Node, holders: dict[RunId, Holder]) -> None:
+        self.node = node
+        self.holders = holders
+        self.rank = -1
+        self.healthy = sum(1 << gpu.index for gpu in node.gpus if gpu.healthy)
+        self._times: tuple[tuple[datetime, int], ...] | None = None
+        self.free = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Work out anew what is free, from who holds what."""
+        held = 0
+        for mask, _ in self.holders.values():
+            held |= mask
+        self.free = self.healthy & ~held
+        self._times = None
+
+    @property
+    def times(self) -> tuple[tuple[datetime, int], ...]:
+        """Return (when free, index) of each healthy GPU, soonest first."""
+        if self._times is None:
+            back = dict.fromkeys(bits(self.healthy), FREE)
+            for mask, until in self.holders.values():
+                for gpu in bits(mask & self.healthy):
+                    back[gpu] = max(back[gpu], until)
+            self._times = tuple(sorted((when, gpu) for gpu, when in back.items()))
+        return self._times
+
+
+class PoolNodes:
+    """The nodes of one pool, found by how many GPUs are free and by block."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[NodeId, NodeState] = {}
+        self.order: list[NodeState] = []
+        self.unusable: list[NodeState] = []
+        self._blocks: list[int] = []
+        # _at_least[n]: usable nodes with n or more GPUs free, a bit per rank.
+        self._at_least: list[int] = []
+        self._numbered = True
+        self.free = 0
+
+    def put(self, state: NodeState) -> None:
+        """Add a node, or replace it; numbers are given anew before the next look."""
+        self._by_id[state.node.id] = state
+        self._numbered = False
+
+    def drop(self, node: NodeId) -> None:
+        """Take a node out of the pool."""
+        del self._by_id[node]
+        self._numbered = False
+
+    def number(self) -> None:
+        """Number the nodes by (block, id), if nodes came or went since."""
+        if self._numbered:
+            return
+        states = sorted(self._by_id.values(), key=lambda s: (s.node.block, s.node.id))
+        self.order = [state for state in states if state.node.usable]
+        self.unusable = [state for state in states if not state.node.usable]
+        blocks: dict[str, int] = {}
+        most = max((state.healthy.bit_count() for state in states), default=0)
+        self._at_least = [0] * (most + 2)
+        self.free = 0
+        for rank, state in enumerate(self.order):
+            state.rank = rank
+            blocks[state.node.block] = blocks.get(state.node.block, 0) | 1 << rank
+            self._count(rank, 0, state.free.bit_count())
+        self._blocks = list(blocks.values())
+        self._numbered = True
+
+    def _count(self, rank: int, before: int, after: int) -> None:
+        bit = 1 << rank
+        self.free += after - before
+        for n in range(min(before, after) + 1, max(before, after) + 1):
+            self._at_least[n] ^= bit
+
+    def changed(self, state: NodeState, free_before: int) -> None:
+        """Take note that a node's free GPUs are not what they were."""
+        if self._numbered and state.node.usable:
+            self._count(state.rank, free_before.bit_count(), state.free.bit_count())
+
+    def with_room(self, gpus: int, blocked: Mapping[int, int]) -> int:
+        """Return the nodes with so many GPUs free, not counting `blocked` ones (rank -> GPUs)."""
+        if gpus >= len(self._at_least):
+            return 0
+        room = self._at_least[gpus]
+        for rank, mask in blocked.items():
+            if room >> rank & 1 and (self.order[rank].free & ~mask).bit_count() < gpus:
+                room ^= 1 << rank
+        return room
+
+    def place(self, nodes: int, gpus: int, blocked: Mapping[int, int]) -> tuple[Slot, ...] | None:
+        """Return GPUs for a gang of `nodes` x `gpus`, all of it, or None."""
+        room = self.with_room(gpus, blocked)
+        if room.bit_count() < nodes:
+            return None
+        chosen = self._fullest(room, nodes, gpus) if nodes == 1 else self._gang(room, nodes, gpus)
+        order = self.order
+        return tuple(
+            Slot(order[rank].node.id, lowest(order[rank].free & ~blocked.get(rank, 0), gpus))
+            for rank in sorted(chosen)
+        )
+
+    def _gang(self, room: int, nodes: int, gpus: int) -> list[int]:
+        """Return ranks: the smallest block that holds the gang, else few and large blocks."""
+        sizes = [((room & block).bit_count(), -n, block) for n, block in enumerate(self._blocks)]
+        whole = [entry for entry in sizes if entry[0] >= nodes]
+        if whole:
+            block = min(whole, key=lambda entry: (entry[0], -entry[1]))[2]
+            return self._fullest(room & block, nodes, gpus)
+        chosen: list[int] = []
+        for _, _, block in sorted(sizes, reverse=True):
+            wanted = min(nodes - len(chosen), (room & block).bit_count())
+            chosen += self._fullest(room & block, wanted, gpus)
+            if len(chosen) == nodes:
+                break
+        return chosen
+
+    def _fullest(self, room: int, nodes: int, gpus: int) -> list[int]:
+        """Return the ranks of the nodes with the fewest GPUs free among `room`."""
+        chosen: list[int] = []
+        for n in range(gpus, len(self._at_least) - 1):
+            exactly = room & self._at_least[n] & ~self._at_least[n + 1]
+            while exactly and len(chosen) < nodes:
+                low = exactly & -exactly
+                chosen.append(low.bit_length() - 1)
+                exactly ^= low
+            if len(chosen) == nodes:
+                break
+        return chosen
+
+
+class Floor:
+    """All nodes of all pools, and who holds their GPUs."""
+
+    def __init__(self) -> None:
+        self.pools: dict[PoolId, PoolNodes] = {}
+        self.nodes: dict[NodeId, NodeState] = {}
+        # Kept by node id: a run may hold GPUs of a node that has not reported yet.
+        self._holders: dict[NodeId, dict[RunId, Holder]] = {}
+
+    def pool(self, pool: PoolId) -> PoolNodes:
+        """Return a pool's nodes, numbered."""
+        nodes = self.pools.setdefault(pool, PoolNodes())
+        nodes.number()
+        return nodes
+
+    def put_node(self, node: Node) -> None:
+        """Add a node or replace what is known about it."""
+        self.drop_node(node.id)
+        state = NodeState(node, self._holders.setdefault(node.id, {}))
+        self.nodes[node.id] = state
+        self.pools.setdefault(node.pool, PoolNodes()).put(state)
+
+    def drop_node(self, node: NodeId) -> None:
+        """Forget a node; what runs hold on it is kept, should it come back."""
+        state = self.nodes.pop(node, None)
+        if state is not None:
+            self.pools[state.node.pool].drop(node)
+
+    def hold(self, run: Run) -> None:
+        """Let a run hold its GPUs until its limit, or until it was told to stop."""
+        until = run.ends_by if run.stop_at is None else min(run.ends_by, run.stop_at)
+        for slot in run.slots:
+            holders = self._holders.setdefault(slot.node, {})
+            holders[run.id] = Holder(mask_of(slot.gpus), until)
+            self._refresh(slot.node)
+
+    def release(self, run: Run) -> None:
+        """Take back the GPUs that a run holds."""
+        for slot in run.slots:
+            holders = self._holders[slot.node]
+            holders.pop(run.id, None)
+            if not holders and slot.node not in self.nodes:
+                del self._holders[slot.node]
+            self._refresh(slot.node)
+
+    def _refresh(self, node: NodeId) -> None:
+        state = self.nodes.get(node)
+        if state is None:
+            return
+        before = state.free
+        state.refresh()
+        if state.free != before:
+            self.pools[state.node.pool].changed(state, before)
+
+    def state(self) -> Iterator[tuple[NodeId, int, tuple[tuple[datetime, int], ...]]]:
+        """Yield what is free on every node, and when the rest will be: for comparing worlds."""
+        for name in sorted(self.nodes):
+            yield (name, self.nodes[name].free, self.nodes[name].times)
+
+
+def mask_of(gpus: tuple[int, ...]) -> int:
+    """Return GPU indexes as bits."""
+    mask = 0
+    for gpu in gpus:
+        mask |= 1 << gpu
+    return mask
+
+
+def bits(mask: int) -> Iterator[int]:
+    """Yield the indexes of the bits that are set, lowest first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def lowest(mask: int, count: int) -> tuple[int, ...]:
+    """Return the first `count` GPU indexes of a mask."""
+    chosen = []
+    for gpu in bits(mask):
+        chosen.append(gpu)
+        if len(chosen) == count:
+            break
+    return tuple(chosen)

@@ -1,0 +1,268 @@
+"""An owner's recall: whose runs end so that an in-quota job starts (R8, R9, R10).
+
+Nodes are chosen first, each with the cheapest legal victims on it, so that every eviction
+helps; victims are whole gangs, so one may free several nodes. Afterwards what was not
+needed is given back, and the whole set is checked again: a victim that was legal may not
+be so any more once others are gone (Kueue #14543).
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from scheduler.core.model import Job, PoolId, QuotaClass, Run, RunId, Slot
+from scheduler.core.placement import PoolNodes, lowest
+from scheduler.core.quota import PoolQuota
+from scheduler.core.world import World
+
+RESTART_SECONDS = 300
+"""What a victim loses besides the work since its checkpoint: getting going again (R9)."""
+
+PREEMPTED_BEFORE_SECONDS = 3600
+"""Each earlier preemption makes a victim dearer by so many seconds of its GPUs (R9)."""
+
+ATTEMPTS = 24
+"""How often victims are chosen anew when one choice made another's victim illegal."""
+
+Cost = tuple[int, int, float, RunId]
+
+
+class Recall(NamedTuple):
+    """Whose runs end, and the GPUs that the preemptor is leased at once (R8.6)."""
+
+    victims: tuple[Run, ...]
+    slots: tuple[Slot, ...]
+
+
+def recall(
+    world: World, pool: PoolId, job: Job, blocked: Mapping[int, int], now: datetime
+) -> Recall | None:
+    """Return the cheapest victims found that let an in-quota job start here, or None."""
+    runs = world.recallable.get(pool)
+    if not runs:
+        return None
+    search = _Search(world, pool, job, blocked)
+    costs = {
+        run.id: cost(run, world.index.factor(pool, run.leased_at), now) for run in runs.values()
+    }
+    # Depth first over "what if not this one": complete for few candidates, bounded for many.
+    waiting: list[frozenset[RunId]] = [frozenset()]
+    seen: set[frozenset[RunId]] = set()
+    for _ in range(ATTEMPTS):
+        if not waiting:
+            return None
+        without = waiting.pop()
+        seen.add(without)
+        candidates = sorted(
+            (run for run in runs.values() if run.id not in without), key=lambda r: costs[r.id]
+        )
+        found = search.attempt(candidates, costs)
+        if found is not None:
+            return found
+        if search.conflict:
+            more = (without | {run} for run in sorted(search.tried, reverse=True))
+            waiting.extend(choice for choice in more if choice not in seen)
+    return None
+
+
+def cost(run: Run, factor: int, now: datetime) -> Cost:
+    """Return what ending a run throws away; ties: lower priority, then the newest start (R9)."""
+    since = run.checkpointed_at or run.started_at or run.leased_at
+    lost = max(0, int((now - since).total_seconds())) + RESTART_SECONDS
+    lost += run.preemptions * PREEMPTED_BEFORE_SECONDS
+    return (run.gpus * lost * factor, -run.priority.rank, -run.leased_at.timestamp(), run.id)
+
+
+def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
+    """Return whether the run may end for this in-quota job, as things stand (R8.1, R8.2).
+
+    Background work and outsiders always; an account of the owner's only while its own
+    branch is over its nominal.
+    """
+    if run.quota_class is QuotaClass.BACKGROUND or not quota.path(run.account):
+        return True
+    return quota.is_over(run.account, job.account)
+
+
+class _Search:
+    """Tries sets of victims on the world's quota, and leaves it as it was."""
+
+    def __init__(self, world: World, pool: PoolId, job: Job, blocked: Mapping[int, int]) -> None:
+        self._nodes: PoolNodes = world.floor.pool(pool)
+        self._states = world.floor.nodes
+        self._quota = world.quotas[pool]
+        self._job = job
+        self._blocked = blocked
+        self._gone: dict[RunId, Run] = {}
+        self.conflict = False
+        self.tried: tuple[RunId, ...] = ()
+
+    def attempt(self, candidates: list[Run], costs: Mapping[RunId, Cost]) -> Recall | None:
+        """Choose among these victims; afterwards `tried` and `conflict` say why it failed."""
+        self.conflict = False
+        try:
+            ranks = self._choose_nodes(candidates, costs)
+            done = ranks is not None and self._free_quota(candidates)
+            self.tried = tuple(self._gone)
+            if ranks is None or not done:
+                return None
+            self._trim(ranks, costs)
+            if not self._holds(ranks):
+                self.conflict = True
+                return None
+            victims = tuple(sorted(self._gone.values(), key=lambda run: run.id))
+            return Recall(victims, self._slots(ranks))
+        finally:
+            for run in list(self._gone.values()):
+                self._put_back(run)
+
+    def _choose_nodes(self, candidates: list[Run], costs: Mapping[RunId, Cost]) -> list[int] | None:
+        """Take nodes one by one, cheapest first, with the victims that each needs."""
+        on_node = self._by_node(candidates)
+        heap: list[tuple[_Price, int]] = []
+        for state in self._nodes.order:
+            self._offer(heap, state.rank, on_node, costs)
+        chosen: set[int] = set()
+        while heap and len(chosen) < self._job.shape.nodes:
+            price, rank = heappop(heap)
+            if rank in chosen:
+                continue
+            victims = self._needed(rank, on_node.get(rank, ()))
+            if victims is None or _price(victims, costs) > price:
+                # Victims chosen meanwhile made another illegal: look again, if it still fits.
+                self._offer(heap, rank, on_node, costs)
+                continue
+            chosen.add(rank)
+            for run in victims:
+                self._take(run)
+            # A whole gang ends: what it held elsewhere is cheaper now.
+            for other in {other for run in victims for other in self._ranks(run)} - chosen:
+                self._offer(heap, other, on_node, costs)
+        return sorted(chosen) if len(chosen) == self._job.shape.nodes else None
+
+    def _by_node(self, candidates: list[Run]) -> dict[int, list[Run]]:
+        on_node: dict[int, list[Run]] = {}
+        for run in candidates:
+            for rank in self._ranks(run):
+                on_node.setdefault(rank, []).append(run)
+        return on_node
+
+    def _offer(
+        self,
+        heap: list[tuple["_Price", int]],
+        rank: int,
+        on_node: Mapping[int, list[Run]],
+        costs: Mapping[RunId, Cost],
+    ) -> None:
+        victims = self._needed(rank, on_node.get(rank, ()))
+        if victims is not None:
+            heappush(heap, (_price(victims, costs), rank))
+
+    def _needed(self, rank: int, runs: Iterable[Run]) -> list[Run] | None:
+        """Return the cheapest legal victims that make room on one node; None: nothing does."""
+        wanted = self._job.shape.gpus_per_node
+        victims: list[Run] = []
+        try:
+            for run in runs:
+                if self._room(rank).bit_count() >= wanted:
+                    break
+                if run.id in self._gone:
+                    continue
+                if is_legal(self._quota, run, self._job):
+                    self._take(run)
+                    victims.append(run)
+                elif self._gone:
+                    self.conflict = True
+            enough = self._room(rank).bit_count() >= wanted
+        finally:
+            for run in victims:
+                self._put_back(run)
+        return victims if enough else None
+
+    def _room(self, rank: int) -> int:
+        """Return a node's GPUs that are free once the chosen victims are gone."""
+        state = self._nodes.order[rank]
+        room = state.free
+        if self._gone:
+            held = 0
+            for run, holder in state.holders.items():
+                if run not in self._gone:
+                    held |= holder.mask
+            room = state.healthy & ~held
+        return room & ~self._blocked.get(rank, 0)
+
+    def _ranks(self, run: Run) -> list[int]:
+        """Return the numbers of a run's nodes that can take work."""
+        states = (self._states.get(slot.node) for slot in run.slots)
+        return [s.rank for s in states if s is not None and s.node.usable]
+
+    def _lacking(self) -> int:
+        """Return by how many GPUs quota still refuses the job: over nominal, or not available."""
+        asked, account = self._job.shape.gpus, self._job.account
+        path = self._quota.path(account)
+        over = sum(max(0, level.used + asked - level.nominal) for level in path)
+        return over + max(0, asked - self._quota.available(account))
+
+    def _free_quota(self, candidates: list[Run]) -> bool:
+        """Add the cheapest victims that quota needs beyond the nodes' (sums can be short too)."""
+        lacking, progress = self._lacking(), True
+        while lacking and progress:
+            progress = False
+            for run in candidates:
+                if run.id in self._gone or not is_legal(self._quota, run, self._job):
+                    self.conflict |= run.id not in self._gone and bool(self._gone)
+                    continue
+                self._take(run)
+                left = self._lacking()
+                if left < lacking:
+                    lacking, progress = left, True
+                else:
+                    self._put_back(run)
+                if not lacking:
+                    break
+        return not lacking
+
+    def _trim(self, ranks: list[int], costs: Mapping[RunId, Cost]) -> None:
+        """Give back every victim that turns out not to be needed, the dearest first."""
+        for run in sorted(self._gone.values(), key=lambda r: costs[r.id], reverse=True):
+            self._put_back(run)
+            if not self._fits(ranks):
+                self._take(run)
+
+    def _fits(self, ranks: list[int]) -> bool:
+        wanted = self._job.shape.gpus_per_node
+        enough = all(self._room(rank).bit_count() >= wanted for rank in ranks)
+        return enough and not self._lacking()
+
+    def _holds(self, ranks: list[int]) -> bool:
+        """Check the trimmed set again: each victim must be legal with all others gone (R8.5)."""
+        for run in list(self._gone.values()):
+            self._put_back(run)
+            legal = is_legal(self._quota, run, self._job)
+            self._take(run)
+            if not legal:
+                return False
+        return self._fits(ranks)
+
+    def _slots(self, ranks: list[int]) -> tuple[Slot, ...]:
+        wanted = self._job.shape.gpus_per_node
+        order = self._nodes.order
+        return tuple(Slot(order[r].node.id, lowest(self._room(r), wanted)) for r in ranks)
+
+    def _take(self, run: Run) -> None:
+        self._gone[run.id] = run
+        self._quota.charge_run(run, -1)
+
+    def _put_back(self, run: Run) -> None:
+        del self._gone[run.id]
+        self._quota.charge_run(run, 1)
+
+
+_Price = tuple[int, tuple[Cost, ...]]
+
+
+def _price(victims: list[Run], costs: Mapping[RunId, Cost]) -> _Price:
+    """What a node costs: the sum, then the victims' own order among equals."""
+    paid = tuple(sorted(costs[run.id] for run in victims))
+    return sum(one[0] for one in paid), paid

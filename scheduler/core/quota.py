@@ -1,0 +1,151 @@
+"""Who may use how much of one pool: the quota tree (R1).
+
+Each account below the pool's owner is a level. What a level keeps for itself
+(`home = nominal - lend_max`) is spent first; what goes beyond it bubbles up and
+competes for what the levels above can give. Background work and outsiders are
+served by the owner alone, from what nobody keeps at home.
+
+Source: Kueue's hierarchical cohorts (pkg/cache, the resource_node algebra), restated
+with integers; scheduling.md R1.
+"""
+
+from collections.abc import Iterator
+
+from scheduler.core.index import PolicyIndex
+from scheduler.core.model import AccountName, Pool, PoolId, QuotaClass, Run
+
+
+class Level:
+    """One account in one pool. `used` is its subtree's, `pressure` what it asks of its homepot."""
+
+    __slots__ = (
+        "borrow_max",
+        "home",
+        "homepot",
+        "lend_max",
+        "name",
+        "nominal",
+        "pressure",
+        "used",
+    )
+
+    def __init__(self, name: AccountName, nominal: int, lend_max: int, borrow_max: int) -> None:
+        self.name = name
+        self.nominal = nominal
+        self.lend_max = lend_max
+        self.borrow_max = borrow_max
+        self.home = nominal - lend_max
+        self.homepot = self.home
+        self.used = 0
+        self.pressure = 0
+
+    @property
+    def bubble(self) -> int:
+        """Return what the level takes from those above it."""
+        return max(0, self.pressure - self.homepot)
+
+
+class PoolQuota:
+    """The levels of one pool, and what each has in use."""
+
+    def __init__(self, index: PolicyIndex, pool: Pool) -> None:
+        self.pool = pool
+        self._index = index
+        self._levels: dict[AccountName, Level] = {}
+        self._paths: dict[AccountName, tuple[Level, ...]] = {}
+        self.owner = Level(pool.owner, pool.capacity, pool.capacity, 0)
+        self._levels[pool.owner] = self.owner
+        for (account, pool_id), row in index.quotas.items():
+            if pool_id == pool.id and account != pool.owner:
+                self._levels[account] = Level(account, row.nominal, row.lend_max, row.borrow_max)
+        # What children keep at home is not the parent's to give; the owner gives the rest.
+        self.kept = 0
+        for name, level in self._levels.items():
+            parent = index.accounts[name].parent
+            if name == pool.owner or parent is None:
+                continue
+            if parent == pool.owner:
+                self.kept += level.home
+            elif parent in self._levels:
+                self._levels[parent].homepot -= level.home
+
+    def path(self, account: AccountName) -> tuple[Level, ...]:
+        """Return the levels from the account up to the owner; empty for an outsider."""
+        known = self._paths.get(account)
+        if known is None:
+            chain = self._index.chain(account)
+            known = ()
+            if self.pool.owner in chain:
+                names = chain[: chain.index(self.pool.owner) + 1]
+                known = tuple(self._level(name) for name in names)
+            self._paths[account] = known
+        return known
+
+    def _level(self, name: AccountName) -> Level:
+        """Return the level; an account without a row has and borrows nothing."""
+        return self._levels.setdefault(name, Level(name, 0, 0, 0))
+
+    def charge(self, account: AccountName, quota_class: QuotaClass, gpus: int) -> None:
+        """Count GPUs (negative: no longer) at the account, or at the owner alone."""
+        path = () if quota_class is QuotaClass.BACKGROUND else self.path(account)
+        if not path:
+            self.owner.pressure += gpus
+            return
+        for level in path:
+            level.used += gpus
+        carry = gpus
+        for level in path[:-1]:
+            before = level.bubble
+            level.pressure += carry
+            carry = level.bubble - before
+        self.owner.pressure += carry
+
+    def charge_run(self, run: Run, sign: int) -> None:
+        """Count a run's GPUs, or count them no longer (`sign` -1)."""
+        self.charge(run.account, run.quota_class, sign * run.gpus)
+
+    @property
+    def common(self) -> int:
+        """Return what the owner can still give: capacity - homes - use. Outsiders live on it."""
+        return self.pool.capacity - self.kept - self.owner.pressure
+
+    def available(self, account: AccountName) -> int:
+        """Return the GPUs that the account could start now, in quota or borrowed."""
+        open_above = self.common
+        for level in reversed(self.path(account)[:-1]):
+            at_home = max(0, level.homepot - level.pressure)
+            room = level.lend_max + level.borrow_max - level.bubble
+            open_above = at_home + max(0, min(room, open_above))
+        return max(0, open_above)
+
+    def beyond(self, account: AccountName, gpus: int) -> Level | None:
+        """Return the first level that `gpus` more would bring over its nominal; None: in quota."""
+        for level in self.path(account):
+            if level.used + gpus > level.nominal:
+                return level
+        return None
+
+    def can_be_in_quota(self, account: AccountName, gpus: int) -> bool:
+        """Return whether so many GPUs could ever be in quota, everything else idle."""
+        path = self.path(account)
+        return bool(path) and all(gpus <= level.nominal for level in path)
+
+    def is_over(self, victim: AccountName, preemptor: AccountName) -> bool:
+        """Return whether the victim's own branch is over nominal, below where the two part (R8.2).
+
+        Levels that both share do not count: there, the preemptor is as much over as the victim.
+        """
+        shared = self.path(preemptor)
+        for level in self.path(victim):
+            if level in shared:
+                return False
+            if level.used > level.nominal:
+                return True
+        return False
+
+    def state(self) -> Iterator[tuple[PoolId, AccountName, int, int]]:
+        """Yield what is in use, by account: for comparing worlds."""
+        for name in sorted(self._levels):
+            level = self._levels[name]
+            if level.used or level.pressure:
+                yield (self.pool.id, name, level.used, level.pressure)

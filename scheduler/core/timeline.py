@@ -1,0 +1,204 @@
+"""What is planned for later: reservations, and what may start before them (R6, EASY).
+
+A reservation names GPUs from its start on. A later job may use them only if its time
+limit ends before; the limits of running jobs say when GPUs come back, so busy nodes
+count as candidates. In-quota reservations bind everyone, borrowed ones bind only
+borrowers and background work: no borrower delays an owner (R10).
+
+Quota is planned too, within one account: a job that waits for its account's own nominal
+is not overtaken by smaller jobs of that account that would still hold it then.
+
+Source: EASY backfill (Lifka, 1995); scheduling.md R6.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from heapq import nsmallest
+from typing import NamedTuple
+
+from scheduler.core.model import AccountName, JobId, PoolId, QuotaClass, Run, Shape, Slot
+from scheduler.core.placement import NodeState, PoolNodes, bits, mask_of
+
+OVERDUE = timedelta(minutes=1)
+"""A run past its limit is being ended; its GPUs are expected back after this."""
+
+NOTHING: Mapping[int, int] = {}
+
+
+class Reserved(NamedTuple):
+    """A planned start: GPUs by node rank, from `start_at` until its own limit."""
+
+    job: JobId
+    quota_class: QuotaClass
+    start_at: datetime
+    end_at: datetime
+    masks: Mapping[int, int]
+
+
+class QuotaHold:
+    """From `start_at` on, an account may use only `slack` GPUs more than runs now hold."""
+
+    __slots__ = ("job", "slack", "start_at")
+
+    def __init__(self, job: JobId, start_at: datetime, slack: int) -> None:
+        self.job = job
+        self.start_at = start_at
+        self.slack = slack
+
+
+class Reservations:
+    """The planned starts of one cycle."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._by_pool: dict[PoolId, list[Reserved]] = {}
+        self._quota: dict[tuple[AccountName, PoolId], list[QuotaHold]] = {}
+        self._blocked: dict[tuple[PoolId, QuotaClass, int], Mapping[int, int]] = {}
+        self._times: list[datetime] | None = None
+        self._jobs: set[JobId] = set()
+
+    def add(self, pool: PoolId, reserved: Reserved) -> None:
+        """Plan a start."""
+        held = self._by_pool.setdefault(pool, [])
+        held.append(reserved)
+        held.sort(key=lambda r: (r.start_at, r.job))
+        self._changed(reserved.job)
+
+    def hold_quota(self, account: AccountName, pool: PoolId, hold: QuotaHold) -> None:
+        """Keep an account's quota for a job of its own that was there first."""
+        self._quota.setdefault((account, pool), []).append(hold)
+        self._changed(hold.job)
+
+    def _changed(self, job: JobId) -> None:
+        self._jobs.add(job)
+        self._blocked.clear()
+        self._times = None
+
+    def forget(self, job: JobId) -> None:
+        """Give up a job's planned start, since it has started elsewhere."""
+        if job not in self._jobs:
+            return
+        for held in self._by_pool.values():
+            held[:] = [reserved for reserved in held if reserved.job != job]
+        for holds in self._quota.values():
+            holds[:] = [hold for hold in holds if hold.job != job]
+        self._changed(job)
+
+    def blocked(
+        self, pool: PoolId, end_at: datetime, quota_class: QuotaClass, job: JobId
+    ) -> Mapping[int, int]:
+        """Return the GPUs, by node rank, that a start ending at `end_at` must leave alone."""
+        held = self._by_pool.get(pool)
+        if not held:
+            return NOTHING
+        before = sum(1 for r in held if r.start_at < end_at)
+        binding = [r for r in held[:before] if r.quota_class <= quota_class]
+        if any(r.job == job for r in binding):
+            return _merged(r for r in binding if r.job != job)
+        key = (pool, quota_class, before)
+        if key not in self._blocked:
+            self._blocked[key] = _merged(binding)
+        return self._blocked[key]
+
+    def open_quota(
+        self, account: AccountName, pool: PoolId, end_at: datetime, job: JobId
+    ) -> int | None:
+        """Return how many GPUs a start may take that ends then; None: as many as quota allows."""
+        holds = self._quota.get((account, pool), ())
+        slacks = [h.slack for h in holds if h.start_at < end_at and h.job != job]
+        return min(slacks, default=None)
+
+    def started(self, account: AccountName, pool: PoolId, end_at: datetime, gpus: int) -> None:
+        """Count a start against the holds that it outlasts."""
+        for hold in self._quota.get((account, pool), ()):
+            if hold.start_at < end_at:
+                hold.slack -= gpus
+
+    def times(self, end_at: datetime) -> list[datetime]:
+        """Return the planned starts before `end_at`, soonest first, each once."""
+        if self._times is None:
+            nodes = {r.start_at for held in self._by_pool.values() for r in held}
+            quota = {h.start_at for holds in self._quota.values() for h in holds}
+            self._times = sorted(nodes | quota)
+        return self._times[: bisect_left(self._times, end_at)]
+
+    def earliest(
+        self, pool: PoolId, nodes: PoolNodes, shape: Shape
+    ) -> tuple[datetime, tuple[tuple[int, tuple[int, ...]], ...]] | None:
+        """Return when the gang can start by all limits, and on which (rank, GPUs), or None."""
+        taken: dict[int, list[Reserved]] = {}
+        for reserved in self._by_pool.get(pool, ()):
+            for rank in reserved.masks:
+                taken.setdefault(rank, []).append(reserved)
+        back: list[tuple[datetime, int]] = []
+        for state in nodes.order:
+            times = _times(state, taken.get(state.rank, ()))
+            if len(times) >= shape.gpus_per_node:
+                back.append((times[shape.gpus_per_node - 1][0], state.rank))
+        soonest = nsmallest(shape.nodes, back)
+        if len(soonest) < shape.nodes:
+            return None
+        ready = soonest[-1][0]
+        start_at = ready if ready > self._now else self._now + OVERDUE
+        # Of all nodes that are back by then, those that come back last: the others may
+        # serve backfill until then.
+        fitting = sorted((entry for entry in back if entry[0] <= start_at), key=_last_first)
+        chosen = sorted(rank for _, rank in fitting[: shape.nodes])
+        return start_at, tuple(
+            (rank, _first(nodes.order[rank], taken.get(rank, ()), start_at, shape.gpus_per_node))
+            for rank in chosen
+        )
+
+
+def quota_opens_at(runs: Iterable[Run], excess: int, now: datetime) -> tuple[datetime, int] | None:
+    """Return when `excess` GPUs of these runs are back by their limits, and how many are then."""
+    ends = sorted((max(run.ends_by, now + OVERDUE), run.id, run.gpus) for run in runs)
+    back = 0
+    for at, (when, _, gpus) in enumerate(ends):
+        back += gpus
+        if back >= excess:
+            same = sum(more for later, _, more in ends[at + 1 :] if later == when)
+            return when, back + same
+    return None
+
+
+def slots_of(nodes: PoolNodes, chosen: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[Slot, ...]:
+    """Return (rank, GPUs) pairs as slots on named nodes."""
+    return tuple(Slot(nodes.order[rank].node.id, gpus) for rank, gpus in chosen)
+
+
+def masks_of(chosen: tuple[tuple[int, tuple[int, ...]], ...]) -> Mapping[int, int]:
+    """Return (rank, GPUs) pairs as bits by rank."""
+    return {rank: mask_of(gpus) for rank, gpus in chosen}
+
+
+def _merged(held: Iterable[Reserved]) -> Mapping[int, int]:
+    masks: dict[int, int] = {}
+    for reserved in held:
+        for rank, mask in reserved.masks.items():
+            masks[rank] = masks.get(rank, 0) | mask
+    return masks
+
+
+def _times(state: NodeState, taken: Iterable[Reserved]) -> tuple[tuple[datetime, int], ...]:
+    """When each GPU of a node is free, after the planned starts that hold it."""
+    if not taken:
+        return state.times
+    back: dict[int, datetime] = {gpu: when for when, gpu in state.times}
+    for reserved in taken:
+        for gpu in bits(reserved.masks[state.rank]):
+            if gpu in back:
+                back[gpu] = max(back[gpu], reserved.end_at)
+    return tuple(sorted((when, gpu) for gpu, when in back.items()))
+
+
+def _first(
+    state: NodeState, taken: Iterable[Reserved], start_at: datetime, gpus: int
+) -> tuple[int, ...]:
+    free = sorted(gpu for when, gpu in _times(state, taken) if when <= start_at)
+    return tuple(free[:gpus])
+
+
+def _last_first(entry: tuple[datetime, int]) -> tuple[float, int]:
+    return (-entry[0].timestamp(), entry[1])
