@@ -1,0 +1,97 @@
+"""Settings of the site agent and of the node reporter, from options or `COMMONPOOL_*`.
+
+Built in the `main` of each, passed down as arguments. The hub's token is read from its
+file at each use, so that it can be replaced while the agent runs.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, HttpUrl, TypeAdapter, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_URL = TypeAdapter(HttpUrl)
+
+
+class TokenUnreadable(Exception):  # noqa: N818  # a state, told by its name
+    """A token file is missing, unreadable or empty; the message names it."""
+
+
+def read_token(file: Path) -> str:
+    """Return the secret in a token file, without the white space around it.
+
+    Raises:
+        TokenUnreadable: the file cannot be read, or is empty.
+    """
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenUnreadable(f"token file {file}: {error}") from error
+    if not token:
+        raise TokenUnreadable(f"token file {file} is empty")
+    return token
+
+
+def _checked_url(value: str) -> str:
+    try:
+        _URL.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{value!r} is not a URL such as http://127.0.0.1:8265") from error
+    return value.rstrip("/")
+
+
+class _AgentSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="COMMONPOOL_", frozen=True, extra="ignore")
+
+    hub: str = Field(description="URL of the hub, e.g. http://127.0.0.1:8265")
+    token_file: Path = Field(description="File with this agent's token")
+    log_format: str = Field(default="console", pattern="^(console|json)$")
+
+    @field_validator("hub")
+    @classmethod
+    def hub_is_a_url(cls, value: str) -> str:
+        """Refuse what no request can be sent to; drop the slash at the end."""
+        return _checked_url(value)
+
+    def token(self) -> str:
+        """Return the token as the file has it now."""
+        return read_token(self.token_file)
+
+
+class SiteSettings(_AgentSettings):
+    """What a site agent needs to know. Times are seconds."""
+
+    site: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    data: Path = Field(description="Folder of this site's records, logs and checkpoints")
+    shared_ray: str | None = Field(default=None, description="Jobs address of the shared Ray head")
+    shared_ray_token_file: Path | None = None
+    wait_seconds: float = Field(default=20, ge=0, le=60, description="Of the long poll")
+    tick_seconds: float = Field(default=0.5, gt=0, description="Between looks at deadlines")
+    poll_seconds: float = Field(default=1, gt=0, description="Between looks at a running run")
+    unknown_after: float = Field(default=15, gt=0, description="Silence of a Ray head")
+    lost_after: float = Field(default=120, gt=0, description="Silence, then the run is fenced")
+    stop_wait: float = Field(default=6, gt=0, description="For a stop, before the kill")
+    max_log_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, description="Kept per run")
+    launches: int = Field(default=2, ge=1, description="Private clusters started at a time")
+    object_store_bytes: int = Field(default=80_000_000, ge=75_000_000, description="Per Ray node")
+    scratch: Path = Field(default=Path("/tmp"), description="Short folder for Ray's sockets")  # noqa: S108  # Unix socket paths end at 107 bytes; the folder made in it is private
+
+    @field_validator("shared_ray")
+    @classmethod
+    def shared_ray_is_a_url(cls, value: str | None) -> str | None:
+        """Refuse what no request can be sent to; drop the slash at the end."""
+        return None if value is None else _checked_url(value)
+
+    def shared_token(self) -> str | None:
+        """Return the shared head's token, or None where it asks for none."""
+        if self.shared_ray_token_file is None:
+            return None
+        return read_token(self.shared_ray_token_file)
+
+
+class NodeSettings(_AgentSettings):
+    """What a node reporter needs to know; `nodes` are the names that it speaks for."""
+
+    pool: str
+    nodes: tuple[str, ...] = Field(min_length=1)
+    simulated: str = Field(description="What each node has, e.g. 8xH100; no such GPU exists")
+    block: str = ""

@@ -1,0 +1,145 @@
+"""`commonpool node-agent`: report nodes to the hub, one process for any number of them."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import Annotated, NoReturn, Protocol
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from agents import logs
+from agents.complaints import said
+from agents.config import NodeSettings, TokenUnreadable
+from agents.hub import Backoff, HttpHub, HubAway, HubRefused
+from agents.node.simulated import SimulatedNode, parse
+from scheduler.clock import Clock, SystemClock
+from scheduler.wire.nodes import NodeReportReply, NodeReports
+
+log = structlog.get_logger(__name__)
+
+_REFUSED = 2
+_BATCH = 1000
+_SHORTEST_SECONDS = 0.05
+
+app = typer.Typer(help="Report this machine's GPUs, or simulated ones, to the hub.")
+
+
+@app.callback(invoke_without_command=True, no_args_is_help=True)
+def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer asks for them
+    simulated: Annotated[
+        str, typer.Option(help="What each node has, e.g. 8xH100; no such GPU need exist")
+    ],
+    hub: Annotated[str, typer.Option(help="URL of the hub")] = "",
+    pool: Annotated[str, typer.Option(help="The pool that the nodes belong to")] = "",
+    node: Annotated[list[str] | None, typer.Option(help="A node's name; may be repeated")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the node token")] = None,
+    block: Annotated[str, typer.Option(help="The leaf switch or NVLink domain they share")] = "",
+    log_format: Annotated[str, typer.Option(help="console or json")] = "console",
+) -> None:
+    """Report nodes until SIGTERM or Ctrl-C."""
+    given = {
+        "simulated": simulated,
+        "hub": hub,
+        "pool": pool,
+        "nodes": tuple(node or ()),
+        "token_file": token_file,
+        "block": block,
+        "log_format": log_format,
+    }
+    try:
+        settings = NodeSettings(**{k: v for k, v in given.items() if v})  # type: ignore[arg-type]  # pydantic checks them
+        settings.token()
+        nodes = simulated_nodes(settings, SystemClock())
+    except (ValidationError, ValueError, TokenUnreadable) as error:
+        _refuse(said(error))
+    _run(settings, nodes)
+
+
+def run(settings: NodeSettings) -> None:
+    """Report nodes in this process until it is told to stop.
+
+    Raises:
+        ValueError: the settings describe nodes that no report can be made of.
+    """
+    _run(settings, simulated_nodes(settings, SystemClock()))
+
+
+def _run(settings: NodeSettings, nodes: Sequence[SimulatedNode]) -> None:
+    logs.configure(settings.log_format)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_until_told(settings, nodes))
+
+
+def simulated_nodes(settings: NodeSettings, clock: Clock) -> tuple[SimulatedNode, ...]:
+    """Return the nodes to speak for, each checked as a report of it will be.
+
+    Raises:
+        ValueError: a name, the pool or the specification is not possible.
+    """
+    if twice := sorted({n for n in settings.nodes if settings.nodes.count(n) > 1}):
+        raise ValueError(f"--node {', '.join(twice)} is given more than once")
+    boot = token_hex(8)
+    gpus = parse(settings.simulated)
+    made = tuple(
+        SimulatedNode(name, settings.pool, gpus, boot, settings.block) for name in settings.nodes
+    )
+    for node in made:
+        node.report(0, clock.now())
+    return made
+
+
+class Reports(Protocol):
+    """Where reports go; the tests have one without a network."""
+
+    async def report(self, reports: NodeReports) -> NodeReportReply:
+        """Deliver node reports."""
+        ...
+
+
+async def report_forever(nodes: Sequence[SimulatedNode], hub: Reports, clock: Clock) -> None:
+    """Report as often as the hub wants; keep trying while it is away."""
+    backoff, sequence = Backoff(), 0
+    while True:
+        try:
+            for batch in _batches(nodes):
+                reports = tuple(node.report(sequence, clock.now()) for node in batch)
+                reply = await hub.report(NodeReports(reports=reports))
+            sequence += 1
+            backoff.reset()
+            await asyncio.sleep(max(_SHORTEST_SECONDS, reply.next_report_seconds))
+        except HubAway as away:
+            log.warning("hub_away", why=str(away))
+            await backoff.pause()
+        except (HubRefused, TokenUnreadable) as refused:
+            log.error("report_refused", why=str(refused))  # noqa: TRY400  # its words say all
+            await backoff.pause()
+
+
+def _batches(nodes: Sequence[SimulatedNode]) -> Iterator[Sequence[SimulatedNode]]:
+    for start in range(0, len(nodes), _BATCH):
+        yield nodes[start : start + _BATCH]
+
+
+async def _until_told(settings: NodeSettings, nodes: Sequence[SimulatedNode]) -> None:
+    hub = HttpHub(settings.hub, settings.token_file)
+    reporting = asyncio.create_task(report_forever(nodes, hub, SystemClock()))
+    for what in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(what, reporting.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await reporting
+    await hub.close()
+
+
+def _refuse(why: str) -> NoReturn:
+    typer.echo(f"commonpool node-agent: {why}", err=True)
+    raise typer.Exit(_REFUSED)
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,114 @@
+"""Ports and loopback addresses of private Ray clusters, so that no two on a machine clash.
+
+One folder per machine and person holds a claim per run, whichever agent made it. All
+ports are below 32768, outside Linux's range for outgoing connections: a Ray agent whose
+port is taken by one never recovers. Source: notes/ray.md §2.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+FIRST, LAST = 20_000, 32_700
+_ADDRESSES = range(1, 60 * 250)
+
+
+class Claim(BaseModel):
+    """What one run holds. It ends with the run's record, even if nobody gives it back."""
+
+    run: str
+    record: Path
+    index: int
+    ports: tuple[int, ...]
+
+
+class NoPortsLeft(Exception):  # noqa: N818  # a state, told by its name
+    """The machine has no free ports or addresses below 32768 for one more cluster."""
+
+
+class PortRegistry:
+    """Claims of this machine, under `<scratch>/cp-<uid>-ports`."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._folder = scratch / f"cp-{os.getuid()}-ports"
+
+    def claim(self, run: str, record: Path, count: int) -> Claim:
+        """Return `count` free ports and an address block for a run; the same again if it has them.
+
+        Raises:
+            NoPortsLeft: there are none.
+        """
+        with self._locked():
+            claims = tuple(self._live())
+            mine = next((c for c in claims if c.run == run and c.record == record), None)
+            if mine is not None and len(mine.ports) == count:
+                return mine
+            others = [c for c in claims if c is not mine]
+            taken = {port for c in others for port in c.ports}
+            index = next((i for i in _ADDRESSES if i not in {c.index for c in others}), None)
+            ports = tuple(_free_ports(count, taken))
+            if index is None or len(ports) < count:
+                raise NoPortsLeft(f"no {count} free ports between {FIRST} and {LAST}")
+            made = Claim(run=run, record=record, index=index, ports=ports)
+            self._file(run).write_text(made.model_dump_json(), encoding="utf-8")
+            return made
+
+    def release(self, run: str) -> None:
+        """Give a run's ports back; nothing happens where it has none."""
+        with self._locked():
+            self._file(run).unlink(missing_ok=True)
+
+    def _file(self, run: str) -> Path:
+        return self._folder / f"{run}.json"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self._folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _live(self) -> Iterator[Claim]:
+        """Yield the claims whose run still has its record; drop the others."""
+        for file in self._folder.glob("*.json"):
+            try:
+                claim = Claim.model_validate_json(file.read_bytes())
+            except (ValidationError, OSError):
+                file.unlink(missing_ok=True)
+                continue
+            if claim.record.exists():
+                yield claim
+            else:
+                file.unlink(missing_ok=True)
+
+
+def _free_ports(count: int, taken: set[int]) -> Iterator[int]:
+    found = 0
+    for port in range(FIRST, LAST):
+        if found == count:
+            return
+        if port not in taken and _is_free(port):
+            found += 1
+            yield port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))  # Ray's own processes listen on every interface.
+        except OSError:
+            return False
+    return True
+
+
+def loopback(index: int, node: int) -> str:
+    """Return the address of one node of a run: 127.64.0.0 and up, a /24 for each run.
+
+    Ray rewrites 127.0.0.1 to the machine's outward address, and keeps these.
+    """
+    return f"127.{64 + index // 250}.{index % 250}.{node + 1}"
