@@ -6,7 +6,7 @@ pass of the cycle, borrowed. The world is changed as decisions are made and brou
 at the end (`rollback`), so that planning leaves it as it was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class Terms(NamedTuple):
     """On which terms a job could start in a pool now, as far as quota goes."""
 
     quota_class: QuotaClass
-    why: str
+    level: Level | None = None  # the first that is over nominal, for a borrowed start inside
     agreement: Agreement | None = None
 
 
@@ -57,6 +57,7 @@ class Cycle:
         self.starts: list[Start] = []
         self.preempts: list[Preempt] = []
         self.reserves: dict[JobId, Reserve] = {}
+        self.held_back = False
         self.reservations = Reservations(now)
         self._reserved_of_shape: dict[Shape, int] = {}
         self._undo: list[tuple[Job, Run] | Run] = []
@@ -74,22 +75,24 @@ class Cycle:
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
         """Start the job if any of its pools allows it in this pass of the cycle."""
         end_at = self.now + job.time_limit
+        self.held_back = False
         for pool in self.pools(kind):
             terms = self.terms(kind, pool, turn)
-            if terms is None or not self._quota_is_open(kind, pool.id, job, end_at):
+            if terms is None:
                 continue
-            slots = self.place(pool, job, end_at, terms.quota_class)
+            slots = self._place(pool, job, end_at, terms.quota_class)
             if slots is not None:
-                return self._start(job, pool, slots, terms, ())
+                return self._start(kind, job, pool, (slots, terms, ()))
         if turn is QuotaClass.IN_QUOTA:
             return self._try_recall(kind, job, end_at)
         return None
 
-    def pools(self, kind: Kind) -> Iterator[Pool]:
-        """Yield the pools to try, in tier order; none above its own tier if that is soon (R13)."""
-        for pool in kind.candidates.pools:
-            if self.own_tier_start(kind, pool) is None:
-                yield pool
+    def pools(self, kind: Kind) -> Sequence[Pool]:
+        """Return the pools to try, in tier order; none above its own tier if that is soon (R13)."""
+        pools = kind.candidates.pools
+        if not self.world.policy.rules.spill_after:
+            return pools
+        return [pool for pool in pools if self.own_tier_start(kind, pool) is None]
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
         """Return the start on its own tier that keeps the job out of a higher pool, if any."""
@@ -119,23 +122,15 @@ class Cycle:
         if not quota.path(kind.account):
             return self._outsiders_terms(kind, pool, turn)
         if turn is QuotaClass.BACKGROUND:
-            why = f"background in {pool.id}: uncharged, ends when others need the GPUs"
-            return Terms(turn, why) if quota.common >= kind.gpus else None
+            return Terms(turn) if quota.common >= kind.gpus else None
         if quota.available(kind.account) < kind.gpus:
             return None
         over = quota.beyond(kind.account, kind.gpus)
         if over is None:
-            return Terms(QuotaClass.IN_QUOTA, _in_quota(quota.path(kind.account)[0], pool, kind))
-        return self._borrowed(kind, pool, over) if turn is QuotaClass.BORROWED else None
-
-    def _borrowed(self, kind: Kind, pool: Pool, over: Level) -> Terms | None:
-        if not kind.shape.preemptible:
+            return Terms(QuotaClass.IN_QUOTA)
+        if turn is QuotaClass.IN_QUOTA or not kind.shape.preemptible:
             return None
-        return Terms(
-            QuotaClass.BORROWED,
-            f"borrowed in {pool.id}: with this job {over.name} holds {over.used + kind.gpus} GPUs, "
-            f"beyond its nominal of {over.nominal}",
-        )
+        return Terms(QuotaClass.BORROWED, over)
 
     def _outsiders_terms(self, kind: Kind, pool: Pool, turn: QuotaClass) -> Terms | None:
         if turn is QuotaClass.IN_QUOTA or not kind.shape.preemptible:
@@ -143,29 +138,34 @@ class Cycle:
         if self.world.quotas[pool.id].common < kind.gpus:
             return None
         for agreement in self.world.index.agreements(kind.account, pool.id, self.now):
-            used = self.world.lent.get(agreement.id, 0)
-            if used + kind.gpus <= agreement.cap:
-                why = (
-                    f"borrowed in {pool.id} from {agreement.lender} under agreement "
-                    f"{agreement.id}: {used + kind.gpus} of {agreement.cap} GPUs lent"
-                )
-                return Terms(turn, why, agreement)
+            if self.world.lent.get(agreement.id, 0) + kind.gpus <= agreement.cap:
+                return Terms(turn, None, agreement)
         return None
 
-    def _quota_is_open(self, kind: Kind, pool: PoolId, job: Job, end_at: datetime) -> bool:
+    def _quota_is_open(self, pool: PoolId, job: Job, end_at: datetime) -> bool:
         """Return whether the start leaves the quota alone that an earlier job waits for (R6)."""
-        if kind.shape.background:
+        if job.shape.background:
             return True
-        slack = self.reservations.open_quota(kind.account, pool, end_at, job.id)
-        return slack is None or kind.gpus <= slack
+        slack = self.reservations.open_quota(job.account, pool, end_at, job.id)
+        return slack is None or job.shape.gpus <= slack
 
-    def place(
+    def _place(
         self, pool: Pool, job: Job, end_at: datetime, quota_class: QuotaClass
     ) -> tuple[Slot, ...] | None:
-        """Return GPUs for the gang that delay no planned start, or None."""
-        blocked = self.reservations.blocked(pool.id, end_at, quota_class, job.id)
+        """Return GPUs for the gang that delay no planned start, or None.
+
+        `held_back` becomes true where only a planned start stands in the way.
+        """
         nodes = self.world.floor.pool(pool.id)
-        return nodes.place(job.shape.nodes, job.shape.gpus_per_node, blocked)
+        if not nodes.has_room(job.shape.nodes, job.shape.gpus_per_node):
+            return None
+        if self._quota_is_open(pool.id, job, end_at):
+            blocked = self.reservations.blocked(pool.id, end_at, quota_class, job.id)
+            slots = nodes.place(job.shape.nodes, job.shape.gpus_per_node, blocked)
+            if slots is not None:
+                return slots
+        self.held_back = True
+        return None
 
     def _try_recall(self, kind: Kind, job: Job, end_at: datetime) -> Start | None:
         """Take GPUs back from borrowers and background work, in the first pool where it works."""
@@ -173,7 +173,7 @@ class Cycle:
             path = self.world.quotas[pool.id].path(kind.account)
             if not path or path[0].used + kind.gpus > path[0].nominal:
                 continue
-            if not self._quota_is_open(kind, pool.id, job, end_at):
+            if not self._quota_is_open(pool.id, job, end_at):
                 continue
             blocked = self.reservations.blocked(pool.id, end_at, QuotaClass.IN_QUOTA, job.id)
             found = recall(self.world, pool.id, job, blocked, self.now)
@@ -187,11 +187,8 @@ class Cycle:
             self.preempts.append(preempt)
             self._undo.append(run)
             self.world.put_run(preempted_run(run, preempt, self.now))
-        level = self.world.quotas[pool.id].path(kind.account)[0]
-        gpus = sum(run.gpus for run in found.victims)
-        why = f"{_in_quota(level, pool, kind)}; takes back {gpus} GPUs from borrowers"
-        terms = Terms(QuotaClass.IN_QUOTA, why)
-        return self._start(job, pool, found.slots, terms, found.victims)
+        terms = Terms(QuotaClass.IN_QUOTA)
+        return self._start(kind, job, pool, (found.slots, terms, found.victims))
 
     def _preempt(self, run: Run, job: Job, pool: Pool) -> Preempt:
         """Recall a run, with the notice of its agreement, else of the tier (R9)."""
@@ -203,14 +200,19 @@ class Cycle:
         return Preempt(run.id, job.id, StopReason.RECALLED, notice, why)
 
     def _start(
-        self, job: Job, pool: Pool, slots: tuple[Slot, ...], terms: Terms, after: tuple[Run, ...]
+        self,
+        kind: Kind,
+        job: Job,
+        pool: Pool,
+        found: tuple[tuple[Slot, ...], Terms, tuple[Run, ...]],
     ) -> Start:
+        slots, terms, after = found
         start = Start(
             job=job.id,
             pool=pool.id,
             slots=slots,
             quota_class=terms.quota_class,
-            why=terms.why,
+            why=self._why(kind, pool, terms, after),
             agreement=terms.agreement.id if terms.agreement else None,
             after=frozenset(run.id for run in after),
         )
@@ -223,6 +225,31 @@ class Cycle:
         if terms.quota_class is not QuotaClass.BACKGROUND:
             self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
         return start
+
+    def _why(self, kind: Kind, pool: Pool, terms: Terms, after: tuple[Run, ...]) -> str:
+        """Say on which terms a job starts, in one sentence with the numbers."""
+        if terms.agreement is not None:
+            agreed = terms.agreement
+            lent = self.world.lent.get(agreed.id, 0) + kind.gpus
+            return (
+                f"{terms.quota_class.name.lower()} in {pool.id}, lent by {agreed.lender} under "
+                f"agreement {agreed.id}: {lent} of {agreed.cap} GPUs"
+            )
+        if terms.quota_class is QuotaClass.BACKGROUND:
+            return f"background in {pool.id}: uncharged, ends when others need the GPUs"
+        if terms.level is not None:
+            level = terms.level
+            return (
+                f"borrowed in {pool.id}: with this job {level.name} holds "
+                f"{level.used + kind.gpus} GPUs, beyond its nominal of {level.nominal}"
+            )
+        own = self.world.quotas[pool.id].path(kind.account)[0]
+        taken = sum(run.gpus for run in after)
+        back = f"; takes back {taken} GPUs that were lent" if taken else ""
+        return (
+            f"in quota in {pool.id}: with this job {own.name} holds {own.used + kind.gpus} "
+            f"of its {own.nominal} GPUs{back}"
+        )
 
     def tentative_usage(self, start: Start, gpus: int) -> float:
         """Return what a start counts at once, so that equal accounts take turns (R2)."""
@@ -302,11 +329,10 @@ class Cycle:
     def longest_limit(self, kind: Kind, job: Job, turn: QuotaClass) -> timedelta:
         """Return the longest time limit with which this shape could start now, else zero.
 
-        A shorter limit never fits worse, so it is found by halving over the planned starts.
+        Asked after `try_start` failed. A shorter limit never fits worse, so it is found
+        by halving over the planned starts.
         """
-        ends = self.reservations.times(self.now + job.time_limit)
-        if not ends or not self._fits_until(kind, job, turn, ends[0]):
-            return timedelta(0)
+        ends = self.reservations.times(self.now + job.time_limit) if self.held_back else []
         fitting = timedelta(0)
         while ends:
             middle = len(ends) // 2
@@ -319,17 +345,6 @@ class Cycle:
     def _fits_until(self, kind: Kind, job: Job, turn: QuotaClass, end_at: datetime) -> bool:
         for pool in self.pools(kind):
             terms = self.terms(kind, pool, turn)
-            if (
-                terms is not None
-                and self._quota_is_open(kind, pool.id, job, end_at)
-                and self.place(pool, job, end_at, terms.quota_class) is not None
-            ):
+            if terms is not None and self._place(pool, job, end_at, terms.quota_class) is not None:
                 return True
         return False
-
-
-def _in_quota(level: Level, pool: Pool, kind: Kind) -> str:
-    return (
-        f"in quota in {pool.id}: with this job {level.name} holds {level.used + kind.gpus} "
-        f"of its {level.nominal} GPUs"
-    )

@@ -59,8 +59,8 @@ _SENTENCES: dict[Reason, str] = {
     "that is valid now.",
     Reason.AGREEMENT_CAP: "{pool} is lent to outsiders under agreement {agreement} up to {cap} "
     "GPUs; {used} are in use and this job needs {asked}.",
-    Reason.HARDWARE: "{pool} has {pool_nodes} nodes of {has} x {model}; the job asks for {asked} x {models} "
-    "on each of {nodes} nodes.",
+    Reason.HARDWARE: "{pool} has {pool_nodes} nodes of {has} x {model}; the job asks for "
+    "{asked} x {models} on each of {nodes} nodes.",
     Reason.TIER: "{pool} is of the {tier} tier; the job allows {lowest} to {highest}.",
     Reason.TIME_LIMIT: "{pool} takes jobs of at most {longest} s; this one asks for {asked} s.",
     Reason.QUOTA: "{level} holds {used} GPUs of {pool} with nominal {nominal} and may borrow "

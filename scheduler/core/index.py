@@ -92,7 +92,8 @@ class PolicyIndex:
                 if pool in agreement.pools and self._may_borrow(account, agreement)
             )
             self._agreements[key] = known
-        return tuple(a for a in known if a.valid_from <= now < a.valid_to)
+        # Most pairs have none: nothing to filter, in a place that every cycle passes often.
+        return known and tuple(a for a in known if a.valid_from <= now < a.valid_to)
 
     def _may_borrow(self, account: AccountName, agreement: Agreement) -> bool:
         if isinstance(agreement.borrower, Sector):

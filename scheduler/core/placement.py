@@ -120,6 +120,11 @@ class PoolNodes:
                 room ^= 1 << rank
         return room
 
+    def has_room(self, nodes: int, gpus: int) -> bool:
+        """Return whether the gang fits, with no thought of planned starts."""
+        at_least = self._at_least
+        return gpus < len(at_least) and at_least[gpus].bit_count() >= nodes
+
     def place(self, nodes: int, gpus: int, blocked: Mapping[int, int]) -> tuple[Slot, ...] | None:
         """Return GPUs for a gang of `nodes` x `gpus`, all of it, or None."""
         room = self.with_room(gpus, blocked)

@@ -39,7 +39,8 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
             while (kind := turns.take()) is not None:
                 turns.give_back(kind, queue.serve(kind, turn))
         holds = tuple(queue.holds())
-        positions = {job: world.position(job) or 0 for job in queue.own}
+        told = [hold.job for hold in holds if hold.job is not None]
+        positions = {job: world.position(job) or 0 for job in told}
     finally:
         cycle.rollback()
     return Plan(
@@ -64,8 +65,8 @@ class _Queue:
         self._limit: dict[Kind, timedelta] = {}
         self._blocked: dict[Kind, JobId] = {}
         self._full: set[tuple[Kind, str]] = set()
-        # Jobs with a verdict of their own, each until it starts after all.
-        self.own: dict[JobId, tuple[Verdict, ...]] = {}
+        # Jobs with a verdict of their own.
+        self._own: dict[Kind, dict[JobId, tuple[Verdict, ...]]] = {}
 
     def of(self, turn: QuotaClass) -> list[Kind]:
         """Return the kinds that may start in this pass."""
@@ -95,7 +96,7 @@ class _Queue:
         """Return whether the job waits for a reason of its own, that no pool can change."""
         cycle = self._cycle
         if job.not_before is not None and job.not_before > cycle.now:
-            self.own[job.id] = verdicts.not_before(job.not_before)
+            self._tell(kind, job, verdicts.not_before(job.not_before))
             return True
         user = cycle.world.index.users.get(job.user)
         if user is None or user.max_gpus is None:
@@ -107,15 +108,17 @@ class _Queue:
             return False
         # Only the person's first job of the kind is told by itself: there may be thousands.
         self._full.add((kind, job.user))
-        self.own[job.id] = verdicts.user_limit(job.user, user.max_gpus, used, kind.gpus)
+        self._tell(kind, job, verdicts.user_limit(job.user, user.max_gpus, used, kind.gpus))
         return True
+
+    def _tell(self, kind: Kind, job: Job, told: tuple[Verdict, ...]) -> None:
+        self._own.setdefault(kind, {})[job.id] = told
 
     def serve(self, kind: Kind, turn: QuotaClass) -> float:
         """Try the kind's next job; return the tentative usage of its start, 0 where it waits."""
         job = self._jobs[kind.entries[self._at[kind]][3]]
         start = self._cycle.try_start(kind, job, turn)
         if start is not None:
-            self.own.pop(job.id, None)
             return self._cycle.tentative_usage(start, kind.gpus)
         if kind not in self._limit:
             self._blocked[kind] = job.id
@@ -149,15 +152,13 @@ class _Queue:
 
     def _told(self, kind: Kind) -> Iterator[tuple[JobId, tuple[Verdict, ...]]]:
         """Yield the kind's jobs with a verdict of their own: the blocked head first."""
+        own = self._own.get(kind, {})
         head = self._blocked.get(kind)
-        if head not in self._jobs and not any(e[3] in self.own for e in kind.entries):
+        if head not in self._jobs and not own:
             head = kind.entries[0][3]  # no pass could take this kind: its first job is told why
         if head is not None and head in self._jobs:
-            self.own[head] = verdicts.verdicts(self._cycle, kind, self._jobs[head])
-            yield head, self.own[head]
-        for _, _, _, job_id in kind.entries:
-            if job_id != head and job_id in self.own:
-                yield job_id, self.own[job_id]
+            yield head, verdicts.verdicts(self._cycle, kind, self._jobs[head])
+        yield from ((job, told) for job, told in own.items() if job != head)
 
 
 def _takes_part(world: World, kind: Kind, turn: QuotaClass) -> bool:

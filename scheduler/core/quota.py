@@ -53,6 +53,7 @@ class PoolQuota:
         self._index = index
         self._levels: dict[AccountName, Level] = {}
         self._paths: dict[AccountName, tuple[Level, ...]] = {}
+        self._available: dict[AccountName, int] = {}
         self.owner = Level(pool.owner, pool.capacity, pool.capacity, 0)
         self._levels[pool.owner] = self.owner
         for (account, pool_id), row in index.quotas.items():
@@ -87,6 +88,7 @@ class PoolQuota:
 
     def charge(self, account: AccountName, quota_class: QuotaClass, gpus: int) -> None:
         """Count GPUs (negative: no longer) at the account, or at the owner alone."""
+        self._available.clear()
         path = () if quota_class is QuotaClass.BACKGROUND else self.path(account)
         if not path:
             self.owner.pressure += gpus
@@ -111,12 +113,16 @@ class PoolQuota:
 
     def available(self, account: AccountName) -> int:
         """Return the GPUs that the account could start now, in quota or borrowed."""
+        known = self._available.get(account)
+        if known is not None:
+            return known
         open_above = self.common
         for level in reversed(self.path(account)[:-1]):
             at_home = max(0, level.homepot - level.pressure)
             room = level.lend_max + level.borrow_max - level.bubble
             open_above = at_home + max(0, min(room, open_above))
-        return max(0, open_above)
+        self._available[account] = max(0, open_above)
+        return self._available[account]
 
     def beyond(self, account: AccountName, gpus: int) -> Level | None:
         """Return the first level that `gpus` more would bring over its nominal; None: in quota."""

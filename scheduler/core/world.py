@@ -76,6 +76,7 @@ class World:
         self.floor = Floor()
         self.quotas = {pool.id: PoolQuota(self.index, pool) for pool in policy.pools}
         self.kinds: dict[_KindKey, Kind] = {}
+        self._by_account: dict[AccountName, list[Kind]] = {}
         self.lent: dict[AgreementId, int] = {}
         self.held_by_user: dict[str, int] = {}
         # Runs that an owner may recall (R10), and runs by the account that pays, per pool.
@@ -165,6 +166,7 @@ class World:
             candidates = self.index.candidates(job.account, job.shape, job.time_limit)
             kind = Kind(job.account, job.shape, candidates)
             self.kinds[key] = kind
+            self._by_account.setdefault(job.account, []).append(kind)
         return kind
 
     def put_run(self, run: Run) -> None:
@@ -213,6 +215,9 @@ class World:
         """Return the kinds that have jobs; forget the others."""
         if any(not kind.entries for kind in self.kinds.values()):
             self.kinds = {key: kind for key, kind in self.kinds.items() if kind.entries}
+            self._by_account = {}
+            for kind in self.kinds.values():
+                self._by_account.setdefault(kind.account, []).append(kind)
         return list(self.kinds.values())
 
     def position(self, job_id: JobId) -> int | None:
@@ -221,7 +226,7 @@ class World:
         if job is None:
             return None
         place = entry(job)
-        kinds = (kind for kind in self.kinds.values() if kind.account == job.account)
+        kinds = self._by_account.get(job.account, ())
         return 1 + sum(bisect_left(kind.entries, place) for kind in kinds)
 
     def state(self) -> tuple[object, ...]:
