@@ -46,6 +46,9 @@ class HubProblem(Exception):  # noqa: N818  # the word of RFC 9457, as in the wi
         self.value = problem.value
         self.limit = problem.limit
         self.next_step = problem.next_step
+        self.errors = problem.errors
+        self.errors = problem.errors
+        self.request_id = problem.request_id
         super().__init__(self.sentence())
 
     def sentence(self) -> str:

@@ -1,0 +1,246 @@
+"""The researcher's commands: submit, jobs, logs, explain, cancel, pools.
+
+Each exits with 0 when it did what was asked, 1 when the hub refused or the job failed,
+and 2 when the command line makes no sense.
+"""
+
+import shlex
+import sys
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+from portal import cli_tables as tables
+from portal.cli_hub import with_hub
+from portal.format import parse_duration
+from portal.hub import Hub
+from portal.working_dir import upload
+from scheduler.clock import SystemClock
+from scheduler.core.lifecycle import JobState
+from scheduler.core.model import PriorityClass, Tier
+from scheduler.wire.jobs import JobRequest, JobView
+
+_LOOK_SECONDS = 1.0
+app = typer.Typer(no_args_is_help=True)
+
+Job = Annotated[str, typer.Argument(metavar="JOB", help="Its id or submission id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+@with_hub
+def submit(  # noqa: PLR0913, PLR0917  # the options are the command's surface
+    hub: Hub,
+    entrypoint: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, after --.")
+    ],
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of the gang.")] = 1,
+    gpus_per_node: Annotated[
+        int | None, typer.Option(min=1, help="GPUs on each.  [default: 1]", show_default=False)
+    ] = None,
+    gpu_model: Annotated[
+        list[str] | None, typer.Option(help="A model that will do; repeat for several.")
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(metavar="TIER[..TIER]", help="One tier, or lowest..highest.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Pools must be accredited for it.")] = None,
+    priority: Annotated[PriorityClass | None, typer.Option(help="Order in your queue.")] = None,
+    time_limit: Annotated[str | None, typer.Option(metavar="30m", help="90s, 30m, 2h, 7d.")] = None,
+    no_preempt: Annotated[
+        bool, typer.Option("--no-preempt", help="Refuse recall; then no borrowing either.")
+    ] = False,
+    account: Annotated[str | None, typer.Option(help="Who pays, if you have several.")] = None,
+    name: Annotated[str | None, typer.Option("--submission-id", help="Your own id for it.")] = None,
+    working_dir: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Folder to upload, as `ray job submit` does."
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the job has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print its log too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job. `ray job submit` works as well, with the hub as RAY_ADDRESS.
+
+    Example: commonpool submit --as dana --gpus-per-node 4 --working-dir . -- python train.py
+    """
+    asked: dict[str, object] = {
+        "entrypoint": _shell_line(entrypoint),
+        "nodes": nodes,
+        "gpus_per_node": gpus_per_node,
+        "gpu_models": tuple(gpu_model or ()) or None,
+        "tier": _tiers(tier),
+        "label": label,
+        "priority": priority,
+        "time_limit_seconds": _seconds(time_limit),
+        "preemptible": False if no_preempt else None,
+        "account": account,
+        "submission_id": name,
+    }
+    if working_dir is not None:
+        asked["runtime_env"] = {"working_dir": upload(hub, working_dir)}
+    request = JobRequest.model_validate({k: v for k, v in asked.items() if v is not None})
+    job = hub.submit(request, str(uuid4()))
+    _report(hub, job, wait or follow, follow, as_json)
+
+
+@app.command()
+@with_hub
+def jobs(
+    hub: Hub,
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only jobs of this account.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Go on after an earlier page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List your jobs, newest first, with why each waits or what it does."""
+    page = hub.jobs(state, account, after, limit)
+    if as_json:
+        _print_json(page)
+        return
+    if not page.jobs:
+        typer.echo("no jobs yet: commonpool submit -- COMMAND" if not state else "no such jobs")
+        return
+    Console().print(tables.jobs_table(page, SystemClock().now()))
+    if page.next:
+        typer.echo(f"there are more: --after {page.next}")
+
+
+@app.command()
+@with_hub
+def logs(
+    hub: Hub,
+    job: Job,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends.")] = False,
+) -> None:
+    """Print a job's log, over all its attempts; also after its cluster is gone."""
+    if follow:
+        _follow(hub, job)
+        return
+    offset = 0
+    while True:
+        page = hub.log(job, offset)
+        sys.stdout.write(page.text)
+        if not page.text or page.complete:
+            break
+        offset = page.next_offset
+    if not offset and not page.text:
+        typer.echo(f"no output yet: {hub.job(job).reason}", err=True)
+
+
+@app.command()
+@with_hub
+def explain(hub: Hub, job: Job, as_json: AsJson = False) -> None:
+    """Say why a job is where it is: per pool, its place in the queue, its history."""
+    explanation = hub.explanation(job)
+    if as_json:
+        _print_json(explanation)
+    else:
+        tables.print_explanation(Console(), explanation, SystemClock().now())
+
+
+@app.command()
+@with_hub
+def cancel(
+    hub: Hub,
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids or submission ids.")],
+    as_json: AsJson = False,
+) -> None:
+    """End jobs: one that waits at once, one that runs after a word to it."""
+    for job in jobs:
+        view = hub.cancel(job)
+        if as_json:
+            _print_json(view)
+        else:
+            typer.echo(f"{view.id} {view.state.value}: {view.reason}")
+
+
+@app.command()
+@with_hub
+def pools(
+    hub: Hub,
+    nodes: Annotated[bool, typer.Option("--nodes", help="Show each node too.")] = False,
+    quotas: Annotated[bool, typer.Option("--quotas", help="Show each account's quota.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is free, tier by tier."""
+    found = hub.pools()
+    if as_json:
+        _print_json(found)
+        return
+    console = Console()
+    console.print(tables.pools_table(found))
+    if quotas:
+        console.print(tables.quotas_table(found))
+    if nodes:
+        console.print(tables.nodes_table(hub.nodes(limit=1000), SystemClock().now()))
+
+
+def _report(hub: Hub, job: JobView, wait: bool, follow: bool, as_json: bool) -> None:
+    """Say what became of a submission, at once or when it has ended."""
+    if not as_json:
+        typer.echo(f"{job.id}  {job.reason}", err=follow)
+    if follow:
+        _follow(hub, job.id)
+    if wait:
+        job = _ended(hub, job)
+        if not as_json:
+            typer.echo(f"{job.id}  {job.state.value}: {job.reason}", err=follow)
+    if as_json:
+        _print_json(job)
+    if not wait and not as_json:
+        typer.echo(f"see: commonpool explain {job.id} · commonpool logs -f {job.id}")
+    if wait and job.state is not JobState.SUCCEEDED:
+        raise typer.Exit(1)
+
+
+def _ended(hub: Hub, job: JobView) -> JobView:
+    while not job.state.is_terminal:
+        Event().wait(_LOOK_SECONDS)
+        job = hub.job(job.id)
+    return job
+
+
+def _follow(hub: Hub, job: str) -> None:
+    for piece in hub.follow_log(job):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+
+def _shell_line(words: list[str]) -> str:
+    """Return one command for the shell, as `ray job submit` does: one word stays as it is."""
+    return words[0] if len(words) == 1 else shlex.join(words)
+
+
+def _tiers(text: str | None) -> tuple[Tier, Tier] | None:
+    if text is None:
+        return None
+    low, _, high = text.partition("..")
+    try:
+        return (Tier(low), Tier(high or low))
+    except ValueError as error:
+        known = ", ".join(Tier)
+        raise typer.BadParameter(
+            f"--tier: {text!r} is none of {known}, nor A..B of them"
+        ) from error
+
+
+def _seconds(text: str | None) -> int | None:
+    try:
+        length = parse_duration(text or "")
+    except ValueError as error:
+        raise typer.BadParameter(f"--time-limit: {error}: try 90s, 30m, 2h or 7d") from error
+    return None if length is None else int(length / timedelta(seconds=1))
+
+
+def _print_json(message: BaseModel) -> None:
+    typer.echo(message.model_dump_json(indent=2))

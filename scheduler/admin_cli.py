@@ -1,0 +1,230 @@
+"""The operator's commands: hub, policy, token, admin, version.
+
+`policy` and `token` speak to a hub when they are given an admin token. Without one they
+work on the database in `--data` directly: that is how a new hub gets its first token.
+"""
+
+import importlib.metadata
+import importlib.util
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+from portal import cli_tables as tables
+from portal.cli_hub import Door, with_door, with_hub
+from portal.hub import Hub
+from scheduler.admin_direct import Direct, read_policy
+from scheduler.clock import SystemClock
+from scheduler.wire.accounts import Scope, TokenRequest
+
+hub_app = typer.Typer()
+policy_app = typer.Typer(no_args_is_help=True, help=__doc__)
+token_app = typer.Typer(no_args_is_help=True, help=__doc__)
+admin_app = typer.Typer(no_args_is_help=True, help="Migrate the database; look at everything.")
+version_app = typer.Typer()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="COMMONPOOL_DATABASE_URL",
+        help="postgresql+psycopg://…; default: SQLite in --data.",
+        show_default=False,
+    ),
+]
+PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YAML.")]
+
+
+@hub_app.command()
+def hub(
+    data: Annotated[Path, typer.Option(envvar="COMMONPOOL_DATA")] = Path(".commonpool"),
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8265,
+    database_url: DatabaseUrl = "",
+    log_format: Annotated[str, typer.Option(metavar="console|json")] = "console",
+) -> None:
+    """Run a hub until it is told to stop. Its other settings are COMMONPOOL_* variables."""
+    # Imported here, so that the other commands of this file need no web server.
+    from scheduler.config import HubSettings  # noqa: PLC0415
+    from scheduler.hub import serve  # noqa: PLC0415
+
+    given = {"data": data, "host": host, "port": port, "log_format": log_format}
+    serve(HubSettings.model_validate({**given, "database_url": database_url}))
+
+
+@policy_app.command("check")
+def policy_check(file: PolicyFile) -> None:
+    """Check a policy file, without any hub: every problem, with its line and field."""
+    read_policy(file)
+    typer.echo(f"{file} is a valid policy")
+
+
+@policy_app.command("apply")
+@with_door
+def policy_apply(
+    door: Door, file: PolicyFile, database_url: DatabaseUrl = "", as_json: AsJson = False
+) -> None:
+    """Check a policy and put it in force as the next revision."""
+    document = read_policy(file)
+    if isinstance(door, Hub):
+        place, applied = door.url, door.apply_policy(document)
+    else:
+        direct = Direct(door, database_url)
+        place, applied = direct.place, direct.apply_policy(document, "commonpool policy apply")
+    if as_json:
+        _print_json(applied)
+        return
+    word = "now in force" if applied.changed else "in force already: nothing changed"
+    typer.echo(f"revision {applied.revision} is {word} ({place})")
+
+
+@policy_app.command("show")
+@with_door
+def policy_show(door: Door, database_url: DatabaseUrl = "") -> None:
+    """Print the policy in force, as it was written."""
+    text = door.policy() if isinstance(door, Hub) else Direct(door, database_url).policy()
+    typer.echo(text, nl=not text.endswith("\n"))
+
+
+@token_app.command("create")
+@with_door
+def token_create(  # noqa: PLR0913, PLR0917  # the options are the command's surface
+    door: Door,
+    subject: Annotated[str, typer.Argument(help="A person, or the site of an agent.")],
+    scope: Annotated[Scope, typer.Option(help="What it opens.")] = Scope.USER,
+    days: Annotated[int | None, typer.Option(min=1, max=366, help="Until it ends.")] = 90,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it to this file, for its owner only.")
+    ] = None,
+    database_url: DatabaseUrl = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a token. It is shown this once: the hub keeps only its SHA-256."""
+    request = TokenRequest(subject=subject, scope=scope, expires_in_days=days)
+    if isinstance(door, Hub):
+        issued = door.issue_token(request)
+    else:
+        issued = Direct(door, database_url).issue_token(request)
+    if out is not None:
+        _write_secret(out, issued.token)
+    if as_json:
+        _print_json(issued)
+        return
+    ends = f"ends {issued.expires_at:%Y-%m-%d}" if issued.expires_at else "does not end"
+    typer.echo(f"token {issued.id} of {subject}, scope {scope.value}, {ends}", err=True)
+    typer.echo(f"written to {out}" if out else issued.token)
+
+
+@token_app.command("list")
+@with_door
+def token_list(door: Door, database_url: DatabaseUrl = "", as_json: AsJson = False) -> None:
+    """List all tokens, without their secrets."""
+    found = door.tokens() if isinstance(door, Hub) else Direct(door, database_url).tokens()
+    if as_json:
+        _print_json(found)
+    else:
+        Console().print(tables.tokens_table(found, SystemClock().now()))
+
+
+@token_app.command("revoke")
+@with_door
+def token_revoke(
+    door: Door,
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")],
+    database_url: DatabaseUrl = "",
+) -> None:
+    """End a token at once."""
+    if isinstance(door, Hub):
+        door.revoke_token(token_id)
+    else:
+        Direct(door, database_url).revoke_token(token_id)
+    typer.echo(f"token {token_id} is revoked")
+
+
+@admin_app.command()
+def migrate(
+    data: Annotated[Path, typer.Option(envvar="COMMONPOOL_DATA")] = Path(".commonpool"),
+    database_url: DatabaseUrl = "",
+) -> None:
+    """Make the database's tables, or bring them to this version. A hub does it at its start."""
+    direct = Direct(data, database_url)
+    direct.migrate()
+    typer.echo(f"{direct.place} is at this version")
+
+
+@admin_app.command()
+@with_hub
+def nodes(
+    hub: Hub,
+    pool: Annotated[str | None, typer.Option(help="Only this pool.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List nodes: what is free, and why one takes no work."""
+    page = hub.nodes(pool, limit=1000)
+    if as_json:
+        _print_json(page)
+    else:
+        Console().print(tables.nodes_table(page, SystemClock().now()))
+
+
+@admin_app.command()
+@with_hub
+def accounts(hub: Hub, as_json: AsJson = False) -> None:
+    """Show the tree of accounts: weights, decayed use, what runs and waits."""
+    found = hub.accounts()
+    if as_json:
+        _print_json(found)
+    else:
+        Console().print(tables.accounts_table(found))
+
+
+@admin_app.command()
+@with_hub
+def jobs(
+    hub: Hub,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List everybody's jobs, newest first (admin scope)."""
+    page = hub.jobs(limit=limit)
+    if as_json:
+        _print_json(page)
+    else:
+        Console().print(tables.jobs_table(page, SystemClock().now(), people=True))
+
+
+@version_app.command()
+def version(as_json: AsJson = False) -> None:
+    """Show the version of Commonpool, of Python and of Ray."""
+    ray = importlib.metadata.version("ray") if importlib.util.find_spec("ray") else None
+    found = Versions(
+        commonpool=importlib.metadata.version("commonpool"),
+        python=platform.python_version(),
+        ray=ray,
+    )
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(f"commonpool {found.commonpool}, Python {found.python}, Ray {ray or 'absent'}")
+
+
+class Versions(BaseModel):
+    """What `commonpool version` says."""
+
+    commonpool: str
+    python: str
+    ray: str | None
+
+
+def _write_secret(file: Path, secret: str) -> None:
+    file.touch(mode=0o600)
+    file.chmod(0o600)
+    file.write_text(secret + "\n", encoding="utf-8")
+
+
+def _print_json(message: BaseModel) -> None:
+    typer.echo(message.model_dump_json(indent=2))

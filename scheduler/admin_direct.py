@@ -1,0 +1,130 @@
+"""The operator's work on a database without a hub: whoever can write its folder is its admin."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler import policy_file
+from scheduler.clock import Clock, SystemClock
+from scheduler.config import HubSettings
+from scheduler.db import policies, tokens
+from scheduler.db.engine import Database
+from scheduler.errors import Fault, Refused
+from scheduler.wire.accounts import PolicyApplied, TokenIssued, TokenList, TokenRequest
+
+Answer = TypeVar("Answer")
+
+
+class Direct:
+    """A hub's database, opened for one command."""
+
+    def __init__(self, data: Path, database_url: str = "", clock: Clock | None = None) -> None:
+        """Use the SQLite database in `data`, or the one at `database_url`."""
+        self._settings = HubSettings(data=data, database_url=database_url)
+        self._clock = clock or SystemClock()
+
+    @property
+    def place(self) -> str:
+        """Return what a person calls the database; never a URL, which may hold a password."""
+        return "PostgreSQL" if self._settings.database_url else str(self._file)
+
+    def must_exist(self) -> None:
+        """Refuse to make a database by accident.
+
+        Raises:
+            Refused: there is none in the folder.
+        """
+        if not self._settings.database_url and not self._file.exists():
+            raise Refused(
+                title="No database",
+                detail=f"there is no hub's database at {self._file}",
+                next_step="to use a hub, give an admin token (--token-file, or --as admin);"
+                " to make a database, commonpool admin migrate --data DIR",
+            )
+
+    def migrate(self) -> None:
+        """Make the tables, or bring them to this program's version."""
+        if not self._settings.database_url:
+            self._settings.data.mkdir(parents=True, exist_ok=True)
+        self._run(lambda db: db.migrate())
+
+    def apply_policy(self, document: str, by: str) -> PolicyApplied:
+        """Store a policy that was checked as the next revision."""
+
+        async def save(conn: AsyncConnection) -> PolicyApplied:
+            revision, changed = await policies.save_policy(conn, document, self._clock.now(), by)
+            return PolicyApplied(revision=revision, changed=changed)
+
+        return self._write(save)
+
+    def policy(self) -> str:
+        """Return the policy in force.
+
+        Raises:
+            Refused: there is none yet.
+        """
+        stored = self._write(policies.current_policy)
+        if stored is None:
+            next_step = "commonpool policy apply FILE"
+            raise Refused("No policy", "no policy was applied yet", next_step=next_step)
+        return stored.document
+
+    def issue_token(self, request: TokenRequest) -> TokenIssued:
+        """Make a token."""
+        return self._write(lambda conn: tokens.issue_token(conn, request, self._clock.now()))
+
+    def tokens(self) -> TokenList:
+        """Return every token, without secrets."""
+        return TokenList(tokens=self._write(tokens.list_tokens))
+
+    def revoke_token(self, token_id: str) -> None:
+        """End a token.
+
+        Raises:
+            Refused: there is no such token that still works.
+        """
+        if not self._write(lambda conn: tokens.revoke_token(conn, token_id, self._clock.now())):
+            raise Refused("No such token", f"no working token has the id {token_id}", field="id")
+
+    @property
+    def _file(self) -> Path:
+        return self._settings.data / "hub.db"
+
+    def _write(self, work: Callable[[AsyncConnection], Awaitable[Answer]]) -> Answer:
+        async def inside(db: Database) -> Answer:
+            async with db.transaction() as conn:
+                return await work(conn)
+
+        self.must_exist()
+        return self._run(inside)
+
+    def _run(self, work: Callable[[Database], Awaitable[Answer]]) -> Answer:
+        async def opened() -> Answer:
+            db = Database(self._settings.sqlalchemy_url)
+            try:
+                return await work(db)
+            finally:
+                await db.close()
+
+        return asyncio.run(opened())
+
+
+def read_policy(file: Path) -> str:
+    """Return a policy's text once every rule of the file holds.
+
+    Raises:
+        Refused: it cannot be read, or each of its problems.
+    """
+    try:
+        document = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused("Policy refused", f"{file} cannot be read: {error}", field="FILE") from error
+    problems = policy_file.check(document)
+    if problems:
+        faults = tuple(Fault(p.field, p.reason, p.line) for p in problems)
+        count = f"{len(faults)} problems" if len(faults) > 1 else "a problem"
+        raise Refused("Policy refused", f"{file} has {count}", faults=faults)
+    return document

@@ -1,0 +1,1 @@
+"""Small real Ray programs of the demo; each runs as it is, anywhere Ray runs."""
