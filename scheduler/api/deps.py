@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
@@ -46,8 +47,8 @@ class HubState:
     tokens: TokenCache = field(default_factory=TokenCache)
 
     @cached_property
-    def submissions(self) -> GroupCommit:
-        """Return the shared commits that submissions go through."""
+    def submissions(self) -> GroupCommit[Any, Any]:
+        """Return the shared commits that submissions go through (see `submit`)."""
         return GroupCommit(self.db)
 
     async def policy(self) -> Policy:

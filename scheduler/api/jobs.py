@@ -15,7 +15,7 @@ from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.openapi import accepts, answers
 from scheduler.api.submit import find_packages, submit
-from scheduler.api.views import JobFacts, explanation, job_view
+from scheduler.api.views import JobFacts, explanation, job_view, new_job_view
 from scheduler.core.lifecycle import JobState
 from scheduler.db.jobs import (
     cancel_job,
@@ -87,10 +87,9 @@ async def submit_job(
     asked = asked.model_copy(update={"runtime_env": env})
     job, created = await submit(hub, user.subject, asked, idempotency_key, packages)
     if created:
-        view = job_view(JobFacts(job), await hub.policy())
-    else:
-        (view,) = await _views(hub, [job])
-    return body.reply(view, 201 if created else 200)
+        return body.reply(new_job_view(job), 201)
+    (view,) = await _views(hub, [job])
+    return body.reply(view)
 
 
 @router.get("", response_model=JobPage, responses=answers(examples.JOB_PAGE))

@@ -38,7 +38,7 @@ def install(app: FastAPI) -> None:
         ValidationError,
         HTTPException,
     ):
-        app.add_exception_handler(kind, _handle)
+        app.add_exception_handler(kind, _handle)  # type: ignore[arg-type]  # requests and sockets
 
 
 async def _handle(conn: HTTPConnection, error: Exception) -> Response | None:

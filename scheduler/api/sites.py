@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Message
 
 from scheduler.api import body, examples
 from scheduler.api.auth import Caller
@@ -104,12 +105,13 @@ async def _news(request: Request, hub: HubState, site: str, message: SiteSync) -
 
 
 async def _first(
-    bells: Sequence[asyncio.Event], gone: asyncio.Future[object], seconds: float
+    bells: Sequence[asyncio.Event], gone: asyncio.Future[Message], seconds: float
 ) -> None:
     """Wait for a bell, the client's going away, or the time, whichever comes first."""
     rings = [asyncio.ensure_future(bell.wait()) for bell in bells]
+    either: list[asyncio.Future[Any]] = [*rings, gone]
     try:
-        await asyncio.wait([*rings, gone], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for ring in rings:
             ring.cancel()

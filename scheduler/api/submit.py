@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,8 +21,8 @@ from scheduler.db.jobs import (
     DuplicateJob,
     NewJob,
     find_submitted,
-    insert_job,
-    pending_count,
+    insert_jobs,
+    pending_counts,
 )
 from scheduler.db.packages import find_package
 from scheduler.db.rows import JobRow
@@ -61,18 +61,15 @@ async def submit(
     job back (False); that holds for requests at the same moment too.
 
     Raises:
-        Refused: control characters, or admission says no (422), or the key or id was used for another request (409).
+        Refused: control characters, or admission says no (422); or the key or the id was
+            used for another request (409).
         StorageUnavailable: nothing was stored.
     """
     check_text(request)
     if idempotency_key is not None and not _VISIBLE.fullmatch(idempotency_key):
         raise _bad_key(idempotency_key)
     submission = Submission(user, request, idempotency_key, packages)
-
-    async def store(conn: AsyncConnection) -> tuple[JobRow, bool]:
-        return await _store(hub, submission, conn)
-
-    job, created = cast("tuple[JobRow, bool]", await hub.submissions.run(store))
+    job, created = await hub.submissions.put(submission, partial(_store, hub))
     if created:
         hub.wake.ring("cycle")
     return job, created
@@ -123,23 +120,38 @@ def check_text(request: JobRequest) -> None:
 
 
 async def _store(
-    hub: HubState, submission: Submission, conn: AsyncConnection
-) -> tuple[JobRow, bool]:
+    hub: HubState, conn: AsyncConnection, submissions: Sequence[Submission]
+) -> Sequence[tuple[JobRow, bool] | Exception]:
+    """Admit and store what was submitted at about the same moment, in a few statements."""
     policy = await hub.policies.current(conn)
-    admitted = admission.check(_ask(submission), policy, await pending_count(conn, submission.user))
-    sha256 = request_sha256(submission.request, submission.packages)
-    if isinstance(admitted, admission.Refusal):
-        # What was accepted once is given back, whatever the policy says by now.
-        seen = await find_submitted(
-            conn, submission.user, submission.request.submission_id, submission.idempotency_key
+    pending = dict(await pending_counts(conn, {one.user for one in submissions}))
+    answers: dict[int, tuple[JobRow, bool] | Exception] = {}
+    new: dict[int, NewJob] = {}
+    for place, submission in enumerate(submissions):
+        admitted = admission.check(_ask(submission), policy, pending[submission.user])
+        if isinstance(admitted, admission.Refusal):
+            answers[place] = await _seen_before(conn, submission, admitted)
+        else:
+            new[place] = _new_job(hub, submission, admitted)
+            pending[submission.user] += 1
+    stored = await insert_jobs(conn, list(new.values())) if new else ()
+    for (place, job), row in zip(new.items(), stored, strict=True):
+        answers[place] = (
+            _replayed(row, job.request_sha256) if isinstance(row, DuplicateJob) else (row, True)
         )
-        if seen is None:
-            raise _refused(admitted)
-        return _replayed(seen, sha256), False
-    try:
-        return await insert_job(conn, _new_job(hub, submission, admitted, sha256)), True
-    except DuplicateJob as duplicate:
-        return _replayed(duplicate, sha256), False
+    return [answers[place] for place in range(len(submissions))]
+
+
+async def _seen_before(
+    conn: AsyncConnection, submission: Submission, refusal: admission.Refusal
+) -> tuple[JobRow, bool] | Refused:
+    """What was accepted once is given back, whatever the policy says by now."""
+    seen = await find_submitted(
+        conn, submission.user, submission.request.submission_id, submission.idempotency_key
+    )
+    if seen is None:
+        return _refused(refusal)
+    return _replayed(seen, request_sha256(submission.request, submission.packages))
 
 
 def _ask(submission: Submission) -> admission.Ask:
@@ -159,16 +171,14 @@ def _ask(submission: Submission) -> admission.Ask:
     )
 
 
-def _new_job(
-    hub: HubState, submission: Submission, admitted: admission.Admitted, sha256: str
-) -> NewJob:
+def _new_job(hub: HubState, submission: Submission, admitted: admission.Admitted) -> NewJob:
     request = submission.request
     return NewJob(
         id="j" + _random(_JOB_ALPHABET, 11),
         user=submission.user,
         submission_id=request.submission_id or "raysubmit_" + _random(_RAY_ALPHABET, 16),
         idempotency_key=submission.idempotency_key,
-        request_sha256=sha256,
+        request_sha256=request_sha256(request, submission.packages),
         account=admitted.account.name,
         shape=admitted.shape,
         priority=admitted.priority,
@@ -198,12 +208,12 @@ def request_sha256(request: JobRequest, packages: Sequence[PackageRef] = ()) -> 
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _replayed(duplicate: DuplicateJob, sha256: str) -> JobRow:
+def _replayed(duplicate: DuplicateJob, sha256: str) -> tuple[JobRow, bool] | Refused:
     existing = duplicate.existing
     if existing.request_sha256 == sha256:
-        return existing
+        return existing, False
     name = "Idempotency-Key" if duplicate.by == "idempotency_key" else "submission_id"
-    raise Refused(
+    return Refused(
         title="Already used",
         detail=f"This {name} was used before, for job {existing.id}, which asked for other things.",
         status=409,

@@ -11,6 +11,8 @@ from scheduler.core.policy import Policy
 from scheduler.db.rows import EventRow, HoldRow, JobRow, ReservationRow, RunRow
 from scheduler.wire.jobs import Explanation, JobEvent, JobRun, JobView, VerdictView
 
+NOT_PLANNED = "It waits for the next planning cycle."
+
 # Answers that do not change by waiting; the others say more about when a job may start.
 _FIXED = frozenset(
     {
@@ -51,16 +53,25 @@ class JobFacts:
 
 def job_view(facts: JobFacts, policy: Policy) -> JobView:
     """Return a job as lists and pages show it."""
-    job = facts.job
+    return new_job_view(facts.job).model_copy(
+        update={
+            "reason": reason(facts, policy),
+            "position": facts.position,
+            "starts_at": facts.starts_at,
+            "runs": tuple(run_view(run, policy) for run in facts.runs),
+        }
+    )
+
+
+def new_job_view(job: JobRow) -> JobView:
+    """Return a job as its row alone tells: all there is to say of one that was just stored."""
     return JobView(
         id=job.id,
         submission_id=job.submission_id,
         user=job.user,
         account=job.account,
         state=job.state,
-        reason=reason(facts, policy),
-        position=facts.position,
-        starts_at=facts.starts_at,
+        reason=NOT_PLANNED,
         entrypoint=job.entrypoint,
         nodes=job.shape.nodes,
         gpus_per_node=job.shape.gpus_per_node,
@@ -73,7 +84,6 @@ def job_view(facts: JobFacts, policy: Policy) -> JobView:
         submitted_at=job.submitted_at,
         ended_at=job.ended_at,
         metadata=dict(job.metadata),
-        runs=tuple(run_view(run, policy) for run in facts.runs),
     )
 
 
@@ -157,7 +167,7 @@ def _waiting(facts: JobFacts, policy: Policy) -> str:
         return (
             "It is back in the queue, and waits for the next planning cycle."
             if requeued
-            else "It waits for the next planning cycle."
+            else NOT_PLANNED
         )
     verdicts = facts.hold.verdicts
     open_ones = [verdict for verdict in verdicts if verdict.reason not in _FIXED]

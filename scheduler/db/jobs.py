@@ -1,7 +1,7 @@
 """Jobs as people ask about them: submit, find, list, cancel, delete."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -66,26 +66,64 @@ async def insert_job(conn: AsyncConnection, job: NewJob) -> JobRow:
         DuplicateJob: the submission id or the idempotency key is taken by this user.
             The transaction goes on unharmed; of eight that race, one wins.
     """
-    row = (
-        (
-            await conn.execute(
-                insert_into(conn, jobs)
-                .values(**_columns(job))
-                .on_conflict_do_nothing()
-                .returning(*jobs.c)
-            )
-        )
-        .mappings()
-        .one_or_none()
+    (stored,) = await insert_jobs(conn, [job])
+    if isinstance(stored, DuplicateJob):
+        raise stored
+    return stored
+
+
+async def insert_jobs(
+    conn: AsyncConnection, new: Sequence[NewJob]
+) -> Sequence[JobRow | DuplicateJob]:
+    """Store jobs, PENDING, in this order, and tell the leader; three statements for all.
+
+    A job whose submission id or idempotency key is taken, also by one before it, is
+    answered by the job that has it; the others are stored all the same.
+    """
+    statement = insert_into(conn, jobs).on_conflict_do_nothing()
+    rows = await conn.execute(
+        statement.returning(jobs.c.id, jobs.c.sequence), [_columns(job) for job in new]
     )
-    if row is None:
-        duplicate = await find_submitted(conn, job.user, job.submission_id, job.idempotency_key)
-        raise duplicate or RuntimeError(f"the job id {job.id} was given twice")
-    await note_changes(conn, [("job", job.id)])
+    sequences = {row.id: row.sequence for row in rows}
+    stored = [job for job in new if job.id in sequences]
+    await note_changes(conn, [("job", job.id) for job in stored])
+    await write_history(conn, [_submitted(job) for job in stored])
+    return [
+        _new_row(job, sequences[job.id]) if job.id in sequences else await _taken(conn, job)
+        for job in new
+    ]
+
+
+async def _taken(conn: AsyncConnection, job: NewJob) -> DuplicateJob:
+    duplicate = await find_submitted(conn, job.user, job.submission_id, job.idempotency_key)
+    if duplicate is None:
+        raise RuntimeError(f"the job id {job.id} was given twice")
+    return duplicate
+
+
+def _submitted(job: NewJob) -> JobNote:
     ask = f"{job.shape.nodes} x {job.shape.gpus_per_node} GPUs for at most {job.time_limit}"
     sentence = f"submitted by {job.user} for {job.account}: {ask}"
-    await write_history(conn, [JobNote(job.id, job.submitted_at, "submitted", sentence)])
-    return job_row(row)
+    return JobNote(job.id, job.submitted_at, "submitted", sentence)
+
+
+def _new_row(job: NewJob, sequence: int) -> JobRow:
+    """Return the row as it was just stored: reading it back would tell nothing new."""
+    same = {column.name: getattr(job, column.name) for column in fields(NewJob)}
+    return JobRow(
+        **same | {"packages": tuple(job.packages)},
+        sequence=sequence,
+        state=JobState.PENDING,
+        attempt=1,
+        preemptions=0,
+        not_before=None,
+        started_at=None,
+        ended_at=None,
+        message="",
+        error_type=None,
+        exit_code=None,
+        deleted_at=None,
+    )
 
 
 def _columns(job: NewJob) -> dict[str, Any]:
@@ -168,6 +206,17 @@ async def pending_count(conn: AsyncConnection, user: str) -> int:
     """Return how many of a person's jobs wait."""
     query = select(func.count()).where(jobs.c.user == user, jobs.c.state == JobState.PENDING.value)
     return (await conn.execute(query)).scalar_one()
+
+
+async def pending_counts(conn: AsyncConnection, users: Collection[str]) -> Mapping[str, int]:
+    """Return how many jobs of each of these people wait."""
+    query = (
+        select(jobs.c.user, func.count().label("waiting"))
+        .where(jobs.c.user.in_(users), jobs.c.state == JobState.PENDING.value)
+        .group_by(jobs.c.user)
+    )
+    found = {row.user: row.waiting for row in await conn.execute(query)}
+    return {user: found.get(user, 0) for user in users}
 
 
 async def cancel_job(conn: AsyncConnection, job_id: str, now: datetime, by: str) -> JobState:
