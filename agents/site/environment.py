@@ -117,9 +117,12 @@ def _renamed(value: object, uris: Mapping[str, str]) -> object:
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what is the agent's own: its tokens, settings and Ray."""
+    """Return an environment without what is the agent's own: its tokens, settings and Ray.
+
+    `COMMONPOOL_INSTANCE` stays: `commonpool down` finds by it whatever is left of one.
+    """
     return {
         key: value
         for key, value in environment.items()
-        if not key.startswith(("COMMONPOOL_", "RAY_"))
+        if key == "COMMONPOOL_INSTANCE" or not key.startswith(("COMMONPOOL_", "RAY_"))
     }
