@@ -1,0 +1,187 @@
+"""The rules once more, plain and slow, to hold the planner against: nothing here is shared
+with it but the nouns.
+"""
+
+from collections import Counter
+from itertools import chain, combinations
+
+from scheduler.core.model import (
+    AccountName,
+    Job,
+    Pool,
+    QuotaClass,
+    Run,
+    RunState,
+    Snapshot,
+)
+from scheduler.core.policy import Policy
+
+
+class Sums:
+    """What one pool's quota tree says about a set of runs (R1), worked out from scratch."""
+
+    def __init__(self, policy: Policy, pool: Pool, runs: list[Run]) -> None:
+        self.pool = pool
+        self._parents = {a.name: a.parent for a in policy.accounts}
+        self._rows = {q.account: q for q in policy.quotas if q.pool == pool.id}
+        self._runs = [r for r in runs if r.pool == pool.id and not r.draining]
+
+    def path(self, account: AccountName) -> list[AccountName]:
+        """From the account up to the owner; empty for an outsider."""
+        names, at = [], account
+        while at is not None:
+            names.append(at)
+            if at == self.pool.owner:
+                return names
+            at = self._parents[at]
+        return []
+
+    def nominal(self, account: AccountName) -> int:
+        if account == self.pool.owner:
+            return self.pool.capacity
+        return self._rows[account].nominal if account in self._rows else 0
+
+    def used(self, account: AccountName) -> int:
+        return sum(r.gpus for r in self._charged() if account in self.path(r.account))
+
+    def over(self, account: AccountName, gpus: int) -> bool:
+        return any(self.used(a) + gpus > self.nominal(a) for a in self.path(account))
+
+    def available(self, account: AccountName) -> int:
+        return max(0, self._available(account))
+
+    def _available(self, account: AccountName) -> int:
+        if account == self.pool.owner or not self.path(account):
+            return (
+                self.pool.capacity - self._kept(self.pool.owner) - self._pressure(self.pool.owner)
+            )
+        row = self._rows.get(account)
+        lend, borrow = (row.lend_max, row.borrow_max) if row else (0, 0)
+        home = self._homepot(account)
+        pressure = self._pressure(account)
+        room = lend + borrow - max(0, pressure - home)
+        above = self._available(self._parents[account])
+        return max(0, home - pressure) + max(0, min(room, above))
+
+    def problems(self) -> list[str]:
+        """What no sequence of legal starts can bring about."""
+        found = []
+        if self._available(self.pool.owner) < 0:
+            found.append(f"{self.pool.id} is oversubscribed")
+        for name, row in self._rows.items():
+            bubble = max(0, self._pressure(name) - self._homepot(name))
+            if bubble > row.lend_max + row.borrow_max:
+                found.append(f"{name} borrows {bubble} in {self.pool.id}")
+        return found
+
+    def _charged(self) -> list[Run]:
+        return [
+            r
+            for r in self._runs
+            if r.quota_class is not QuotaClass.BACKGROUND and self.path(r.account)
+        ]
+
+    def _children(self, account: AccountName) -> list[AccountName]:
+        return [a for a, parent in self._parents.items() if parent == account]
+
+    def _home(self, account: AccountName) -> int:
+        row = self._rows.get(account)
+        return row.nominal - row.lend_max if row else 0
+
+    def _kept(self, account: AccountName) -> int:
+        return sum(self._home(child) for child in self._children(account))
+
+    def _homepot(self, account: AccountName) -> int:
+        return self._home(account) - self._kept(account)
+
+    def _pressure(self, account: AccountName) -> int:
+        direct = sum(r.gpus for r in self._charged() if r.account == account)
+        if account == self.pool.owner:
+            direct += sum(r.gpus for r in self._runs if r not in self._charged())
+        below = self._children(account)
+        return direct + sum(
+            max(0, self._pressure(c) - self._homepot(c)) for c in below if self.path(c)
+        )
+
+
+def problems(policy: Policy, snapshot: Snapshot) -> list[str]:
+    """Everything that is held twice, or beyond a limit: GPUs, quotas, agreements, people."""
+    runs = list(snapshot.runs.values())
+    leased = Counter(
+        (slot.node, gpu) for r in runs if not r.draining for slot in r.slots for gpu in slot.gpus
+    )
+    found = [f"{where} is leased {n} times" for where, n in leased.items() if n > 1]
+    for pool in policy.pools:
+        found += Sums(policy, pool, runs).problems()
+    for agreement in policy.agreements:
+        lent = sum(r.gpus for r in runs if r.agreement == agreement.id and not r.draining)
+        if lent > agreement.cap:
+            found.append(f"{agreement.id} lends {lent}, its cap is {agreement.cap}")
+    for user in policy.users:
+        held = sum(r.gpus for r in runs if r.user == user.name and not r.draining)
+        if user.max_gpus is not None and held > user.max_gpus:
+            found.append(f"{user.name} holds {held} GPUs, the limit is {user.max_gpus}")
+    return found
+
+
+def free_by_node(pool: Pool, snapshot: Snapshot, gone: frozenset[str] = frozenset()) -> list[int]:
+    """How many GPUs are free on each usable node of the pool, with the runs in `gone` gone."""
+    held = {
+        (slot.node, gpu)
+        for r in snapshot.runs.values()
+        if r.id not in gone
+        for slot in r.slots
+        for gpu in slot.gpus
+    }
+    return [
+        sum(1 for g in n.gpus if g.healthy and (n.id, g.index) not in held)
+        for n in snapshot.nodes.values()
+        if n.pool == pool.id and n.usable
+    ]
+
+
+def fits(job: Job, pool: Pool, snapshot: Snapshot, gone: frozenset[str] = frozenset()) -> bool:
+    """Whether the whole gang finds its nodes."""
+    enough = [n for n in free_by_node(pool, snapshot, gone) if n >= job.shape.gpus_per_node]
+    return len(enough) >= job.shape.nodes
+
+
+def is_legal_victim(policy: Policy, pool: Pool, runs: list[Run], victim: Run, by: Job) -> bool:
+    """R8.2 for an owner's recall, given the runs that are still there."""
+    if victim.quota_class is QuotaClass.IN_QUOTA or victim.pool != pool.id or victim.draining:
+        return False
+    sums = Sums(policy, pool, runs)
+    path = sums.path(victim.account)
+    if victim.quota_class is QuotaClass.BACKGROUND or not path:
+        return True
+    shared = sums.path(by.account)
+    return any(sums.used(a) > sums.nominal(a) for a in path if a not in shared)
+
+
+def legal_recall(policy: Policy, pool: Pool, snapshot: Snapshot, job: Job) -> frozenset[str] | None:
+    """Any legal set of victims (also none) with which the job starts in quota here, or None."""
+    sums = Sums(policy, pool, [])
+    if not sums.path(job.account) or job.shape.background:
+        return None
+    runs = list(snapshot.runs.values())
+    mine = [
+        r
+        for r in runs
+        if r.pool == pool.id
+        and r.quota_class is not QuotaClass.IN_QUOTA
+        and not r.draining
+        and r.state is not RunState.STOPPING
+    ]
+    subsets = chain.from_iterable(combinations(mine, n) for n in range(len(mine) + 1))
+    for victims in subsets:
+        gone = frozenset(v.id for v in victims)
+        left = [r for r in runs if r.id not in gone]
+        after = Sums(policy, pool, left)
+        if (
+            fits(job, pool, snapshot, gone)
+            and not after.over(job.account, job.shape.gpus)
+            and after.available(job.account) >= job.shape.gpus
+            and all(is_legal_victim(policy, pool, [*left, v], v, job) for v in victims)
+        ):
+            return gone
+    return None
