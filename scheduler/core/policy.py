@@ -12,7 +12,9 @@ from scheduler.core.model import (
     Account,
     AccountName,
     Agreement,
+    AgreementId,
     Pool,
+    PoolId,
     Quota,
     Site,
     Tier,
@@ -74,3 +76,14 @@ class Policy:
     def account(self, name: AccountName) -> Account | None:
         """Return an account by name, or None where the policy has none."""
         return next((a for a in self.accounts if a.name == name), None)
+
+    def notice(self, pool: PoolId, agreement: AgreementId | None) -> timedelta:
+        """Return the time to checkpoint that a run was promised: its agreement's, else its tier's.
+
+        A pool or an agreement that was taken out of the policy promises nothing more.
+        """
+        for signed in self.agreements:
+            if signed.id == agreement:
+                return signed.recall_notice
+        tiers = {known.id: known.tier for known in self.pools}
+        return self.tier_rules(tiers[pool]).notice if pool in tiers else timedelta(0)

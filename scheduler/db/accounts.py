@@ -12,7 +12,8 @@ from scheduler.core.hardware import H100E
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Account, Pool, QuotaClass
 from scheduler.core.policy import Policy
-from scheduler.db.tables import jobs, lease_gpus, nodes, runs, usage, usage_intervals
+from scheduler.db.loading import reported_nodes
+from scheduler.db.tables import jobs, lease_gpus, runs, usage, usage_intervals
 from scheduler.wire.accounts import AccountView, PoolView, QuotaView
 
 _OPEN = (~runs.c.acknowledged, runs.c.ended_at.is_(None))
@@ -54,14 +55,12 @@ class _Machines:
 async def _machines(conn: AsyncConnection) -> Mapping[str, _Machines]:
     taken = {(row.node_id, row.gpu) for row in await conn.execute(select(lease_gpus))}
     found: defaultdict[str, _Machines] = defaultdict(_Machines)
-    for row in await conn.execute(
-        select(nodes.c.id, nodes.c.pool, nodes.c.gpus, nodes.c.usable, nodes.c.simulated)
-    ):
-        pool = found[row.pool]
-        pool.simulated |= row.simulated
-        healthy = [gpu["index"] for gpu in row.gpus if gpu["healthy"]] if row.usable else []
+    for node in (await reported_nodes(conn)).values():
+        pool = found[node.pool]
+        pool.simulated |= node.simulated
+        healthy = [gpu.index for gpu in node.gpus if gpu.healthy] if node.usable else []
         pool.up += len(healthy)
-        pool.free += sum((row.id, index) not in taken for index in healthy)
+        pool.free += sum((node.id, index) not in taken for index in healthy)
     return found
 
 

@@ -36,6 +36,7 @@ from scheduler.core.model import (
     Usage,
 )
 from scheduler.core.policy import Policy
+from scheduler.db.nodes import SITE_SILENT, WITH_SITE, why_unusable
 from scheduler.db.shapes import SHAPE_COLUMNS, shape_of, slots_of
 from scheduler.db.tables import jobs, nodes, outbox, runs, usage
 
@@ -82,12 +83,14 @@ _DRAINING = select(runs.c.id).where(~runs.c.acknowledged, runs.c.ended_at.is_(No
 _NODES = select(
     nodes.c.id,
     nodes.c.pool,
+    nodes.c.site,
     nodes.c.gpus,
     nodes.c.block,
     nodes.c.usable,
     nodes.c.why_unusable,
     nodes.c.simulated,
-)
+    SITE_SILENT.label("site_silent"),
+).select_from(WITH_SITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +109,14 @@ async def load_snapshot(conn: AsyncConnection, policy: Policy) -> Snapshot:
     return Snapshot(
         jobs=await pending_jobs(conn),
         runs=await held_runs(conn),
-        nodes=await _nodes(conn),
+        nodes=await reported_nodes(conn),
         usage=await _usage(conn),
     )
+
+
+async def has_changes(conn: AsyncConnection) -> bool:
+    """Return whether the outbox holds anything: cheaper than taking nothing."""
+    return (await conn.execute(select(outbox.c.id).limit(1))).first() is not None
 
 
 async def take_changes(conn: AsyncConnection, policy: Policy) -> Changes:
@@ -141,7 +149,7 @@ async def _events(conn: AsyncConnection, keys: Mapping[str, set[str]]) -> list[E
     """Return what is now so: first what is gone, so that nothing holds a GPU twice meanwhile."""
     runs_now = await held_runs(conn, keys.get("run", ()))
     jobs_now = await pending_jobs(conn, keys.get("job", ()))
-    nodes_now = await _nodes(conn, keys.get("node", ()))
+    nodes_now = await reported_nodes(conn, keys.get("node", ()))
     usage_now = await _usage(conn, keys.get("usage", ()))
     gone: list[Event] = [
         *(DropRun(RunId(key)) for key in sorted(keys.get("run", ())) if key not in runs_now),
@@ -174,7 +182,10 @@ async def held_runs(conn: AsyncConnection, ids: Iterable[str] | None = None) -> 
     return {RunId(row["run_id"]): _run(row, still) for row in rows}
 
 
-async def _nodes(conn: AsyncConnection, ids: Iterable[str] | None = None) -> dict[NodeId, Node]:
+async def reported_nodes(
+    conn: AsyncConnection, ids: Iterable[str] | None = None
+) -> dict[NodeId, Node]:
+    """Return the nodes that were reported; with `ids`, those among them."""
     rows = await _rows(conn, _NODES.order_by(nodes.c.id), nodes.c.id, ids)
     return {NodeId(row["id"]): _node(row) for row in rows}
 
@@ -255,7 +266,7 @@ def _node(row: RowMapping) -> Node:
         pool=row["pool"],
         gpus=tuple(Gpu(gpu["index"], gpu["uuid"], gpu["healthy"]) for gpu in row["gpus"]),
         block=row["block"],
-        usable=row["usable"],
-        why_unusable=row["why_unusable"],
+        usable=bool(row["usable"] and not row["site_silent"]),
+        why_unusable=why_unusable(row),
         simulated=row["simulated"],
     )

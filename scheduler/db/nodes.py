@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import RowMapping, delete, false, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.model import Pool
 from scheduler.core.policy import Policy
 from scheduler.db.outbox import note_changes
-from scheduler.db.tables import lease_gpus, nodes
+from scheduler.db.tables import lease_gpus, nodes, sites
 from scheduler.errors import Refused
 from scheduler.wire.accounts import NodeView
 from scheduler.wire.nodes import NodeReport
 
 # The columns that planning reads: a change in one of them wakes it.
-_FACTS = ("pool", "block", "gpus", "simulated", "usable", "why_unusable")
+_FACTS = ("pool", "site", "block", "gpus", "simulated", "usable", "why_unusable")
 
 
 async def save_reports(
@@ -42,7 +42,7 @@ async def save_reports(
         old = known.get(report.node)
         if old is not None and _is_stale(report, old):
             continue
-        new = _columns(report, now)
+        new = {**_columns(report, now), "site": pools[report.pool].site}
         await _store(conn, old, new, pools)
         known[report.node] = new
         accepted += 1
@@ -169,6 +169,25 @@ async def _check_move(
     await _make_room(conn, after, new["id"])
 
 
+async def note_nodes_of(conn: AsyncConnection, site_ids: Sequence[str]) -> None:
+    """Have the leader look again at every node of these sites."""
+    if site_ids:
+        found = await conn.execute(select(nodes.c.id).where(nodes.c.site.in_(site_ids)))
+        await note_changes(conn, [("node", name) for name in sorted(found.scalars())])
+
+
+# A node is as good as its site: nobody starts work where no agent answers.
+SITE_SILENT = func.coalesce(sites.c.silent, false())
+WITH_SITE = nodes.outerjoin(sites, sites.c.id == nodes.c.site)
+
+
+def why_unusable(row: RowMapping) -> str:
+    """Return why a node takes no work, its own reason first; empty where it takes some."""
+    if not row["usable"]:
+        return str(row["why_unusable"])
+    return f"site {row['site']}'s agent is silent" if row["site_silent"] else ""
+
+
 async def list_nodes(
     conn: AsyncConnection, *, pool: str | None = None, after: str | None = None, limit: int = 100
 ) -> list[NodeView]:
@@ -178,24 +197,32 @@ async def list_nodes(
         .where(lease_gpus.c.node_id == nodes.c.id)
         .scalar_subquery()
     )
-    query = select(nodes, leased.label("leased")).order_by(nodes.c.id).limit(limit)
+    query = (
+        select(nodes, leased.label("leased"), SITE_SILENT.label("site_silent"))
+        .select_from(WITH_SITE)
+        .order_by(nodes.c.id)
+        .limit(limit)
+    )
     if pool is not None:
         query = query.where(nodes.c.pool == pool)
     if after is not None:
         query = query.where(nodes.c.id > after)
-    return [
-        NodeView(
-            node=row.id,
-            pool=row.pool,
-            gpus=len(row.gpus),
-            free=max(0, len(row.gpus) - row.leased) if row.usable else 0,
-            usable=row.usable,
-            why_unusable=row.why_unusable,
-            simulated=row.simulated,
-            reported_at=row.reported_at,
-        )
-        for row in await conn.execute(query)
-    ]
+    return [_view(row) for row in (await conn.execute(query)).mappings()]
+
+
+def _view(row: RowMapping) -> NodeView:
+    why = why_unusable(row)
+    usable = bool(row["usable"] and not row["site_silent"])
+    return NodeView(
+        node=row["id"],
+        pool=row["pool"],
+        gpus=len(row["gpus"]),
+        free=max(0, len(row["gpus"]) - row["leased"]) if usable else 0,
+        usable=usable,
+        why_unusable=why,
+        simulated=row["simulated"],
+        reported_at=row["reported_at"],
+    )
 
 
 async def mark_stale(conn: AsyncConnection, now: datetime, older_than: timedelta) -> int:

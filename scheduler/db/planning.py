@@ -19,15 +19,33 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.core import hardware
 from scheduler.core.decisions import Plan, Preempt, Start, preempted_run, started_run
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import Job, JobId, Pool, Run, RunId, RunState
+from scheduler.core.model import Job, JobId, Node, NodeId, Pool, Run, RunId, RunState
 from scheduler.core.policy import Policy
 from scheduler.db import holds
-from scheduler.db.loading import Changes, held_runs, load_snapshot, pending_jobs, take_changes
+from scheduler.db.loading import (
+    Changes,
+    has_changes,
+    held_runs,
+    load_snapshot,
+    pending_jobs,
+    reported_nodes,
+    take_changes,
+)
 from scheduler.db.outbox import JobNote, Kind, note_changes, write_history
 from scheduler.db.shapes import slots_json
-from scheduler.db.tables import jobs, lease_gpus, nodes, runs, usage_intervals
+from scheduler.db.tables import jobs, lease_gpus, runs, usage_intervals
 
-__all__ = ["Changes", "Committed", "commit_plan", "load_snapshot", "take_changes"]
+__all__ = [
+    "Changes",
+    "Committed",
+    "commit_plan",
+    "has_changes",
+    "load_snapshot",
+    "take_changes",
+]
+
+
+_Gpu = tuple[NodeId, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +75,8 @@ class _Facts:
 
     jobs: Mapping[JobId, Job]
     runs: Mapping[RunId, Run]
-    nodes: Mapping[str, Mapping[str, Any]]
-    holders: Mapping[tuple[str, int], Mapping[str, bool]]  # run -> draining, by GPU
+    nodes: Mapping[NodeId, Node]
+    holders: Mapping[_Gpu, Mapping[str, bool]]  # run -> draining, by GPU
     pools: Mapping[str, Pool]
 
 
@@ -66,7 +84,7 @@ async def commit_plan(conn: AsyncConnection, plan: Plan, policy: Policy) -> Comm
     """Store what still holds of a plan: leases, recalls, planned starts and verdicts."""
     units = _units(plan)
     facts = await _facts(conn, plan, policy)
-    taken: set[tuple[str, int]] = set()
+    taken: set[_Gpu] = set()
     sound = [unit for unit in units if _holds_still(unit, facts, taken)]
     stored = await _store(conn, sound, facts, plan.now, policy)
     kept = _kept(plan, stored)
@@ -99,16 +117,14 @@ async def _facts(conn: AsyncConnection, plan: Plan, policy: Policy) -> _Facts:
     # Runs before jobs, each in order of ids, as everywhere: so nobody waits in a circle.
     await _lock(conn, runs, victims)
     await _lock(conn, jobs, starting)
-    machines = select(nodes.c.id, nodes.c.pool, nodes.c.usable, nodes.c.gpus, nodes.c.simulated)
     leased = select(lease_gpus).where(lease_gpus.c.node_id.in_(sorted(named)))
-    holders: defaultdict[tuple[str, int], dict[str, bool]] = defaultdict(dict)
+    holders: defaultdict[_Gpu, dict[str, bool]] = defaultdict(dict)
     for row in await conn.execute(leased):
         holders[row.node_id, row.gpu][row.run_id] = row.draining
-    rows = (await conn.execute(machines.where(nodes.c.id.in_(sorted(named))))).mappings()
     return _Facts(
         jobs=await pending_jobs(conn, starting),
         runs=await held_runs(conn, victims),
-        nodes={row["id"]: dict(row) for row in rows},
+        nodes=await reported_nodes(conn, named),
         holders=holders,
         pools={pool.id: pool for pool in policy.pools},
     )
@@ -121,7 +137,7 @@ async def _lock(conn: AsyncConnection, table: Table, ids: Iterable[str]) -> None
     await conn.execute(query.with_for_update())
 
 
-def _holds_still(unit: _Unit, facts: _Facts, taken: set[tuple[str, int]]) -> bool:
+def _holds_still(unit: _Unit, facts: _Facts, taken: set[_Gpu]) -> bool:
     """Return whether a unit may be stored, and count its GPUs as `taken` if so."""
     victims = {preempt.run for preempt in unit.preempts}
     if not all(run in facts.runs and _may_be_recalled(facts.runs[run]) for run in victims):
@@ -147,11 +163,11 @@ def _may_be_recalled(run: Run) -> bool:
     return not run.draining and run.state is not RunState.STOPPING
 
 
-def _is_usable(gpu: tuple[str, int], pool: str, facts: _Facts) -> bool:
+def _is_usable(gpu: _Gpu, pool: str, facts: _Facts) -> bool:
     node = facts.nodes.get(gpu[0])
-    if node is None or node["pool"] != pool or not node["usable"]:
+    if node is None or node.pool != pool or not node.usable:
         return False
-    return any(each["index"] == gpu[1] and each["healthy"] for each in node["gpus"])
+    return any(each.index == gpu[1] and each.healthy for each in node.gpus)
 
 
 def _comes_free(holders: Mapping[str, bool], victims: set[RunId], drains: set[RunId]) -> bool:
@@ -272,7 +288,7 @@ def _run_columns(run: Run, start: Start, facts: _Facts, policy: Policy) -> dict[
         "bind_within_seconds": max(1, int(within.total_seconds())),
         "after": sorted(run.after),
         "why": start.why,
-        "simulated": any(facts.nodes[slot.node]["simulated"] for slot in run.slots),
+        "simulated": any(facts.nodes[slot.node].simulated for slot in run.slots),
     }
 
 

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler import policy_file
@@ -100,6 +100,12 @@ async def policy_in_force(conn: AsyncConnection) -> Policy:
             next_step="apply one: commonpool policy apply FILE",
         )
     return await _parsed(conn, latest.revision, latest.sha256)
+
+
+async def revision_in_force(conn: AsyncConnection) -> int | None:
+    """Return the number of the policy in force, without reading it."""
+    latest: int | None = (await conn.execute(select(func.max(policies.c.revision)))).scalar_one()
+    return latest
 
 
 # Parsing is a pure function of the text, so its results may outlive any one database.

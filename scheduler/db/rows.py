@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping
 from scheduler.core.explain import Reason, Verdict
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import (
+    AgreementId,
     PoolId,
     PriorityClass,
     QuotaClass,
@@ -63,7 +64,7 @@ class RunRow:
     site: str
     pool: str
     quota_class: QuotaClass
-    agreement: str | None
+    agreement: AgreementId | None
     state: RunState
     token: int
     slots: tuple[Slot, ...]

@@ -5,17 +5,18 @@ held against the stored state, and only a legal move from it changes anything.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState, advance
-from scheduler.core.model import Backend, Pool, RunState, Slot
+from scheduler.core.model import Backend, PoolId, RunState, Slot
 from scheduler.core.policy import Policy
 from scheduler.db.ending import End, end_run, release_predecessors
 from scheduler.db.engine import insert_into
+from scheduler.db.nodes import note_nodes_of
 from scheduler.db.outbox import JobNote, note_changes, write_history
 from scheduler.db.rows import RunRow, run_row
 from scheduler.db.tables import jobs, nodes, runs, sites
@@ -63,7 +64,7 @@ async def record_sync(conn: AsyncConnection, site: str, sync: SiteSync, now: dat
 
 async def _note_site(conn: AsyncConnection, site: str, sync: SiteSync, now: datetime) -> bool:
     """Note that the site spoke; False for a message that a newer one overtook."""
-    query = select(sites.c.instance, sites.c.sequence).where(sites.c.id == site)
+    query = select(sites.c.instance, sites.c.sequence, sites.c.silent).where(sites.c.id == site)
     old = (await conn.execute(query.with_for_update())).one_or_none()
     if old is not None and old.instance == sync.instance and sync.sequence < old.sequence:
         return False
@@ -72,9 +73,12 @@ async def _note_site(conn: AsyncConnection, site: str, sync: SiteSync, now: date
         "sequence": sync.sequence,
         "ray_version": sync.ray_version,
         "seen_at": now,
+        "silent": False,
     }
     statement = insert_into(conn, sites).values(id=site, **said)
     await conn.execute(statement.on_conflict_do_update(index_elements=["id"], set_=said))
+    if old is not None and old.silent:
+        await note_nodes_of(conn, [site])
     return True
 
 
@@ -172,6 +176,12 @@ def _note(run: RunRow, state: RunState, observed: ObservedRun, at: datetime) -> 
     return JobNote(run.job_id, at, state.value, sentence + detail, run.id)
 
 
+async def ray_versions(conn: AsyncConnection) -> tuple[str, ...]:
+    """Return the versions of Ray that sites said they run; those without one are left out."""
+    query = select(sites.c.ray_version).where(sites.c.ray_version.is_not(None)).distinct()
+    return tuple((await conn.execute(query)).scalars())
+
+
 async def desired_leases(
     conn: AsyncConnection, site: str, policy: Policy
 ) -> tuple[DesiredLease, ...]:
@@ -235,7 +245,7 @@ def _lease(row: RowMapping, policy: Policy, uuids: Mapping[tuple[str, int], str]
         **{f"entrypoint_{name}": options[name] for name in _OPTIONS if name in options},
         packages=tuple(PackageRef(**package) for package in row["job_packages"]),
         time_limit_seconds=row["job_time_limit_seconds"],
-        grace_seconds=_grace(run, pool, policy).total_seconds(),
+        grace_seconds=policy.notice(PoolId(run.pool), run.agreement).total_seconds(),
         bind_by=run.bind_by,
         stop_reason=run.stop_reason,
         stop_at=run.stop_at,
@@ -251,11 +261,3 @@ def _wanted(run: RunRow) -> Wanted:
 def _leased_node(slot: Slot, uuids: Mapping[tuple[str, int], str]) -> LeasedNode:
     named = tuple(uuids.get((slot.node, gpu), "") for gpu in slot.gpus)
     return LeasedNode(node=slot.node, gpus=slot.gpus, gpu_uuids=named if all(named) else ())
-
-
-def _grace(run: RunRow, pool: Pool | None, policy: Policy) -> timedelta:
-    """Return the notice this run may count on: its agreement's, else its tier's (R9)."""
-    for agreement in policy.agreements:
-        if agreement.id == run.agreement:
-            return agreement.recall_notice
-    return timedelta(0) if pool is None else policy.tier_rules(pool.tier).notice

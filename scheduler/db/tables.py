@@ -211,6 +211,7 @@ nodes = Table(
     metadata,
     Column("id", String(63), primary_key=True),
     Column("pool", String(63), nullable=False),
+    Column("site", String(63), nullable=False),
     Column("block", String(80), nullable=False),
     Column("gpus", JSON, nullable=False),  # [{index, uuid, healthy}]
     Column("simulated", Boolean, nullable=False),
@@ -229,6 +230,8 @@ sites = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("ray_version", String(40)),
     Column("seen_at", UtcDateTime, nullable=False),
+    # Noted by the watch loop: nodes of a silent site take no new work.
+    Column("silent", Boolean, nullable=False, server_default=text("false")),
 )
 
 usage = Table(

@@ -1,6 +1,6 @@
 """first tables.
 
-Why: say it here.
+Why: the tables of the first release, as `tables.py` had them on that day.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "a87a10e97220"
+revision: str = "4436c0c06e65"
 down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
@@ -95,6 +95,7 @@ def upgrade() -> None:
         "nodes",
         sa.Column("id", sa.String(length=63), nullable=False),
         sa.Column("pool", sa.String(length=63), nullable=False),
+        sa.Column("site", sa.String(length=63), nullable=False),
         sa.Column("block", sa.String(length=80), nullable=False),
         sa.Column("gpus", sa.JSON(), nullable=False),
         sa.Column("simulated", sa.Boolean(), nullable=False),
@@ -142,6 +143,7 @@ def upgrade() -> None:
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("ray_version", sa.String(length=40), nullable=True),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("silent", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sites")),
     )
     op.create_table(

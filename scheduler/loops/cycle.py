@@ -1,0 +1,159 @@
+"""The planning cycle: what changed -> world -> plan -> what still holds, stored.
+
+The world is built once and brought forward by the outbox and by its own plans. Whenever
+anything goes wrong in between, it is thrown away and read anew: the database is right.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from scheduler import metrics
+from scheduler.clock import Clock
+from scheduler.core.decisions import Hold, Plan, Reserve
+from scheduler.core.plan import plan as decide
+from scheduler.core.world import World
+from scheduler.db.engine import Database
+from scheduler.db.planning import (
+    Committed,
+    commit_plan,
+    has_changes,
+    load_snapshot,
+    take_changes,
+)
+from scheduler.db.policies import policy_in_force, revision_in_force
+from scheduler.errors import Refused
+from scheduler.loops.report import report
+from scheduler.wake import Wake
+
+log = structlog.get_logger("cycle")
+
+# Below this a cycle is shorter than the way to another thread and back is worth.
+_LARGE = 1000
+# A busy hub plans half of the time at most, so that submissions get their turn.
+_LONGEST_REST = 0.25
+# Other replicas' bells are not heard, so on PostgreSQL the outbox is looked at this often.
+_LOOK_SECONDS = 1.0
+
+
+class CycleLoop:
+    """Plans while this process leads. `step` is one cycle."""
+
+    name = "cycle"
+    bell = "cycle"
+
+    def __init__(self, db: Database, wake: Wake, clock: Clock, cycle_seconds: float) -> None:
+        self._db = db
+        self._wake = wake
+        self._clock = clock
+        self._cycle_seconds = cycle_seconds
+        self._look = min(cycle_seconds, _LOOK_SECONDS if db.dialect == "postgresql" else 3600)
+        self._world: World | None = None
+        self._told: tuple[tuple[Hold, ...], tuple[Reserve, ...]] | None = None
+        self._planned_at = -float("inf")
+
+    def reset(self) -> None:
+        """Forget the world: another process may have planned meanwhile."""
+        self._world = None
+        self._told = None
+
+    async def step(self) -> float:
+        """Run one cycle; return the seconds that the next one may wait for a bell."""
+        began = self._clock.monotonic()
+        try:
+            again = await self._cycle(began)
+        except BaseException:
+            metrics.CYCLES.labels("failed").inc()
+            self.reset()
+            raise
+        if not again:
+            return self._look
+        await asyncio.sleep(min(self._clock.monotonic() - began, _LONGEST_REST))
+        return 0.0
+
+    async def _cycle(self, began: float) -> bool:
+        """Return whether there is more to do at once."""
+        with self._timed("load"):
+            changed, more = await self._bring_forward()
+        world = self._world
+        if world is None:
+            return more
+        if not changed and began - self._planned_at < self._cycle_seconds:
+            return more
+        self._planned_at = began
+        if not world.jobs and self._told == ((), ()):
+            return more
+        with self._timed("plan"):
+            plan = await self._plan(world)
+        if not self._is_news(plan):
+            metrics.CYCLES.labels("unchanged").inc()
+            return more
+        with self._timed("commit"):
+            committed = await self._commit(world, plan)
+        if committed is None:
+            self.reset()
+            return True
+        world.advance(committed.plan)
+        self._told = (plan.holds, plan.reserves)
+        report(committed, world, self._wake)
+        return more or bool(committed.stale)
+
+    async def _bring_forward(self) -> tuple[bool, bool]:
+        """Return whether the world is another than before, and whether more has changed."""
+        built = self._world is None
+        if built:
+            await self._build()
+        if self._world is None:
+            return False, False
+        async with self._db.reading() as conn:
+            if not await has_changes(conn):
+                return built, False
+        async with self._db.transaction() as conn:
+            changes = await take_changes(conn, self._world.policy)
+        if changes.policy_changed:
+            await self._build()
+            return True, changes.more
+        for event in changes.events:
+            self._world.apply(event)
+        return True, changes.more
+
+    async def _build(self) -> None:
+        async with self._db.reading() as conn:
+            try:
+                policy = await policy_in_force(conn)
+            except Refused:
+                return  # A hub without a policy plans nothing, and says so to whoever asks.
+            snapshot = await load_snapshot(conn, policy)
+        self._world = World(policy, snapshot)
+        self._told = None
+        log.info(
+            "world_built",
+            policy=policy.revision,
+            jobs=len(snapshot.jobs),
+            runs=len(snapshot.runs),
+            nodes=len(snapshot.nodes),
+        )
+
+    async def _plan(self, world: World) -> Plan:
+        now = self._clock.now()
+        if len(world.jobs) + len(world.runs) < _LARGE:
+            return decide(world, world.policy, now)
+        return await asyncio.to_thread(decide, world, world.policy, now)
+
+    def _is_news(self, plan: Plan) -> bool:
+        return bool(plan.starts or plan.preempts) or self._told != (plan.holds, plan.reserves)
+
+    async def _commit(self, world: World, plan: Plan) -> Committed | None:
+        """Store the plan; None where another policy came into force meanwhile."""
+        async with self._db.transaction() as conn:
+            if await revision_in_force(conn) != plan.policy_revision:
+                return None
+            return await commit_plan(conn, plan, world.policy)
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = self._clock.monotonic()
+        yield
+        metrics.CYCLE_SECONDS.labels(phase).observe(self._clock.monotonic() - began)
