@@ -13,6 +13,8 @@ from scheduler.api import (
     ops,
     policy,
     problems,
+    ray_jobs,
+    ray_jobs_socket,
     sites,
     tokens,
 )
@@ -39,7 +41,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.hub = hub
-    for room in (jobs, accounts, policy, tokens, nodes, sites, ops):
+    for room in (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

@@ -1,7 +1,6 @@
 """Jobs, for people: submit, list, look at, cancel, explain, read the log."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query
@@ -16,6 +15,7 @@ from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.openapi import accepts, answers
 from scheduler.api.submit import find_packages, submit
 from scheduler.api.views import JobFacts, explanation, job_view, new_job_view
+from scheduler.api.whole_log import job_is_whole
 from scheduler.core.lifecycle import JobState
 from scheduler.db.jobs import (
     cancel_job,
@@ -36,8 +36,6 @@ JobKey = Annotated[
     str, Path(description="The job's id or its submission id", examples=["jq4k2mzx7wab"])
 ]
 MAX_LOG_PIECE = 1024 * 1024
-# How long a site may take to deliver the end of a log after it reported the end of a run.
-LOG_GRACE = timedelta(seconds=15)
 
 
 class JobQuery(BaseModel):
@@ -156,9 +154,12 @@ async def log(
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         found = await existing_job(conn, job, user)
-        runs = [run.id for run in (await runs_of(conn, [found.id])).get(found.id, [])]
+        attempts = (await runs_of(conn, [found.id])).get(found.id, [])
+    runs = [run.id for run in attempts]
+    # Asked before reading: what arrives in between is in the next piece.
+    whole = job_is_whole(hub, found, attempts)
     data, next_offset = await hub.files.read_log(found.id, runs, query.offset, query.limit)
-    complete = _has_ended(found, hub) and next_offset >= hub.files.log_size(found.id, runs)
+    complete = whole and next_offset >= hub.files.log_size(found.id, runs)
     return body.reply(
         LogPage(text=data.decode(errors="replace"), next_offset=next_offset, complete=complete)
     )
@@ -216,10 +217,3 @@ async def _views(hub: HubState, rows: Sequence[JobRow]) -> tuple[JobView, ...]:
         policy = await hub.policies.current(conn)
         facts = await job_facts(hub, conn, rows)
     return tuple(job_view(one, policy) for one in facts)
-
-
-def _has_ended(job: JobRow, hub: HubState) -> bool:
-    """Return whether the log is whole: the job ended, and its tail had time to come."""
-    if not job.state.is_terminal:
-        return False
-    return job.ended_at is None or job.ended_at + LOG_GRACE <= hub.clock.now()
