@@ -13,7 +13,9 @@ import structlog
 from scheduler import metrics
 from scheduler.clock import Clock
 from scheduler.core.decisions import Hold, Plan, Reserve
+from scheduler.core.model import Snapshot
 from scheduler.core.plan import plan as decide
+from scheduler.core.policy import Policy
 from scheduler.core.world import World
 from scheduler.db.engine import Database
 from scheduler.db.planning import (
@@ -53,6 +55,8 @@ class CycleLoop:
         self._world: World | None = None
         self._told: tuple[tuple[Hold, ...], tuple[Reserve, ...]] | None = None
         self._planned_at = -float("inf")
+        # While a plan is made in another thread, the world is not what it seems.
+        self._planning = asyncio.Lock()
 
     def reset(self) -> None:
         """Forget the world: another process may have planned meanwhile."""
@@ -63,7 +67,8 @@ class CycleLoop:
         """Run one cycle; return the seconds that the next one may wait for a bell."""
         began = self._clock.monotonic()
         try:
-            again = await self._cycle(began)
+            async with self._planning:
+                again = await self._cycle(began)
         except BaseException:
             metrics.CYCLES.labels("failed").inc()
             self.reset()
@@ -72,6 +77,12 @@ class CycleLoop:
             return self._look
         await asyncio.sleep(min(self._clock.monotonic() - began, _LONGEST_REST))
         return 0.0
+
+    async def looked_at(self) -> tuple[Policy, Snapshot] | None:
+        """Return what the last cycle went by; None while this process does not lead."""
+        async with self._planning:
+            world = self._world
+            return None if world is None else (world.policy, world.snapshot())
 
     async def _cycle(self, began: float) -> bool:
         """Return whether there is more to do at once."""

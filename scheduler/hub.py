@@ -1,0 +1,200 @@
+"""A hub's process: database, files, loops and API, put together; started and stopped.
+
+The database is migrated before the port opens, so whoever reaches the hub finds it
+ready. On SIGTERM the loops end first, then every open request and socket; a log's tail
+is dropped without a closing frame, which Ray's client takes for "go and ask again" and
+not for "the job has ended" (notes/ray.md §1.3).
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from scheduler import logs
+from scheduler.api.app import create_app
+from scheduler.api.deps import HubState
+from scheduler.clock import Clock, SystemClock
+from scheduler.config import HubSettings
+from scheduler.db.engine import Database
+from scheduler.db.policies import PolicyCache
+from scheduler.errors import StorageUnavailable
+from scheduler.files import FileStore
+from scheduler.loops.cycle import CycleLoop
+from scheduler.loops.forecast import ForecastLoop
+from scheduler.loops.supervise import Supervisor, alone, elected
+from scheduler.loops.watch import WatchLoop
+from scheduler.wake import Wake
+
+log = structlog.get_logger("hub")
+
+_REQUESTS_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A hub that is put together and not yet started; `app` starts its loops with itself."""
+
+    state: HubState
+    app: FastAPI
+    supervisor: Supervisor
+
+
+def build_hub(settings: HubSettings, clock: Clock) -> Hub:
+    """Put a hub together. Nothing is opened but the folders for packages and logs."""
+    db = Database(settings.sqlalchemy_url)
+    wake = Wake()
+    cycle = CycleLoop(db, wake, clock, settings.cycle_seconds)
+    forecasts = ForecastLoop(cycle, clock)
+    loops = (cycle, WatchLoop(db, wake, clock, settings), forecasts)
+    leadership = alone if db.dialect == "sqlite" else elected(db)
+    supervisor = Supervisor(leadership, loops, wake)
+    state = HubState(
+        db=db,
+        files=FileStore(settings.data, settings.max_log_bytes),
+        wake=wake,
+        clock=clock,
+        settings=settings,
+        policies=PolicyCache(),
+        loops_fault=supervisor.fault,
+        forecasts=forecasts.starts,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        await db.migrate()
+        supervisor.start()
+        try:
+            yield
+        finally:
+            await supervisor.stop()
+            await db.close()
+
+    return Hub(state, create_app(state, lifespan), supervisor)
+
+
+def serve(settings: HubSettings) -> None:
+    """Run a hub until SIGTERM or Ctrl-C.
+
+    Raises:
+        SystemExit: with a sentence, where it cannot start: the port is in use, another
+            hub has the data folder, the database cannot be reached.
+    """
+    logs.configure(settings.log_format)
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        with _data_folder(settings), closing(_listen(settings.host, settings.port)) as listener:
+            hub = build_hub(settings, SystemClock())
+            web = _Server(hub)
+            with asyncio.Runner(loop_factory=web.config.get_loop_factory()) as runner:
+                runner.run(web.run_until_told(listener))
+    except (StorageUnavailable, OSError) as error:
+        raise SystemExit(f"the hub cannot start: {error}") from error
+
+
+@contextmanager
+def _data_folder(settings: HubSettings) -> Iterator[None]:
+    """Hold the data folder against a second hub; the kernel lets go however this one ends.
+
+    On PostgreSQL several hubs may work on one database, and each has its own folder too.
+    """
+    file = settings.data / "hub.lock"
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(lock, "r+") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SystemExit(
+                f"another hub (pid {held.read().strip() or 'unknown'}) works in {settings.data}: "
+                "stop it first, or give this one a folder of its own with --data"
+            ) from error
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Open the port before anything else starts, so that a taken one is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SystemExit(
+                f"port {port} of {host} is in use: choose another with --port"
+            ) from error
+        raise SystemExit(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, stopped in our order: loops, tails, long polls, and then what is left."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(
+            uvicorn.Config(
+                hub.app,
+                http="httptools",
+                ws="websockets-sansio",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=_REQUESTS_SECONDS,
+            )
+        )
+        self._hub = hub
+
+    async def run_until_told(self, listener: socket.socket) -> None:
+        """Serve until a signal.
+
+        Raises:
+            StorageUnavailable: the database cannot be written to.
+        """
+        state = self._hub.state
+        async with state.db.transaction():
+            pass  # Told as a sentence here; during start-up it would be a traceback.
+        host, port = listener.getsockname()[:2]
+        log.info("hub_starts", url=f"http://{host}:{port}", database=state.db.dialect)
+        await self.serve(sockets=[listener])
+        if not self.started:
+            raise SystemExit("the hub did not start: see the lines above")
+        log.info("hub_stopped")
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and SIGINT, and end like any program: uvicorn raises them again."""
+        loop = asyncio.get_running_loop()
+        told = (signal.SIGTERM, signal.SIGINT)
+        for each in told:
+            loop.add_signal_handler(each, self.handle_exit, each, None)
+        try:
+            yield
+        finally:
+            for each in told:
+                loop.remove_signal_handler(each)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in order, within about five seconds."""
+        await self._hub.supervisor.stop()
+        self._hub.state.wake.ring("stopping")
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, WebSocketsSansIOProtocol):
+                connection.transport.abort()
+        await super().shutdown(sockets)
