@@ -261,15 +261,13 @@ def instant(text: str) -> datetime:
     """Return an aware UTC instant; a date is its midnight.
 
     Raises:
-        ValueError: no such day or time, or a time without its offset from UTC.
+        ValueError: no such day or time.
     """
     try:
         value = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"'{text}' is no instant: {error}") from error
     if value.tzinfo is None:
-        if len(text) > len("2026-01-01"):
-            raise ValueError(f"'{text}' needs an offset from UTC, such as {text}Z")
         return value.replace(tzinfo=UTC)
     return value.astimezone(UTC)
 
