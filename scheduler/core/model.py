@@ -38,7 +38,7 @@ class Tier(StrEnum):
     @property
     def rank(self) -> int:
         """Return 0 for `team` up to 3 for `frontier`."""
-        return list(Tier).index(self)
+        return _TIER_RANKS[self]
 
 
 class PriorityClass(StrEnum):
@@ -53,7 +53,12 @@ class PriorityClass(StrEnum):
     @property
     def rank(self) -> int:
         """Return 0 for `urgent` up to 4 for `background`; lower goes first."""
-        return list(PriorityClass).index(self)
+        return _PRIORITY_RANKS[self]
+
+
+# Looked up for every pool of every job: an enum's own order is slow to ask for.
+_TIER_RANKS = {tier: rank for rank, tier in enumerate(Tier)}
+_PRIORITY_RANKS = {priority: rank for rank, priority in enumerate(PriorityClass)}
 
 
 class QuotaClass(IntEnum):
