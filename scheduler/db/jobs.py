@@ -75,14 +75,17 @@ async def insert_job(conn: AsyncConnection, job: NewJob) -> JobRow:
 async def insert_jobs(
     conn: AsyncConnection, new: Sequence[NewJob]
 ) -> Sequence[JobRow | DuplicateJob]:
-    """Store jobs, PENDING, in this order, and tell the leader; three statements for all.
+    """Store jobs, PENDING, in this order, and tell the leader; four statements for all.
 
     A job whose submission id or idempotency key is taken, also by one before it, is
     answered by the job that has it; the others are stored all the same.
     """
-    statement = insert_into(conn, jobs).on_conflict_do_nothing()
+    # Not one INSERT of many rows with RETURNING: psycopg would parse its text each time anew.
+    await conn.execute(
+        insert_into(conn, jobs).on_conflict_do_nothing(), [_columns(job) for job in new]
+    )
     rows = await conn.execute(
-        statement.returning(jobs.c.id, jobs.c.sequence), [_columns(job) for job in new]
+        select(jobs.c.id, jobs.c.sequence).where(jobs.c.id.in_([job.id for job in new]))
     )
     sequences = {row.id: row.sequence for row in rows}
     stored = [job for job in new if job.id in sequences]
