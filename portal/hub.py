@@ -89,6 +89,10 @@ class Hub:
         self._client = client or http_client()
         self._headers = {"Authorization": f"Bearer {token}"}
 
+    def close(self) -> None:
+        """Close the connections, where no one else shares them."""
+        self._client.close()
+
     def me(self) -> Me:
         """Return whom the token speaks for."""
         return self._read(Me, "/v1/me")

@@ -1,0 +1,115 @@
+"""From what a person put into the form to a request, and from a refusal back to its field."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from portal.format import parse_duration
+from portal.hub import Hub, HubProblem
+from scheduler.core.model import PriorityClass, Tier
+from scheduler.wire.jobs import JobRequest, JobView
+
+# The hub's words for a field, and the form's, where they differ.
+FIELDS = {"time_limit_seconds": "time_limit", "runtime_env": "files", "working_dir": "files"}
+PACKAGE = "_ray_pkg_{}.zip"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the form holds. `all_tiers` is whether `tiers` excludes nothing."""
+
+    entrypoint: str
+    account: str | None
+    nodes: int
+    gpus_per_node: int
+    gpu_models: tuple[str, ...]
+    tiers: tuple[Tier, Tier]
+    all_tiers: bool
+    label: str
+    priority: PriorityClass
+    preemptible: bool
+    time_limit: str
+    name: str
+    files: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a wish was not taken; `field` is the form's, empty where none is at fault."""
+
+    field: str
+    text: str
+
+
+def request(wish: Wish) -> JobRequest | Trouble:
+    """Return the request, or the field that is not right before the hub is asked."""
+    if not wish.entrypoint.strip():
+        return Trouble("entrypoint", "Say what to run, for example: python train.py")
+    try:
+        limit = parse_duration(wish.time_limit)
+    except ValueError as error:
+        return Trouble("time_limit", f"{error}. Write it as 90s, 30m, 2h 30m or 7d.")
+    said: dict[str, object] = {
+        "entrypoint": wish.entrypoint.strip(),
+        "nodes": wish.nodes,
+        "gpus_per_node": wish.gpus_per_node,
+        "label": wish.label,
+        "priority": wish.priority,
+        "preemptible": wish.preemptible,
+        **({"submission_id": wish.name.strip()} if wish.name.strip() else {}),
+        **({"account": wish.account} if wish.account else {}),
+        **({"gpu_models": wish.gpu_models} if wish.gpu_models else {}),
+        **({} if wish.all_tiers else {"tier": wish.tiers}),
+        **({"time_limit_seconds": round(limit.total_seconds())} if limit else {}),
+    }
+    try:
+        return JobRequest.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return Trouble(form_field(str(first["loc"][0])), _own_words(first["type"], first["msg"]))
+
+
+def send(hub: Hub, wish: Wish, keys: dict[str, str]) -> JobView | Trouble:
+    """Submit the wish, its files first. `keys` remembers a key per content.
+
+    The same content sent again, after no answer came, is the same job and not a second.
+
+    Raises:
+        HubUnreachable: no answer; nothing is known about the job until it is sent again.
+    """
+    asked = request(wish)
+    if isinstance(asked, Trouble):
+        return asked
+    if wish.files is not None:
+        name = PACKAGE.format(sha256(wish.files).hexdigest()[:16])
+        try:
+            uri = hub.put_package(name, wish.files)
+        except HubProblem as problem:
+            return Trouble("files", problem.sentence())
+        asked = asked.model_copy(update={"runtime_env": {"working_dir": uri}})
+    content = asked.model_dump_json()
+    try:
+        job = hub.submit(asked, keys.setdefault(content, str(uuid4())))
+    except HubProblem as problem:
+        return Trouble(form_field(problem.field or ""), problem.sentence())
+    keys.pop(content)
+    return job
+
+
+def form_field(name: str) -> str:
+    """Return the form's field for the hub's, `body.nodes` or `runtime_env.pip` for example."""
+    known = set(Wish.__dataclass_fields__) | {"tier", "submission_id"} | set(FIELDS)
+    parts = [part for part in name.split(".") if part in known]
+    if not parts:
+        return ""
+    renamed: Mapping[str, str] = {**FIELDS, "tier": "tiers", "submission_id": "name"}
+    return renamed.get(parts[0], parts[0])
+
+
+def _own_words(kind: str, said: str) -> str:
+    if kind == "string_pattern_mismatch":
+        return "Use letters, digits, “_” and “-” only, at most 63 of them."
+    return said

@@ -1,0 +1,168 @@
+"""What each tier has, who uses it, and what is free."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from portal.charts import capacity, capacity_sentence, parts, pool_name
+from portal.format import TIER_WORDS, ago, count, plain
+from portal.problems import panel
+from portal.session import Visit, is_dark, latest, visit
+from scheduler.core.model import Tier
+from scheduler.wire.accounts import NodeView, PoolView
+
+EVERY = "5s"
+NODES_SHOWN = 50
+
+
+def page() -> None:
+    """Draw the page: all tiers, then one pool closely."""
+    st.title("Capacity")
+    panel(_tiers, EVERY)()
+    panel(_one_pool, EVERY)()
+
+
+def _pools() -> tuple[PoolView, ...]:
+    return latest("pools", visit().hub.pools).pools
+
+
+def _tiers() -> None:
+    pools = _pools()
+    if not pools:
+        st.info(
+            "There is no pool yet. An administrator loads a policy, which names them:"
+            " `commonpool policy apply FILE`.",
+            icon=":material/dns:",
+        )
+        return
+    _say_simulated(pools)
+    _numbers(pools)
+    tiers = [(tier, [pool for pool in pools if pool.tier is tier]) for tier in Tier]
+    drawn, table = st.tabs(["Chart", "Table"])
+    with drawn:
+        first = True
+        for tier, of_tier in tiers:
+            if of_tier:
+                st.subheader(f"{TIER_WORDS[tier]} tier")
+                chart = capacity(of_tier, legend=first, dark=is_dark())
+                st.vega_lite_chart(chart.spec, alt=chart.alt)
+                first = False
+    with table:
+        _table([pool for _, of_tier in tiers for pool in of_tier])
+
+
+def _numbers(pools: Sequence[PoolView]) -> None:
+    total = sum(pool.capacity for pool in pools)
+    free, down = (sum(parts(pool)[name] for pool in pools) for name in ("free", "down"))
+    with st.container(horizontal=True):
+        st.metric("GPUs free", f"{free:,}", border=True, width="content")
+        st.metric("GPUs in use", f"{total - free - down:,}", border=True, width="content")
+        st.metric(
+            "GPUs down",
+            f"{down:,}",
+            border=True,
+            width="content",
+            help="The policy counts them, and no usable node reports them.",
+        )
+
+
+def _say_simulated(pools: Sequence[PoolView]) -> None:
+    marked = [pool for pool in pools if pool.simulated]
+    if not marked:
+        return
+    which = "All pools here are" if len(marked) == len(pools) else "Pools marked so are"
+    st.warning(
+        f"{which} simulated: jobs run, and GPUs are counted, but no GPU stands behind them.",
+        title="SIMULATED",
+        icon=":material/science:",
+    )
+
+
+def _table(pools: Sequence[PoolView]) -> None:
+    st.table(
+        [
+            {
+                "Tier": TIER_WORDS[pool.tier],
+                "Pool": pool_name(pool),
+                "Model": pool.gpu_model,
+                "GPUs": pool.capacity,
+                **{use.capitalize(): gpus for use, gpus in parts(pool).items()},
+                "Owner": pool.owner,
+                "Labels": ", ".join(pool.labels),
+            }
+            for pool in pools
+        ],
+        hide_index=True,
+        alt=capacity_sentence(pools),
+    )
+
+
+def _one_pool() -> None:
+    pools = {pool.pool: pool for pool in _pools()}
+    if not pools:
+        return
+    st.header("Look into a pool", divider=True)
+    name = st.selectbox("Pool", list(pools), key="pool", bind="query-params")
+    pool = pools[name or next(iter(pools))]
+    st.markdown(
+        f"{TIER_WORDS[pool.tier]} tier, site {plain(pool.site)}, owned by **{plain(pool.owner)}**:"
+        f" nodes of {pool.gpus_per_node} × {plain(pool.gpu_model)}, accredited for"  # noqa: RUF001
+        f" {plain(', '.join(pool.labels))}."
+        + (" **SIMULATED: no GPU stands behind it.**" if pool.simulated else "")
+    )
+    _quotas(pool)
+    _nodes(pool, visit())
+
+
+def _quotas(pool: PoolView) -> None:
+    st.subheader("Quotas, in GPUs")
+    if not pool.quotas:
+        st.caption(f"No quotas: all of it is {plain(pool.owner)}'s.")
+        return
+    st.table(
+        [
+            {
+                "Account": quota.account,
+                "In use": quota.used,
+                "Guaranteed": quota.nominal,
+                "Lends while idle": quota.lend_max,
+                "May borrow": quota.borrow_max,
+            }
+            for quota in pool.quotas
+        ],
+        hide_index=True,
+        alt=f"Quotas of {pool.pool} by account",
+    )
+
+
+def _nodes(pool: PoolView, here: Visit) -> None:
+    st.subheader("Nodes")
+    found = latest(f"nodes {pool.pool}", lambda: here.hub.nodes(pool.pool, limit=NODES_SHOWN))
+    if not found.nodes:
+        st.info(
+            "No node of this pool has reported yet, so nothing can start here. Its site runs"
+            " `commonpool node-agent`.",
+            icon=":material/power_off:",
+        )
+        return
+    st.table(
+        [_node(node, here) for node in found.nodes],
+        hide_index=True,
+        alt=f"Nodes of {pool.pool}, what is free on each, and why one is not usable",
+    )
+    if found.next:
+        st.caption(f"The first {NODES_SHOWN} nodes. All: `commonpool pools {pool.pool} --nodes`.")
+
+
+def _node(node: NodeView, here: Visit) -> dict[str, str]:
+    state = "✓ usable" if node.usable else f"✗ not usable: {plain(node.why_unusable or 'unknown')}"
+    return {
+        "Node": plain(node.node),
+        "Free": f"{node.free} of {count(node.gpus, 'GPU')}",
+        "State": state,
+        "GPUs are": "SIMULATED" if node.simulated else "real",
+        "Reported": ago(node.reported_at, here.now),
+    }
+
+
+page()

@@ -1,0 +1,150 @@
+"""One job: where it is and why, its log, its history, and how to end it."""
+
+from datetime import timedelta
+
+import streamlit as st
+
+from portal.format import JOB_LOOKS, ago, ahead, gang, moment, plain, span, tiers
+from portal.hub import HubProblem
+from portal.joblog import draw_log
+from portal.jobparts import draw_history, draw_ray_form, draw_runs, draw_verdicts
+from portal.problems import panel, say
+from portal.session import Visit, latest, visit
+from scheduler.core.lifecycle import JobState
+from scheduler.wire.jobs import JobView
+
+NOT_FOUND = 404
+
+
+def page() -> None:
+    """Draw the job that the address names."""
+    name = st.query_params.get("id", "")
+    job = _find(name) if name else None
+    if job is None:
+        _say_absent(name)
+        return
+    # An ended job stays as it is: nothing looks again.
+    every = None if job.state.is_terminal else "2s"
+    st.title(plain(job.submission_id))
+    st.code(job.entrypoint, language=None, wrap_lines=True)
+    panel(_now, every)(job.id, every)
+    log, history, runs, again = st.tabs(["Log", "History", "Runs", "Submit it again"])
+    with log:
+        panel(draw_log, every)(job.id)
+    with history:
+        panel(draw_history, every)(job.id)
+    with runs:
+        panel(draw_runs, every)(job.id)
+    with again:
+        st.page_link(
+            "views/submit.py",
+            label="Change it and submit it again",
+            icon=":material/content_copy:",
+            query_params={"from": job.id},
+        )
+        draw_ray_form(job, visit())
+
+
+def _find(name: str) -> JobView | None:
+    """Return the job; None for one that is not there or not this person's (the same answer)."""
+    try:
+        return _job(name)
+    except HubProblem as problem:
+        if problem.status == NOT_FOUND:
+            return None
+        raise
+
+
+def _job(name: str) -> JobView:
+    return latest(f"job {name}", lambda: visit().hub.job(name))
+
+
+def _say_absent(name: str) -> None:
+    st.title("No such job")
+    what = f"No job of yours is named “{plain(name)}”." if name else "The address names no job."
+    st.info(
+        f"{what} Whose jobs you see is chosen at “You are” in the side bar.",
+        icon=":material/search_off:",
+    )
+    st.page_link("views/jobs.py", label="All my jobs", icon=":material/list_alt:")
+
+
+def _now(name: str, every: str | None) -> None:
+    here, job = visit(), _job(name)
+    if every and job.state.is_terminal:
+        st.rerun()
+    look = JOB_LOOKS[job.state]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(look.word, icon=look.icon, color=look.colour)
+        if any(run.simulated for run in job.runs):
+            st.badge("SIMULATED GPUs", icon=":material/science:", color="orange")
+        if not job.state.is_terminal:
+            _cancel_button(job)
+    if job.reason:
+        st.markdown(plain(job.reason))
+    _facts(job, here)
+    if job.state is JobState.PENDING:
+        _waiting(job, here)
+
+
+def _waiting(job: JobView, here: Visit) -> None:
+    why = latest(f"why {job.id}", lambda: here.hub.explanation(job.id))
+    with st.container(horizontal=True):
+        place = "being planned" if job.position is None else f"{job.position}"
+        st.metric(f"Place in the queue of {job.account}", place, border=True, width="content")
+        start = ahead(job.starts_at, here.now) if job.starts_at else "not known yet"
+        exact = moment(job.starts_at, here.now, here.zone) if job.starts_at else None
+        st.metric("Planned start", start, border=True, width="content", help=exact)
+    st.subheader("Why it waits, pool by pool")
+    draw_verdicts(why)
+
+
+def _facts(job: JobView, here: Visit) -> None:
+    asked = [
+        gang(job.nodes, job.gpus_per_node),
+        " or ".join(job.gpu_models) or "any GPU model",
+        tiers(*job.tier),
+        f"paid by {job.account}",
+        f"label {job.label}",
+        f"{job.priority.value} priority",
+        "may be recalled" if job.preemptible else "never recalled, so only within its own quota",
+        f"at most {span(timedelta(seconds=job.time_limit_seconds))}",
+    ]
+    st.caption(
+        plain(" · ".join(asked))
+        + f"  \nsubmitted {ago(job.submitted_at, here.now)}"
+        + f" ({moment(job.submitted_at, here.now, here.zone)})"
+        + (f" · ended {ago(job.ended_at, here.now)}" if job.ended_at else "")
+    )
+
+
+def _cancel_button(job: JobView) -> None:
+    stopping = job.state is JobState.STOPPING
+    if st.button("Cancel…", icon=":material/cancel:", disabled=stopping, key="cancel"):
+        _confirm(job)
+
+
+@st.dialog("Cancel this job?")
+def _confirm(job: JobView) -> None:
+    runs = job.state is not JobState.PENDING
+    st.markdown(
+        f"**{plain(job.submission_id)}** "
+        + (
+            "runs. It is told to save its work and has its notice to end."
+            if runs
+            else "waits. It leaves the queue at once and loses its place."
+        )
+    )
+    with st.container(horizontal=True):
+        if st.button("Yes, cancel it", type="primary", key="cancel-yes"):
+            try:
+                visit().hub.cancel(job.id)
+            except HubProblem as problem:
+                say(problem)
+            else:
+                st.rerun()
+        if st.button("Keep it", key="cancel-no"):
+            st.rerun()
+
+
+page()
