@@ -18,3 +18,9 @@ LEASES = Gauge("commonpool_leases", "Runs that hold GPUs", ["pool", "quota_class
 LEADER = Gauge("commonpool_leader", "1 where this process plans, else 0")
 LOOP_FAILURES = Counter("commonpool_loop_failures", "Rounds of a loop that failed", ["loop"])
 WATCHED = Counter("commonpool_watched", "What the watch loop did, by what it was", ["what"])
+REQUEST_SECONDS = Histogram(
+    "commonpool_request_seconds",
+    "Time until a request was answered; long polls take long by design",
+    ["method", "route", "status"],
+    buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 1, 5, 30, 60),
+)

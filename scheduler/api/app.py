@@ -45,5 +45,5 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(Frame, settings=hub.settings)
+    app.add_middleware(Frame, settings=hub.settings, clock=hub.clock)
     return app

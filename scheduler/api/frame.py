@@ -13,8 +13,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.api.problems import error_response
+from scheduler.clock import Clock
 from scheduler.config import HubSettings
 from scheduler.errors import Refused
+from scheduler.metrics import REQUEST_SECONDS
 
 log = structlog.get_logger()
 
@@ -23,21 +25,41 @@ DEFAULT_BODY = 2 * MIB
 LOG_BODY = 4 * MIB
 AGENT_BODY = 32 * MIB
 
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"})
 _LOG_PATH = re.compile(r"/v1/sites/[^/]+/runs/[^/]+/log")
 
 
 class Frame:
     """Wraps the application: body limits, text no database takes, unexpected errors."""
 
-    def __init__(self, app: ASGIApp, settings: HubSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: HubSettings, clock: Clock) -> None:
         self._app = app
         self._package_bytes = settings.max_package_bytes
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        status = 0
+        began = self._clock.monotonic()
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, sending)
+        finally:
+            # The route's own words: paths with ids in them would be a series each.
+            route = getattr(scope.get("route"), "path", "none")
+            REQUEST_SECONDS.labels(_method(scope), route, status).observe(
+                self._clock.monotonic() - began
+            )
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def sending(message: Message) -> None:
@@ -69,6 +91,12 @@ class Frame:
         if path.startswith(("/v1/sites/", "/v1/nodes/")):
             return AGENT_BODY
         return DEFAULT_BODY
+
+
+def _method(scope: Scope) -> str:
+    # Anyone may send any word for a method, and each would be a series of its own.
+    method: str = scope["method"]
+    return method if method in _METHODS else "other"
 
 
 def too_large(limit: int) -> Refused:

@@ -1,10 +1,10 @@
 """The policy: read it as it was written, replace it whole or not at all."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,8 +13,7 @@ from scheduler.api import body, examples
 from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of, require
 from scheduler.api.openapi import accepts_media, answers
-from scheduler.core.policy import Policy
-from scheduler.db.in_use import InUse, in_use
+from scheduler.db.in_use import in_use, still_used
 from scheduler.db.policies import current_policy, save_policy
 from scheduler.errors import Fault, Refused
 from scheduler.wire.accounts import PolicyApplied, Scope
@@ -23,7 +22,6 @@ router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
 _YAML = "text/yaml"
 _TAKEN = frozenset({_YAML, "application/yaml", "application/x-yaml", "text/plain"})
-MAX_NAMED = 10
 
 
 @router.get(
@@ -63,7 +61,9 @@ async def apply_policy(
         raise _faulty(error) from None
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        await _check_in_use(conn, new)
+        dropped = still_used(await in_use(conn), new)
+        if dropped:
+            raise _still_used(dropped)
         revision, changed = await save_policy(conn, text, hub.clock.now(), caller.subject)
     if changed:
         hub.wake.ring("cycle")
@@ -105,44 +105,12 @@ def _faulty(error: policy_file.PolicyRefused) -> Refused:
     )
 
 
-async def _check_in_use(conn: AsyncConnection, new: Policy) -> None:
-    """Refuse to forget pools and accounts that runs or waiting jobs still refer to."""
-    used = await in_use(conn)
-    faults = (*_dropped_pools(used, new), *_dropped_accounts(used, new))
-    if faults:
-        raise Refused(
-            title="Policy refused",
-            detail=f"{faults[0].field}: {faults[0].reason}",
-            status=409,
-            field=faults[0].field,
-            next_step="Keep them until their jobs have ended, or cancel those jobs first.",
-            faults=faults,
-        )
-
-
-def _dropped_pools(used: InUse, new: Policy) -> tuple[Fault, ...]:
-    kept = {pool.id: pool.site for pool in new.pools}
-    return tuple(
-        Fault(f"pools.{pool}", f"has open runs and cannot be left out: {_names(runs)}")
-        for pool, runs in sorted(used.runs_of_pool.items())
-        if pool not in kept
+def _still_used(faults: Sequence[Fault]) -> Refused:
+    return Refused(
+        title="Policy refused",
+        detail=f"{faults[0].field}: {faults[0].reason}",
+        status=409,
+        field=faults[0].field,
+        next_step="Keep them until their jobs have ended, or cancel those jobs first.",
+        faults=tuple(faults),
     )
-
-
-def _dropped_accounts(used: InUse, new: Policy) -> tuple[Fault, ...]:
-    parents = {account.parent for account in new.accounts}
-    leaves = {account.name for account in new.accounts if account.name not in parents}
-    return tuple(
-        Fault(
-            f"accounts.{account}",
-            f"has jobs that have not ended and must stay an account without children: "
-            f"{_names(jobs)}",
-        )
-        for account, jobs in sorted(used.jobs_of_account.items())
-        if account not in leaves
-    )
-
-
-def _names(ids: tuple[str, ...]) -> str:
-    shown = ", ".join(ids[:MAX_NAMED])
-    return shown if len(ids) <= MAX_NAMED else f"{shown} and {len(ids) - MAX_NAMED} more"

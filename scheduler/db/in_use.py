@@ -8,8 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState
+from scheduler.core.policy import Policy
 from scheduler.db.tables import jobs, runs
+from scheduler.errors import Fault
 
+MAX_NAMED = 10
 _TERMINAL = [state.value for state in JobState if state.is_terminal]
 
 
@@ -39,3 +42,35 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
     for name, member in pairs:
         found[name].append(member)
     return {name: tuple(members) for name, members in found.items()}
+
+
+def still_used(used: InUse, new: Policy) -> tuple[Fault, ...]:
+    """Return what a new policy leaves out although runs or jobs refer to it, by name."""
+    return (*_dropped_pools(used, new), *_dropped_accounts(used, new))
+
+
+def _dropped_pools(used: InUse, new: Policy) -> tuple[Fault, ...]:
+    kept = {str(pool.id) for pool in new.pools}
+    return tuple(
+        Fault(f"pools.{pool}", f"has open runs and cannot be left out: {_names(runs)}")
+        for pool, runs in sorted(used.runs_of_pool.items())
+        if pool not in kept
+    )
+
+
+def _dropped_accounts(used: InUse, new: Policy) -> tuple[Fault, ...]:
+    parents = {account.parent for account in new.accounts}
+    leaves = {str(account.name) for account in new.accounts if account.name not in parents}
+    return tuple(
+        Fault(
+            f"accounts.{account}",
+            f"has jobs that have not ended, so it must stay, and without children: {_names(jobs)}",
+        )
+        for account, jobs in sorted(used.jobs_of_account.items())
+        if account not in leaves
+    )
+
+
+def _names(ids: tuple[str, ...]) -> str:
+    shown = ", ".join(ids[:MAX_NAMED])
+    return shown if len(ids) <= MAX_NAMED else f"{shown} and {len(ids) - MAX_NAMED} more"
