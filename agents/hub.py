@@ -32,7 +32,7 @@ class HubAway(Exception):  # noqa: N818  # a state, told by its name
     """The hub cannot answer now; nothing is wrong with what was asked."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class HubRefused(Exception):  # noqa: N818  # a state, told by its name
     """The hub says no, and would say so again."""
 
@@ -44,7 +44,7 @@ class HubRefused(Exception):  # noqa: N818  # a state, told by its name
         return f"{self.status}: {self.detail}"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class LogGap(Exception):  # noqa: N818  # a state, told by its name
     """The hub has less of a log than was thought; it continues at `next_offset`."""
 

@@ -27,7 +27,9 @@ _REFUSED = 2
 _BATCH = 1000
 _SHORTEST_SECONDS = 0.05
 
-app = typer.Typer(help="Report this machine's GPUs, or simulated ones, to the hub.")
+app = typer.Typer(
+    help="Report this machine's GPUs, or simulated ones, to the hub.", add_completion=False
+)
 
 
 @app.callback(invoke_without_command=True, no_args_is_help=True)

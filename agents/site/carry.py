@@ -14,18 +14,9 @@ import structlog
 
 from agents.config import SiteSettings
 from agents.hub import Backoff, Hub
-from agents.site.backends.base import (
-    Backend,
-    BackendRejected,
-    BackendUnavailable,
-    Gone,
-    Observation,
-    RunGone,
-    Running,
-    Silent,
-    Waiting,
-)
+from agents.site.backends.base import Backend, Gone, Observation, Running, Silent, Waiting
 from agents.site.environment import Signals
+from agents.site.failures import BackendRejected, BackendUnavailable, RunGone
 from agents.site.logs import Follow, RunLog, Spool
 from agents.site.outcome import Outcome, ProgramEnd, settle
 from agents.site.records import Ledger, Phase, RecordStore, RunRecord

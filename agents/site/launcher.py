@@ -17,8 +17,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from agents.site import processes
-from agents.site.backends.base import BackendRejected, BackendUnavailable, RunGone
 from agents.site.environment import NODE_LABEL, clean
+from agents.site.failures import BackendRejected, BackendUnavailable, RunGone
 from agents.site.ports import NoPortsLeft, PortRegistry, loopback
 from agents.site.processes import MARK
 from agents.site.records import Engine, Ledger, NodeProcess, Phase, RunRecord
@@ -41,10 +41,31 @@ _LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class LaunchSettings:
-    """Where clusters keep their files, and how large their object stores are."""
+    """Where clusters keep their files, how large their object stores are, and Ray's command.
+
+    `ray` empty: the one beside this Python, else the first on the path.
+    """
 
     scratch: Path
     object_store_bytes: int
+    ray: tuple[str, ...] = ()
+
+    def command(self) -> tuple[str, ...]:
+        """Return the words that `ray` is called by.
+
+        Raises:
+            BackendRejected: Ray is not installed here.
+        """
+        if self.ray:
+            return self.ray
+        beside = Path(sys.executable).parent / "ray"
+        found = str(beside) if beside.exists() else shutil.which("ray")
+        if found is None:
+            raise BackendRejected(
+                "Ray is not installed on this site's machine: pip install 'commonpool[site]'",
+                "COMMONPOOL_SITE_MISCONFIGURED",
+            )
+        return (found,)
 
 
 class Launcher:
@@ -62,7 +83,7 @@ class Launcher:
             BackendRejected: Ray is not installed here.
         """
         lease = ledger.record.lease
-        _ray_command()
+        self._settings.command()
         count = len(_HEAD_PORTS) + len(_NODE_PORTS) * len(lease.nodes)
         try:
             claim = self._ports.claim(lease.run, ledger.file, count)
@@ -185,7 +206,7 @@ def _command(record: RunRecord, number: int, settings: LaunchSettings) -> Sequen
     else:  # Without a temp-dir of its own: else logs of jobs placed there are empty.
         role = ["--address", f"{loopback(engine.index, 0)}:{engine.ports[0]}"]
     flags = [f"--{name}={value}" for name, value in options.items()]
-    return [*_ray_command(), "start", *role, "--block", "--disable-usage-stats", *flags]
+    return [*settings.command(), "start", *role, "--block", "--disable-usage-stats", *flags]
 
 
 def _cpus(lease: DesiredLease, node: LeasedNode) -> int:
@@ -209,17 +230,6 @@ def _environment(run: str, node: LeasedNode, engine: Engine) -> dict[str, str]:
         "RAY_prestart_worker_first_driver": "0",
         MARK: run,  # Last: see agents.site.environment.injected.
     }
-
-
-def _ray_command() -> tuple[str, ...]:
-    beside = Path(sys.executable).parent / "ray"
-    found = str(beside) if beside.exists() else shutil.which("ray")
-    if found is None:
-        raise BackendRejected(
-            "Ray is not installed on this site's machine: pip install 'commonpool[site]'",
-            "COMMONPOOL_SITE_MISCONFIGURED",
-        )
-    return (found,)
 
 
 def _private_folder(folder: Path) -> Path:

@@ -15,7 +15,7 @@ import structlog
 
 from agents.config import TokenUnreadable
 from agents.hub import Backoff, HubAway, HubRefused, LogGap
-from agents.site.backends.base import BackendUnavailable
+from agents.site.failures import BackendUnavailable
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,6 @@ from agents.hub import HttpHub
 from agents.site import processes
 from agents.site.agent import SiteAgent
 from agents.site.backends.base import Backend
-from agents.site.backends.ray_jobs import RayHead, http_client
 from agents.site.backends.ray_private import RayPrivate
 from agents.site.backends.ray_shared import RayShared, confirmation
 from agents.site.backends.simulated import Simulated
@@ -29,6 +28,7 @@ from agents.site.environment import Signals
 from agents.site.launcher import Launcher, LaunchSettings
 from agents.site.packages import PackageCache
 from agents.site.ports import PortRegistry
+from agents.site.ray_jobs import RayHead, http_client
 from agents.site.records import DataFolderInUse, RecordStore
 from scheduler.clock import Clock, SystemClock
 from scheduler.core.model import Backend as BackendName
@@ -37,6 +37,7 @@ app = typer.Typer(
     help="Serve one site: carry out its leases on Ray, and tell the hub what is.",
     invoke_without_command=True,
     no_args_is_help=True,
+    add_completion=False,
 )
 
 _REFUSED = 2

@@ -13,8 +13,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from agents.hub import Hub, HubAway, HubRefused
-from agents.site.backends.base import BackendRejected, BackendUnavailable
-from agents.site.backends.ray_jobs import RayHead
+from agents.site.failures import BackendRejected, BackendUnavailable
+from agents.site.ray_jobs import RayHead
 from scheduler.wire.sites import PackageRef
 
 _PIECE = 256 * 1024

@@ -1,6 +1,7 @@
 """A hub in memory: keeps orders, hears reports, keeps logs and packages, and can be away."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,10 @@ from scheduler.wire.sites import (
 PIECE = 100
 
 
+def NOW() -> datetime:  # noqa: N802  # reads as the instant that it is
+    return datetime.now(UTC)
+
+
 def a_lease(run: str = "cp-j1-1", **changes) -> DesiredLease:
     job, _, attempt = run.removeprefix("cp-").rpartition("-")
     values = {
@@ -33,7 +38,7 @@ def a_lease(run: str = "cp-j1-1", **changes) -> DesiredLease:
         "entrypoint": "echo hello",
         "time_limit_seconds": 600,
         "grace_seconds": 5,
-        "bind_by": datetime.now(UTC) + timedelta(minutes=10),
+        "bind_by": NOW() + timedelta(minutes=10),
     }
     return DesiredLease(**{**values, **changes})
 
@@ -58,7 +63,7 @@ class FakeHub:
         self._ring()
 
     def stop(self, run: str, reason: StopReason, in_seconds: float | None = None) -> None:
-        at = None if in_seconds is None else datetime.now(UTC) + timedelta(seconds=in_seconds)
+        at = None if in_seconds is None else NOW() + timedelta(seconds=in_seconds)
         changes = {"wanted": Wanted.STOP, "stop_reason": reason, "stop_at": at}
         self.order(self.leases[run].model_copy(update=changes))
 
@@ -92,21 +97,19 @@ class FakeHub:
         text = "".join(lease.model_dump_json() for lease in self.leases.values())
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    async def sync(self, site: str, message: SiteSync) -> SiteOrders:
+    async def sync(self, _site: str, message: SiteSync) -> SiteOrders:
         self._check()
         self.syncs.append(message)
         self._hear(message)
         if message.seen_revision == self.revision and message.wait_seconds:
             news = self._news
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), message.wait_seconds)
-            except TimeoutError:
-                pass
             self._check()
         return SiteOrders(
             revision=self.revision,
             leases=tuple(self.leases.values()),
-            server_time=datetime.now(UTC),
+            server_time=NOW(),
         )
 
     def _hear(self, message: SiteSync) -> None:
@@ -122,7 +125,7 @@ class FakeHub:
                 del self.leases[run]
         self.runs = said
 
-    async def append_log(self, site: str, run: str, offset: int, data: bytes) -> int:
+    async def append_log(self, _site: str, run: str, offset: int, data: bytes) -> int:
         self._check()
         kept = self.logs.setdefault(run, bytearray())
         if offset > len(kept):
@@ -130,7 +133,7 @@ class FakeHub:
         kept[offset : offset + len(data)] = data
         return offset + len(data)
 
-    async def package(self, site: str, sha256: str) -> AsyncGenerator[bytes, None]:
+    async def package(self, _site: str, sha256: str) -> AsyncGenerator[bytes, None]:
         self._check()
         if sha256 not in self.packages:
             raise HubRefused(404, "no such package")

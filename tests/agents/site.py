@@ -1,5 +1,7 @@
 """A whole site agent in the test's process, with every backend, against a hub in memory."""
 
+import asyncio
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -7,7 +9,6 @@ import httpx
 
 from agents.config import SiteSettings
 from agents.site.agent import SiteAgent
-from agents.site.backends.ray_jobs import RayHead, http_client
 from agents.site.backends.ray_private import RayPrivate
 from agents.site.backends.ray_shared import RayShared
 from agents.site.backends.simulated import Simulated
@@ -15,10 +16,13 @@ from agents.site.environment import Signals
 from agents.site.launcher import Launcher, LaunchSettings
 from agents.site.packages import PackageCache
 from agents.site.ports import PortRegistry
+from agents.site.ray_jobs import RayHead, http_client
 from agents.site.records import RecordStore
 from scheduler.clock import SystemClock
 from scheduler.core.model import Backend
 from tests.agents.fake_hub import FakeHub
+
+ROOT = Path(__file__).parents[2]
 
 
 def settings_of(data: Path, **changes) -> SiteSettings:
@@ -40,9 +44,12 @@ def backends_of(settings: SiteSettings, hub: FakeHub, ray: httpx.AsyncClient, **
     clock = parts.get("clock", SystemClock())
     packages = PackageCache(settings.data, hub, settings.site)
     signals = Signals(settings.data)
-    head = RayHead(ray, settings.shared_ray, None) if settings.shared_ray else None
-    launch = LaunchSettings(settings.scratch, settings.object_store_bytes)
-    launcher = parts.get("launcher") or Launcher(launch, PortRegistry(settings.scratch), clock)
+    plain = RayHead(ray, settings.shared_ray) if settings.shared_ray else None
+    head = parts.get("head") or plain
+    launch = LaunchSettings(
+        settings.scratch, settings.object_store_bytes, parts.get("ray_command", ())
+    )
+    launcher = Launcher(launch, PortRegistry(settings.scratch), clock)
     return {
         Backend.RAY_SHARED: RayShared(head, packages, signals, clock, settings.stop_wait),
         Backend.RAY_PRIVATE: RayPrivate(
@@ -61,8 +68,6 @@ def backends_of(settings: SiteSettings, hub: FakeHub, ray: httpx.AsyncClient, **
 @asynccontextmanager
 async def a_site(settings: SiteSettings, hub: FakeHub, **parts):
     """Run an agent; leave its runs going at the end, as the real one does."""
-    import asyncio
-
     store = RecordStore(settings.data)
     try:
         async with http_client() as ray:
@@ -81,3 +86,9 @@ async def a_site(settings: SiteSettings, hub: FakeHub, **parts):
                 await asyncio.wait({running})
     finally:
         store.close()
+
+
+def fake_ray(scratch: Path) -> tuple[str, ...]:
+    """Return a `ray` command that starts fake heads, with their folders in `scratch`."""
+    names = (f"FAKE_RAY_FOLDER={scratch}", f"PYTHONPATH={ROOT}")
+    return ("/usr/bin/env", *names, sys.executable, "-m", "tests.agents.fake_ray_start")

@@ -13,22 +13,6 @@ from agents.site.outcome import ProgramEnd
 from agents.site.records import Ledger, RunRecord
 
 
-class BackendUnavailable(Exception):  # noqa: N818  # a state, told by its name
-    """The engine cannot answer now; try again, nothing is decided."""
-
-
-@dataclass(frozen=True)
-class BackendRejected(Exception):  # noqa: N818  # a state, told by its name
-    """The engine will not run this, now or later: the owner must change something."""
-
-    message: str
-    error_type: str = "COMMONPOOL_REJECTED"
-
-
-class RunGone(Exception):  # noqa: N818  # a state, told by its name
-    """The run's engine or the engine's memory of it is gone; the program may still be there."""
-
-
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """The engine has the run and has not started its program."""

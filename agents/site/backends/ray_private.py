@@ -12,12 +12,13 @@ import structlog
 
 from agents.site import environment
 from agents.site.backends import ray_rest
-from agents.site.backends.base import BackendUnavailable, Gone, Observation, RunGone
-from agents.site.backends.ray_jobs import RayHead, submit_or_adopt
+from agents.site.backends.base import Gone, Observation
 from agents.site.environment import Signals
+from agents.site.failures import BackendUnavailable, RunGone
 from agents.site.launcher import Launcher, driver_log
 from agents.site.outcome import ProgramEnd
 from agents.site.packages import PackageCache
+from agents.site.ray_jobs import RayHead, submit_or_adopt
 from agents.site.records import Ledger, Phase, RunRecord
 from scheduler.clock import Clock
 

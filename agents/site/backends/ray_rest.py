@@ -4,16 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
-from agents.site.backends.base import (
-    BackendUnavailable,
-    Gone,
-    Observation,
-    Running,
-    Silent,
-    Waiting,
-)
-from agents.site.backends.ray_jobs import JobDetails, RayHead, ends
+from agents.site.backends.base import Gone, Observation, Running, Silent, Waiting
+from agents.site.failures import BackendUnavailable
 from agents.site.outcome import ProgramEnd
+from agents.site.ray_jobs import JobDetails, RayHead, ends
 from agents.site.records import RunRecord
 from scheduler.clock import Clock
 from scheduler.core.model import RunState

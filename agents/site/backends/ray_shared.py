@@ -14,11 +14,12 @@ import httpx
 
 from agents.site import environment, processes
 from agents.site.backends import ray_rest
-from agents.site.backends.base import BackendRejected, BackendUnavailable, Observation
-from agents.site.backends.ray_jobs import RayHead, ends, submit_or_adopt
+from agents.site.backends.base import Observation
 from agents.site.environment import NODE_LABEL, Signals
+from agents.site.failures import BackendRejected, BackendUnavailable
 from agents.site.outcome import ProgramEnd
 from agents.site.packages import PackageCache
+from agents.site.ray_jobs import RayHead, ends, submit_or_adopt
 from agents.site.records import Ledger, Phase, RunRecord
 from scheduler.clock import Clock
 from scheduler.wire.sites import DesiredLease

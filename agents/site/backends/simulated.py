@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 
-from agents.site.backends.base import BackendRejected, Observation, Running
+from agents.site.backends.base import Observation, Running
+from agents.site.failures import BackendRejected
 from agents.site.outcome import CHECKPOINTED_EXIT_CODE, ProgramEnd
 from agents.site.records import Ledger, Phase, RunRecord
 from scheduler.clock import Clock

@@ -14,7 +14,7 @@ import websockets
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agents.hub import Backoff
-from agents.site.backends.base import BackendRejected, BackendUnavailable
+from agents.site.failures import BackendRejected, BackendUnavailable
 from agents.site.json_text import JsonText
 
 _CONNECT = 3
