@@ -14,6 +14,7 @@ from scheduler.core import fairshare
 from scheduler.core.decisions import Preempt, Reserve, Start, preempted_run
 from scheduler.core.hardware import H100E
 from scheduler.core.model import (
+    AccountName,
     Agreement,
     Job,
     JobId,
@@ -48,6 +49,14 @@ class Terms(NamedTuple):
     agreement: Agreement | None = None
 
 
+class Planned(NamedTuple):
+    """A start that can be foreseen: when, where, and on which (rank, GPUs)."""
+
+    start_at: datetime
+    pool: Pool
+    chosen: tuple[tuple[int, tuple[int, ...]], ...]
+
+
 class Cycle:
     """The state of one cycle over a world: decisions so far, and what is planned for later."""
 
@@ -58,6 +67,7 @@ class Cycle:
         self.preempts: list[Preempt] = []
         self.reserves: dict[JobId, Reserve] = {}
         self.held_back = False
+        self._at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
         self._reserved_of_shape: dict[Shape, int] = {}
         self._undo: list[tuple[Job, Run] | Run] = []
@@ -100,21 +110,25 @@ class Cycle:
         own = self.world.index.own_tier(kind.account) if patience else None
         if own is None or pool.tier.rank <= own.rank:
             return None
-        starts = [self.planned(kind, p) for p in kind.candidates.pools if p.tier is own]
-        soonest = min((start for start in starts if start is not None), default=None)
-        if soonest is None or soonest > self.now + patience:
-            return None
-        return soonest
+        if kind not in self._at_home:
+            # Asked once, before the kind's own planned start takes the place it asks about.
+            plans = [self.planned(kind, p) for p in kind.candidates.pools if p.tier is own]
+            soonest = min((p.start_at for p in plans if p is not None), default=None)
+            self._at_home[kind] = soonest
+        start = self._at_home[kind]
+        return None if start is None or start > self.now + patience else start
 
-    def planned(self, kind: Kind, pool: Pool) -> datetime | None:
-        """Return when nodes and quota of a pool open by all limits; None: not foreseeable."""
-        nodes = self.world.floor.pool(pool.id)
-        found = self.reservations.earliest(pool.id, nodes, kind.shape)
-        quota = self.world.quotas[pool.id]
-        if found is None or not quota.can_be_in_quota(kind.account, kind.gpus):
-            return None
+    def planned(self, kind: Kind, pool: Pool) -> Planned | None:
+        """Return when nodes and the account's own nominal open by all limits, and which GPUs.
+
+        None where no end of a run would open them.
+        """
         opens = self._quota_opens(kind, pool.id)
-        return None if opens is None else max(found[0], opens[0])
+        if opens is None:
+            return None
+        nodes = self.world.floor.pool(pool.id)
+        found = self.reservations.earliest(pool.id, nodes, kind.shape, opens)
+        return None if found is None else Planned(found[0], pool, found[1])
 
     def terms(self, kind: Kind, pool: Pool, turn: QuotaClass) -> Terms | None:
         """Return the terms of a start in this pass, None where quota or agreements refuse."""
@@ -259,70 +273,66 @@ class Cycle:
         return h100e * fairshare.TENTATIVE.total_seconds()
 
     def reserve(self, kind: Kind, job: Job, turn: QuotaClass) -> None:
-        """Plan a start for a blocked head: nodes where only they are missing, else its quota."""
+        """Plan a start for a blocked head, on named nodes; of many alike, only keep its quota."""
         if turn is QuotaClass.BACKGROUND or job.id in self.reserves:
             return
-        open_pools = [p for p in self.pools(kind) if self._waits_for_nodes(kind, p, turn)]
-        if open_pools:
-            self._reserve_nodes(kind, job, open_pools, turn)
+        pools = [pool for pool in self.pools(kind) if self._may_plan(kind, pool, turn)]
+        if not pools:
+            return
+        depth = self.world.policy.rules.reserve_depth
+        if self._reserved_of_shape.get(kind.shape, 0) < depth:
+            plans = [self.planned(kind, pool) for pool in pools]
+            best = min((p for p in plans if p is not None), key=_soonest, default=None)
+            if best is not None:
+                self._reserve_nodes(kind, job, best, turn)
         elif turn is QuotaClass.IN_QUOTA:
-            self._reserve_quota(kind, job)
+            opens = self._quota_opens(kind, pools[0].id)
+            if opens is not None and opens > self.now:
+                self._hold_quota(kind, pools[0].id, job, opens)
 
-    def _waits_for_nodes(self, kind: Kind, pool: Pool, turn: QuotaClass) -> bool:
-        quota = self.world.quotas[pool.id]
-        if turn is not QuotaClass.IN_QUOTA:
-            return self.terms(kind, pool, turn) is not None
-        # Borrowers may hold what is its own; it comes back by their limits at the latest.
-        return bool(quota.path(kind.account)) and quota.beyond(kind.account, kind.gpus) is None
+    def _may_plan(self, kind: Kind, pool: Pool, turn: QuotaClass) -> bool:
+        """Whether a start there can be foreseen: in quota some day, or borrowed but for nodes.
 
-    def _reserve_nodes(self, kind: Kind, job: Job, pools: list[Pool], turn: QuotaClass) -> None:
-        if self._reserved_of_shape.get(kind.shape, 0) >= self.world.policy.rules.reserve_depth:
-            return
-        best = None
-        for pool in pools:
-            nodes = self.world.floor.pool(pool.id)
-            found = self.reservations.earliest(pool.id, nodes, kind.shape)
-            if found is not None and (best is None or found[0] < best[1]):
-                best = (pool, *found)
-        if best is None:
-            return
-        pool, start_at, chosen = best
+        What is promised to a borrower is only what quota allows today: room that others
+        may want back is no ground for a promise.
+        """
+        if turn is QuotaClass.IN_QUOTA:
+            return self.world.quotas[pool.id].can_be_in_quota(kind.account, kind.gpus)
+        return self.terms(kind, pool, turn) is not None
+
+    def _reserve_nodes(self, kind: Kind, job: Job, best: Planned, turn: QuotaClass) -> None:
+        pool, start_at = best.pool.id, best.start_at
         end_at = start_at + job.time_limit
-        reserved = Reserved(job.id, turn, start_at, end_at, masks_of(chosen))
-        self.reservations.add(pool.id, reserved)
-        slots = slots_of(self.world.floor.pool(pool.id), chosen)
-        self.reserves[job.id] = Reserve(job.id, pool.id, slots, start_at)
+        reserved = Reserved(job.id, turn, start_at, end_at, masks_of(best.chosen))
+        self.reservations.add(pool, reserved)
+        slots = slots_of(self.world.floor.pool(pool), best.chosen)
+        self.reserves[job.id] = Reserve(job.id, pool, slots, start_at)
         self._reserved_of_shape[kind.shape] = self._reserved_of_shape.get(kind.shape, 0) + 1
         if turn is QuotaClass.IN_QUOTA:
-            self._hold_quota(kind, pool.id, job, start_at)
+            self._hold_quota(kind, pool, job, start_at)
 
-    def _reserve_quota(self, kind: Kind, job: Job) -> None:
-        """Keep the account's own quota for a job that its own runs stand in the way of."""
-        for pool in self.pools(kind):
-            if self.world.quotas[pool.id].can_be_in_quota(kind.account, kind.gpus):
-                opens = self._quota_opens(kind, pool.id)
-                if opens is not None:
-                    self._hold_quota(kind, pool.id, job, opens[0])
-                return
+    def _quota_opens(self, kind: Kind, pool: PoolId) -> datetime | None:
+        """Return when the account's own nominal has room by the limits of its runs (now: it has).
 
-    def _quota_opens(self, kind: Kind, pool: PoolId) -> tuple[datetime, int] | None:
-        level = self.world.quotas[pool].path(kind.account)[0]
-        excess = level.used + kind.gpus - level.nominal
-        if excess <= 0:
-            return self.now + OVERDUE, 0
-        runs = self.world.paying.get((kind.account, pool), {}).values()
-        charged = (run for run in runs if run.quota_class is not QuotaClass.BACKGROUND)
-        return quota_opens_at(charged, excess, self.now)
+        Levels above cannot stand in the way for long: whoever is over there is recalled.
+        """
+        path = self.world.quotas[pool].path(kind.account)
+        if not path or kind.shape.background:
+            return self.now
+        excess = path[0].used + kind.gpus - path[0].nominal
+        if excess <= 0 or kind.gpus > path[0].nominal:
+            return self.now
+        return quota_opens_at(self._charged(kind.account, pool), excess, self.now)
+
+    def _charged(self, account: AccountName, pool: PoolId) -> list[Run]:
+        runs = self.world.paying.get((account, pool), {}).values()
+        return [run for run in runs if run.quota_class is not QuotaClass.BACKGROUND]
 
     def _hold_quota(self, kind: Kind, pool: PoolId, job: Job, start_at: datetime) -> None:
         level = self.world.quotas[pool].path(kind.account)[0]
-        runs = self.world.paying.get((kind.account, pool), {}).values()
-        back = sum(
-            run.gpus
-            for run in runs
-            if run.quota_class is not QuotaClass.BACKGROUND
-            and max(run.ends_by, self.now + OVERDUE) <= start_at
-        )
+        overdue = self.now + OVERDUE
+        runs = self._charged(kind.account, pool)
+        back = sum(run.gpus for run in runs if max(run.ends_by, overdue) <= start_at)
         slack = level.nominal - (level.used - back) - kind.gpus
         self.reservations.hold_quota(kind.account, pool, QuotaHold(job.id, start_at, max(0, slack)))
 
@@ -348,3 +358,7 @@ class Cycle:
             if terms is not None and self._place(pool, job, end_at, terms.quota_class) is not None:
                 return True
         return False
+
+
+def _soonest(planned: Planned) -> tuple[datetime, int, PoolId]:
+    return (planned.start_at, planned.pool.tier.rank, planned.pool.id)

@@ -116,7 +116,11 @@ class _Queue:
 
     def serve(self, kind: Kind, turn: QuotaClass) -> float:
         """Try the kind's next job; return the tentative usage of its start, 0 where it waits."""
-        job = self._jobs[kind.entries[self._at[kind]][3]]
+        # Asked again: since it was queued, its user may have reached a limit elsewhere.
+        head = self.head(kind)
+        if head is None:
+            return 0.0
+        job = self._jobs[head[3]]
         start = self._cycle.try_start(kind, job, turn)
         if start is not None:
             return self._cycle.tentative_usage(start, kind.gpus)

@@ -124,7 +124,7 @@ class Reservations:
         return self._times[: bisect_left(self._times, end_at)]
 
     def earliest(
-        self, pool: PoolId, nodes: PoolNodes, shape: Shape
+        self, pool: PoolId, nodes: PoolNodes, shape: Shape, quota_opens: datetime
     ) -> tuple[datetime, tuple[tuple[int, tuple[int, ...]], ...]] | None:
         """Return when the gang can start by all limits, and on which (rank, GPUs), or None."""
         taken: dict[int, list[Reserved]] = {}
@@ -139,8 +139,9 @@ class Reservations:
         soonest = nsmallest(shape.nodes, back)
         if len(soonest) < shape.nodes:
             return None
-        ready = soonest[-1][0]
-        start_at = ready if ready > self._now else self._now + OVERDUE
+        start_at = max(soonest[-1][0], quota_opens)
+        if start_at <= self._now:
+            start_at = self._now + OVERDUE
         # Of all nodes that are back by then, those that come back last: the others may
         # serve backfill until then.
         fitting = sorted((entry for entry in back if entry[0] <= start_at), key=_last_first)
@@ -151,15 +152,15 @@ class Reservations:
         )
 
 
-def quota_opens_at(runs: Iterable[Run], excess: int, now: datetime) -> tuple[datetime, int] | None:
-    """Return when `excess` GPUs of these runs are back by their limits, and how many are then."""
-    ends = sorted((max(run.ends_by, now + OVERDUE), run.id, run.gpus) for run in runs)
+def quota_opens_at(runs: Iterable[Run], excess: int, now: datetime) -> datetime | None:
+    """Return when `excess` GPUs of these runs are back by their limits; None: never."""
     back = 0
-    for at, (when, _, gpus) in enumerate(ends):
+    for when, _, gpus in sorted(
+        (max(run.ends_by, now + OVERDUE), run.id, run.gpus) for run in runs
+    ):
         back += gpus
         if back >= excess:
-            same = sum(more for later, _, more in ends[at + 1 :] if later == when)
-            return when, back + same
+            return when
     return None
 
 

@@ -15,7 +15,7 @@ from scheduler.core.world import World
 from tests.core import oracle
 from tests.strategies import Scene, Step, moments, policies, scenes, steps
 
-SLOW = settings(max_examples=150, deadline=None)
+SLOW = settings(max_examples=60, deadline=None)
 
 
 def planned(scene: Scene) -> Plan:
