@@ -34,8 +34,8 @@ from scheduler.core.timeline import (
     QuotaHold,
     Reservations,
     Reserved,
+    Returns,
     masks_of,
-    quota_opens_at,
     slots_of,
 )
 from scheduler.core.world import World
@@ -67,6 +67,7 @@ class Cycle:
         self.preempts: list[Preempt] = []
         self.reserves: dict[JobId, Reserve] = {}
         self.held_back = False
+        self._back: dict[tuple[AccountName, PoolId], Returns] = {}
         self._at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
         self._reserved_of_shape: dict[Shape, int] = {}
@@ -200,6 +201,7 @@ class Cycle:
             preempt = self._preempt(run, job, pool)
             self.preempts.append(preempt)
             self._undo.append(run)
+            self._back.pop((run.account, pool.id), None)
             self.world.put_run(preempted_run(run, preempt, self.now))
         terms = Terms(QuotaClass.IN_QUOTA)
         return self._start(kind, job, pool, (found.slots, terms, found.victims))
@@ -231,6 +233,7 @@ class Cycle:
             after=frozenset(run.id for run in after),
         )
         self.starts.append(start)
+        self._back.pop((job.account, pool.id), None)
         if self.reserves.pop(job.id, None) is not None:
             self._reserved_of_shape[job.shape] -= 1
         self.reservations.forget(job.id)
@@ -322,17 +325,20 @@ class Cycle:
         excess = path[0].used + kind.gpus - path[0].nominal
         if excess <= 0 or kind.gpus > path[0].nominal:
             return self.now
-        return quota_opens_at(self._charged(kind.account, pool), excess, self.now)
+        opens = self._returns(kind.account, pool).when(excess)
+        # A run past its limit is being ended: its GPUs are not back yet, but soon.
+        return None if opens is None else max(opens, self.now + OVERDUE)
 
-    def _charged(self, account: AccountName, pool: PoolId) -> list[Run]:
-        runs = self.world.paying.get((account, pool), {}).values()
-        return [run for run in runs if run.quota_class is not QuotaClass.BACKGROUND]
+    def _returns(self, account: AccountName, pool: PoolId) -> Returns:
+        known = self._back.get((account, pool))
+        if known is None:
+            known = Returns(self.world.charged.get((account, pool), {}).values())
+            self._back[account, pool] = known
+        return known
 
     def _hold_quota(self, kind: Kind, pool: PoolId, job: Job, start_at: datetime) -> None:
         level = self.world.quotas[pool].path(kind.account)[0]
-        overdue = self.now + OVERDUE
-        runs = self._charged(kind.account, pool)
-        back = sum(run.gpus for run in runs if max(run.ends_by, overdue) <= start_at)
+        back = self._returns(kind.account, pool).by(start_at)
         slack = level.nominal - (level.used - back) - kind.gpus
         self.reservations.hold_quota(kind.account, pool, QuotaHold(job.id, start_at, max(0, slack)))
 

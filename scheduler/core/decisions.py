@@ -4,8 +4,7 @@
 other side is `db.planning.commit_plan` followed by `load_snapshot`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler.core.explain import Verdict
@@ -80,7 +79,10 @@ Decision = Start | Preempt | Reserve | Hold
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The result of one cycle at `now`, in the order in which it was decided."""
+    """The result of one cycle at `now`, in the order in which it was decided.
+
+    Places in queues are not part of it: `World.position` tells any job's.
+    """
 
     now: datetime
     policy_revision: int
@@ -88,7 +90,6 @@ class Plan:
     preempts: tuple[Preempt, ...] = ()
     reserves: tuple[Reserve, ...] = ()
     holds: tuple[Hold, ...] = ()
-    queue_position: Mapping[JobId, int] = field(default_factory=dict)
 
 
 def started_run(job: Job, start: Start, now: datetime) -> Run:

@@ -7,7 +7,7 @@ equal blocks the fullest nodes that still fit are taken, so that whole nodes sta
 (fragmentation strands GPUs: FGD, ATC'23).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -69,6 +69,9 @@ class PoolNodes:
         # _at_least[n]: usable nodes with n or more GPUs free, a bit per rank.
         self._at_least: list[int] = []
         self._numbered = True
+        # _ready[n]: (when n GPUs are free at once, rank), soonest first; and whose is out of date.
+        self._ready: dict[int, list[tuple[datetime, int]]] = {}
+        self._outdated: set[int] = set()
         self.free = 0
 
     def put(self, state: NodeState) -> None:
@@ -97,6 +100,8 @@ class PoolNodes:
             blocks[state.node.block] = blocks.get(state.node.block, 0) | 1 << rank
             self._count(rank, 0, state.free.bit_count())
         self._blocks = list(blocks.values())
+        self._ready.clear()
+        self._outdated.clear()
         self._numbered = True
 
     def _count(self, rank: int, before: int, after: int) -> None:
@@ -106,9 +111,29 @@ class PoolNodes:
             self._at_least[n] ^= bit
 
     def changed(self, state: NodeState, free_before: int) -> None:
-        """Take note that a node's free GPUs are not what they were."""
+        """Take note that a node's GPUs are held by others than before."""
         if self._numbered and state.node.usable:
-            self._count(state.rank, free_before.bit_count(), state.free.bit_count())
+            self._outdated.add(state.rank)
+            if state.free != free_before:
+                self._count(state.rank, free_before.bit_count(), state.free.bit_count())
+
+    def ready(self, gpus: int) -> Sequence[tuple[datetime, int]]:
+        """Return (when so many GPUs are free at once, rank) of each node that has them, in order.
+
+        Kept from one look to the next: only nodes that changed are worked out anew.
+        """
+        if self._outdated:
+            for n, known in self._ready.items():
+                kept = [entry for entry in known if entry[1] not in self._outdated]
+                self._ready[n] = sorted(kept + self._ready_on(self._outdated, n))
+            self._outdated.clear()
+        if gpus not in self._ready:
+            self._ready[gpus] = sorted(self._ready_on(range(len(self.order)), gpus))
+        return self._ready[gpus]
+
+    def _ready_on(self, ranks: Iterable[int], gpus: int) -> list[tuple[datetime, int]]:
+        times = ((self.order[rank].times, rank) for rank in ranks)
+        return [(when[gpus - 1][0], rank) for when, rank in times if len(when) >= gpus]
 
     def with_room(self, gpus: int, blocked: Mapping[int, int]) -> int:
         """Return the nodes with so many GPUs free, not counting `blocked` ones (rank -> GPUs)."""
@@ -217,8 +242,7 @@ class Floor:
             return
         before = state.free
         state.refresh()
-        if state.free != before:
-            self.pools[state.node.pool].changed(state, before)
+        self.pools[state.node.pool].changed(state, before)
 
     def state(self) -> Iterator[tuple[NodeId, int, tuple[tuple[datetime, int], ...]]]:
         """Yield what is free on every node, and when the rest will be: for comparing worlds."""

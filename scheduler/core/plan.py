@@ -39,8 +39,6 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
             while (kind := turns.take()) is not None:
                 turns.give_back(kind, queue.serve(kind, turn))
         holds = tuple(queue.holds())
-        told = [hold.job for hold in holds if hold.job is not None]
-        positions = {job: world.position(job) or 0 for job in told}
     finally:
         cycle.rollback()
     return Plan(
@@ -50,7 +48,6 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
         preempts=tuple(cycle.preempts),
         reserves=tuple(cycle.reserves.values()),
         holds=holds,
-        queue_position=positions,
     )
 
 

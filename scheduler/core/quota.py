@@ -54,6 +54,7 @@ class PoolQuota:
         self._levels: dict[AccountName, Level] = {}
         self._paths: dict[AccountName, tuple[Level, ...]] = {}
         self._available: dict[AccountName, int] = {}
+        self._most: dict[AccountName, int] = {}
         self.owner = Level(pool.owner, pool.capacity, pool.capacity, 0)
         self._levels[pool.owner] = self.owner
         for (account, pool_id), row in index.quotas.items():
@@ -133,8 +134,11 @@ class PoolQuota:
 
     def can_be_in_quota(self, account: AccountName, gpus: int) -> bool:
         """Return whether so many GPUs could ever be in quota, everything else idle."""
-        path = self.path(account)
-        return bool(path) and all(gpus <= level.nominal for level in path)
+        most = self._most.get(account)
+        if most is None:
+            most = min((level.nominal for level in self.path(account)), default=0)
+            self._most[account] = most
+        return gpus <= most
 
     def is_over(self, victim: AccountName, preemptor: AccountName) -> bool:
         """Return whether the victim's own branch is over nominal, below where the two part (R8.2).

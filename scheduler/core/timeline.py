@@ -11,13 +11,14 @@ is not overtaken by smaller jobs of that account that would still hold it then.
 Source: EASY backfill (Lifka, 1995); scheduling.md R6.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from heapq import nsmallest
+from itertools import accumulate
+from operator import itemgetter
 from typing import NamedTuple
 
-from scheduler.core.model import AccountName, JobId, PoolId, QuotaClass, Run, Shape, Slot
+from scheduler.core.model import AccountName, JobId, PoolId, QuotaClass, Shape, Slot
 from scheduler.core.placement import NodeState, PoolNodes, bits, mask_of
 
 OVERDUE = timedelta(minutes=1)
@@ -131,37 +132,43 @@ class Reservations:
         for reserved in self._by_pool.get(pool, ()):
             for rank in reserved.masks:
                 taken.setdefault(rank, []).append(reserved)
-        back: list[tuple[datetime, int]] = []
-        for state in nodes.order:
-            times = _times(state, taken.get(state.rank, ()))
-            if len(times) >= shape.gpus_per_node:
-                back.append((times[shape.gpus_per_node - 1][0], state.rank))
-        soonest = nsmallest(shape.nodes, back)
-        if len(soonest) < shape.nodes:
+        gpus = shape.gpus_per_node
+        back = nodes.ready(gpus)
+        if taken:
+            later = [(_times(nodes.order[rank], held), rank) for rank, held in taken.items()]
+            own = [(times[gpus - 1][0], rank) for times, rank in later if len(times) >= gpus]
+            back = sorted([entry for entry in back if entry[1] not in taken] + own)
+        if len(back) < shape.nodes:
             return None
-        start_at = max(soonest[-1][0], quota_opens)
+        start_at = max(back[shape.nodes - 1][0], quota_opens)
         if start_at <= self._now:
             start_at = self._now + OVERDUE
-        # Of all nodes that are back by then, those that come back last: the others may
-        # serve backfill until then.
-        fitting = sorted((entry for entry in back if entry[0] <= start_at), key=_last_first)
-        chosen = sorted(rank for _, rank in fitting[: shape.nodes])
+        chosen = sorted(_last(back, start_at, shape.nodes))
         return start_at, tuple(
-            (rank, _first(nodes.order[rank], taken.get(rank, ()), start_at, shape.gpus_per_node))
+            (rank, _first(nodes.order[rank], taken.get(rank, ()), start_at, gpus))
             for rank in chosen
         )
 
 
-def quota_opens_at(runs: Iterable[Run], excess: int, now: datetime) -> datetime | None:
-    """Return when `excess` GPUs of these runs are back by their limits; None: never."""
-    back = 0
-    for when, _, gpus in sorted(
-        (max(run.ends_by, now + OVERDUE), run.id, run.gpus) for run in runs
-    ):
-        back += gpus
-        if back >= excess:
-            return when
-    return None
+class Returns:
+    """When the GPUs that runs hold are back by their limits, from (end, GPUs) of each."""
+
+    __slots__ = ("_ends", "_sums")
+
+    def __init__(self, ends: Iterable[tuple[datetime, int]]) -> None:
+        ordered = sorted(ends)
+        self._ends = [when for when, _ in ordered]
+        self._sums = list(accumulate(gpus for _, gpus in ordered))
+
+    def when(self, gpus: int) -> datetime | None:
+        """Return when so many are back; None: never."""
+        at = bisect_left(self._sums, gpus)
+        return self._ends[at] if at < len(self._ends) else None
+
+    def by(self, when: datetime) -> int:
+        """Return how many are back by then."""
+        at = bisect_right(self._ends, when)
+        return self._sums[at - 1] if at else 0
 
 
 def slots_of(nodes: PoolNodes, chosen: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[Slot, ...]:
@@ -184,8 +191,6 @@ def _merged(held: Iterable[Reserved]) -> Mapping[int, int]:
 
 def _times(state: NodeState, taken: Iterable[Reserved]) -> tuple[tuple[datetime, int], ...]:
     """When each GPU of a node is free, after the planned starts that hold it."""
-    if not taken:
-        return state.times
     back: dict[int, datetime] = {gpu: when for when, gpu in state.times}
     for reserved in taken:
         for gpu in bits(reserved.masks[state.rank]):
@@ -201,5 +206,13 @@ def _first(
     return tuple(free[:gpus])
 
 
-def _last_first(entry: tuple[datetime, int]) -> tuple[float, int]:
-    return (-entry[0].timestamp(), entry[1])
+def _last(back: Sequence[tuple[datetime, int]], start_at: datetime, nodes: int) -> list[int]:
+    """Of all nodes back by then, take those that come back last: the others serve backfill."""
+    fitting = back[: bisect_right(back, start_at, key=_WHEN)]
+    oldest = fitting[-nodes][0]
+    after = fitting[bisect_right(fitting, oldest, key=_WHEN) :]
+    first = bisect_left(fitting, oldest, key=_WHEN)
+    return [rank for _, rank in (*after, *fitting[first : first + nodes - len(after)])]
+
+
+_WHEN = itemgetter(0)

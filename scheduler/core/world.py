@@ -79,9 +79,10 @@ class World:
         self._by_account: dict[AccountName, list[Kind]] = {}
         self.lent: dict[AgreementId, int] = {}
         self.held_by_user: dict[str, int] = {}
-        # Runs that an owner may recall (R10), and runs by the account that pays, per pool.
+        # Runs that an owner may recall (R10); and when each run that counts in an account's
+        # quota of a pool ends by its limit, with how many GPUs.
         self.recallable: dict[PoolId, dict[RunId, Run]] = {}
-        self.paying: dict[tuple[AccountName, PoolId], dict[RunId, Run]] = {}
+        self.charged: dict[tuple[AccountName, PoolId], dict[RunId, tuple[datetime, int]]] = {}
         self._accruing: dict[AccountName, dict[RunId, tuple[float, datetime]]] = {}
         self._kind_of: dict[JobId, Kind] = {}
         self._limit_classes: dict[timedelta, int] = {}
@@ -179,7 +180,9 @@ class World:
             self._accruing.setdefault(run.account, {})[run.id] = (h100e, run.leased_at)
         if not run.draining:
             self._count(run, 1)
-            self.paying.setdefault((run.account, run.pool), {})[run.id] = run
+            if run.quota_class is not QuotaClass.BACKGROUND:
+                charged = self.charged.setdefault((run.account, run.pool), {})
+                charged[run.id] = (run.ends_by, run.gpus)
             if is_recallable(run):
                 self.recallable.setdefault(run.pool, {})[run.id] = run
 
@@ -192,7 +195,7 @@ class World:
         self._accruing.get(run.account, {}).pop(run_id, None)
         if not run.draining:
             self._count(run, -1)
-            del self.paying[run.account, run.pool][run_id]
+            self.charged.get((run.account, run.pool), {}).pop(run_id, None)
             self.recallable.get(run.pool, {}).pop(run_id, None)
 
     def _count(self, run: Run, sign: int) -> None:
@@ -240,7 +243,7 @@ class World:
             {name: gpus for name, gpus in self.lent.items() if gpus},
             {name: gpus for name, gpus in self.held_by_user.items() if gpus},
             _filled(self.recallable.items()),
-            _filled(self.paying.items()),
+            _filled(self.charged.items()),
             _filled(self._accruing.items()),
         )
 
