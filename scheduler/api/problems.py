@@ -201,9 +201,12 @@ def _next_step(error: Mapping[str, Any], known: type[BaseModel] | None) -> str |
 
 
 def _storage_unavailable(error: StorageUnavailable) -> Refused:
+    reason = str(error) or "the hub's storage refuses service"
+    if "nothing was stored" not in reason:
+        reason += "; nothing was stored"
     return Refused(
         title="Storage unavailable",
-        detail=f"{error}. Nothing was stored." if str(error) else "Nothing was stored.",
+        detail=f"{reason[:1].upper()}{reason[1:]}.",
         status=503,
         next_step=f"Try again in {RETRY_AFTER_SECONDS} s; if it stays, tell the operator.",
     )
