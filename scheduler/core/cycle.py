@@ -322,12 +322,15 @@ class Cycle:
         path = self.world.quotas[pool].path(kind.account)
         if not path or kind.shape.background:
             return self.now
-        excess = path[0].used + kind.gpus - path[0].nominal
-        if excess <= 0 or kind.gpus > path[0].nominal:
+        if kind.gpus > path[0].nominal:
             return self.now
+        held_until = self.reservations.quota_back_at(kind.account, pool, kind.gpus)
+        excess = path[0].used + kind.gpus - path[0].nominal
+        if excess <= 0:
+            return held_until
         opens = self._returns(kind.account, pool).when(excess)
         # A run past its limit is being ended: its GPUs are not back yet, but soon.
-        return None if opens is None else max(opens, self.now + OVERDUE)
+        return None if opens is None else max(opens, self.now + OVERDUE, held_until)
 
     def _returns(self, account: AccountName, pool: PoolId) -> Returns:
         known = self._back.get((account, pool))
@@ -340,7 +343,8 @@ class Cycle:
         level = self.world.quotas[pool].path(kind.account)[0]
         back = self._returns(kind.account, pool).by(start_at)
         slack = level.nominal - (level.used - back) - kind.gpus
-        self.reservations.hold_quota(kind.account, pool, QuotaHold(job.id, start_at, max(0, slack)))
+        hold = QuotaHold(job.id, start_at, start_at + job.time_limit, max(0, slack))
+        self.reservations.hold_quota(kind.account, pool, hold)
 
     def longest_limit(self, kind: Kind, job: Job, turn: QuotaClass) -> timedelta:
         """Return the longest time limit with which this shape could start now, else zero.

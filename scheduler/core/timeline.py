@@ -38,13 +38,14 @@ class Reserved(NamedTuple):
 
 
 class QuotaHold:
-    """From `start_at` on, an account may use only `slack` GPUs more than runs now hold."""
+    """From `start_at` to `end_at`, an account may use only `slack` GPUs more than runs now hold."""
 
-    __slots__ = ("job", "slack", "start_at")
+    __slots__ = ("end_at", "job", "slack", "start_at")
 
-    def __init__(self, job: JobId, start_at: datetime, slack: int) -> None:
+    def __init__(self, job: JobId, start_at: datetime, end_at: datetime, slack: int) -> None:
         self.job = job
         self.start_at = start_at
+        self.end_at = end_at
         self.slack = slack
 
 
@@ -109,6 +110,11 @@ class Reservations:
         holds = self._quota.get((account, pool), ())
         slacks = [h.slack for h in holds if h.start_at < end_at and h.job != job]
         return min(slacks, default=None)
+
+    def quota_back_at(self, account: AccountName, pool: PoolId, gpus: int) -> datetime:
+        """Return when the planned starts of the account's own jobs leave so many GPUs again."""
+        holds = self._quota.get((account, pool), ())
+        return max((h.end_at for h in holds if h.slack < gpus), default=self._now)
 
     def started(self, account: AccountName, pool: PoolId, end_at: datetime, gpus: int) -> None:
         """Count a start against the holds that it outlasts."""
