@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState
@@ -34,13 +34,13 @@ async def in_use(conn: AsyncConnection) -> InUse:
         .where(jobs.c.state.not_in(_TERMINAL))
         .order_by(jobs.c.sequence)
     )
-    return InUse(_grouped(open_runs.tuples()), _grouped(open_jobs.tuples()))
+    return InUse(_grouped(open_runs), _grouped(open_jobs))
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> Mapping[str, tuple[str, ...]]:
+def _grouped(pairs: Iterable[Row[str, str]]) -> Mapping[str, tuple[str, ...]]:
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for name, member in pairs:
-        found[name].append(member)
+    for pair in pairs:
+        found[pair[0]].append(pair[1])
     return {name: tuple(members) for name, members in found.items()}
 
 

@@ -182,10 +182,10 @@ WITH_SITE = nodes.outerjoin(sites, sites.c.id == nodes.c.site)
 
 
 def why_unusable(row: RowMapping) -> str:
-    """Return why a node takes no work, its own reason first; empty where it takes some."""
-    if not row["usable"]:
-        return str(row["why_unusable"])
-    return f"site {row['site']}'s agent is silent" if row["site_silent"] else ""
+    """Return why a node takes no work, its own reason before its site's."""
+    if row["usable"] and row["site_silent"]:
+        return f"site {row['site']}'s agent is silent"
+    return str(row["why_unusable"])
 
 
 async def list_nodes(

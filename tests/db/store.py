@@ -1,0 +1,110 @@
+"""Put a snapshot into a database as if it had come about there, and empty it again."""
+
+from scheduler.core.lifecycle import JobState
+from scheduler.core.model import Job, Run, Snapshot
+from scheduler.core.policy import Policy
+from scheduler.db.shapes import shape_columns, slots_json
+from scheduler.db.tables import jobs, lease_gpus, metadata, nodes, runs, usage
+from tests.build import NOON
+
+
+async def empty(conn):
+    """Delete every row."""
+    for table in reversed(metadata.sorted_tables):
+        await conn.execute(table.delete())
+
+
+async def store(conn, snapshot: Snapshot, policy: Policy):
+    """Store a snapshot; what planning does not look at has plain values."""
+    sites = {pool.id: pool.site for pool in policy.pools}
+    rows = {job.id: _job(job, JobState.PENDING, job.attempt) for job in snapshot.jobs.values()}
+    rows |= {run.job: _job(run, _state(run), run.attempt) for run in snapshot.runs.values()}
+    tables = {
+        jobs: list(rows.values()),
+        runs: [_run(run, sites) for run in snapshot.runs.values()],
+        lease_gpus: [
+            {"run_id": run.id, "node_id": slot.node, "gpu": gpu, "draining": run.draining}
+            for run in snapshot.runs.values()
+            for slot in run.slots
+            for gpu in slot.gpus
+        ],
+        nodes: [_node(node, sites) for node in snapshot.nodes.values()],
+        usage: [
+            {"account": u.account, "h100e_seconds": u.h100e_seconds, "as_of": u.as_of}
+            for u in snapshot.usage.values()
+        ],
+    }
+    for table, values in tables.items():
+        if values:
+            await conn.execute(table.insert(), values)
+
+
+def _state(run: Run) -> JobState:
+    return JobState.STOPPING if run.draining else JobState.RUNNING
+
+
+def _job(asked: Job | Run, state: JobState, attempt: int) -> dict:
+    name = asked.id if isinstance(asked, Job) else asked.job
+    return {
+        "sequence": asked.sequence,
+        "id": name,
+        "user": asked.user,
+        "account": asked.account,
+        "submission_id": name,
+        "request_sha256": "0" * 64,
+        "state": state.value,
+        **shape_columns(asked.shape),
+        "priority": asked.priority.value,
+        "time_limit_seconds": int(asked.time_limit.total_seconds()),
+        "submitted_at": asked.submitted_at,
+        "attempt": attempt,
+        "preemptions": asked.preemptions,
+        "not_before": asked.not_before if isinstance(asked, Job) else None,
+        "entrypoint": "true",
+        "runtime_env": {},
+        "user_metadata": {},
+        "entrypoint_options": {},
+        "packages": [],
+    }
+
+
+def _run(run: Run, sites: dict) -> dict:
+    return {
+        "id": run.id,
+        "job_id": run.job,
+        "attempt": run.attempt,
+        "site": sites[run.pool],
+        "pool": run.pool,
+        "quota_class": run.quota_class.value,
+        "agreement": run.agreement,
+        "state": run.state.value,
+        "token": run.token,
+        "slots": slots_json(run.slots),
+        "gpus": run.gpus,
+        "leased_at": run.leased_at,
+        "ends_by": run.ends_by,
+        "bind_by": run.leased_at,
+        "bind_within_seconds": 600,
+        "started_at": run.started_at,
+        "after": sorted(run.after),
+        "draining": run.draining,
+        "stop_at": run.stop_at,
+        "checkpointed_at": run.checkpointed_at,
+        "why": "",
+    }
+
+
+def _node(node, sites: dict) -> dict:
+    return {
+        "id": node.id,
+        "pool": node.pool,
+        "site": sites[node.pool],
+        "block": node.block,
+        "gpus": [{"index": g.index, "uuid": g.uuid, "healthy": g.healthy} for g in node.gpus],
+        "simulated": node.simulated,
+        "usable": node.usable,
+        "why_unusable": node.why_unusable,
+        "boot_id": "boot",
+        "sequence": 0,
+        "reported_at": NOON,
+    }
