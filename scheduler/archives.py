@@ -6,6 +6,7 @@ is walked by hand first, because `ZipFile` itself builds an object per entry, an
 of a million empty entries should cost a refusal and not the memory.
 """
 
+import errno
 import re
 import stat
 import struct
@@ -70,6 +71,11 @@ def _opened(file: IO[bytes], size: int, limits: ArchiveLimits) -> Iterator[zipfi
             yield archive
     except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError) as error:
         raise refused(f"it cannot be read as a zip ({error})") from error
+    except OSError as error:
+        # An offset before the start of the file; anything else is the disk's fault.
+        if error.errno != errno.EINVAL:
+            raise
+        raise refused("it points outside itself") from error
     except (NotImplementedError, RuntimeError) as error:
         raise refused(f"it uses a feature of zip that is not supported ({error})") from error
 

@@ -24,6 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from scheduler import logs
 from scheduler.api.app import create_app
 from scheduler.api.deps import HubState
+from scheduler.api.ray_jobs_socket import DroppingWebSocket
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import HubSettings
 from scheduler.db.engine import Database
@@ -150,7 +151,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 hub.app,
                 http="httptools",
-                ws="websockets-sansio",
+                ws=DroppingWebSocket,
                 lifespan="on",
                 log_config=None,
                 access_log=False,

@@ -59,7 +59,7 @@ def parse(value: object, default_gpus: int) -> Parsed:
     for name in given:
         if name not in _FIELDS:
             step = meant(str(name), tuple(_FIELDS))
-            raise refuse(str(name)[:80], name, "is not a field of a submission", step=step)
+            raise refuse(str(name)[:80] or "''", name, "is not a field of a submission", step=step)
     if "entrypoint" not in given:
         raise refuse("entrypoint", "", "is missing", step="say which command to run")
     fields = {name: _FIELDS[name](name, part) for name, part in given.items()}

@@ -37,7 +37,7 @@ _HOUR = 60
 
 
 @dataclass(slots=True)
-class _Told:
+class Told:
     """How far one reader is: `run` counts attempts whose log was told to its end."""
 
     run: int = 0
@@ -66,17 +66,17 @@ async def follow(hub: HubState, job_id: str) -> AsyncIterator[str]:
 
     While storage is unavailable nothing is said: the reader waits, as for a quiet job.
     """
-    told = _Told()
+    told = Told()
     while True:
         bell = hub.wake.bell(f"job:{job_id}")
         try:
-            look = await _look(hub, job_id)
+            seen = await look(hub, job_id)
         except StorageUnavailable:
             await hub.wake.wait(bell, LOOK_SECONDS)
             continue
-        if look is None:
+        if seen is None:
             return
-        async for frame in _news(hub, *look, told):
+        async for frame in _news(hub, *seen, told):
             yield frame
         if told.ended:
             return
@@ -84,7 +84,7 @@ async def follow(hub: HubState, job_id: str) -> AsyncIterator[str]:
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _look(hub: HubState, job_id: str) -> tuple[JobFacts, Policy] | None:
+async def look(hub: HubState, job_id: str) -> tuple[JobFacts, Policy] | None:
     """Return what is known of the job now; None once its owner deleted it."""
     async with hub.db.reading() as conn:
         job = await find_job(conn, job_id, None)
@@ -95,7 +95,7 @@ async def _look(hub: HubState, job_id: str) -> tuple[JobFacts, Policy] | None:
     return facts, policy
 
 
-async def _news(hub: HubState, facts: JobFacts, policy: Policy, told: _Told) -> AsyncIterator[str]:
+async def _news(hub: HubState, facts: JobFacts, policy: Policy, told: Told) -> AsyncIterator[str]:
     job = facts.job
     for run in facts.runs[told.run :]:
         async for frame in _attempt(hub, facts, policy, run, told):
@@ -112,7 +112,7 @@ async def _news(hub: HubState, facts: JobFacts, policy: Policy, told: _Told) -> 
 
 
 async def _attempt(
-    hub: HubState, facts: JobFacts, policy: Policy, run: RunRow, told: _Told
+    hub: HubState, facts: JobFacts, policy: Policy, run: RunRow, told: Told
 ) -> AsyncIterator[str]:
     """Tell one attempt; `told.run` counts it once nothing more will come of it."""
     if told.run != facts.runs.index(run):
@@ -133,7 +133,7 @@ async def _attempt(
     told.run, told.offset = told.run + 1, 0
 
 
-async def _log(hub: HubState, run: RunRow, told: _Told, *, whole: bool) -> AsyncIterator[str]:
+async def _log(hub: HubState, run: RunRow, told: Told, *, whole: bool) -> AsyncIterator[str]:
     while True:
         piece = await asyncio.to_thread(hub.files.read_run, run.job_id, run.id, told.offset, _PIECE)
         # A character that is cut off is told when the rest is here, or as it is at the end.
@@ -188,16 +188,16 @@ def _first_line(text: str) -> str:
     return line if len(line) <= _LONGEST_MESSAGE else line[:_LONGEST_MESSAGE] + "…"
 
 
-def _queue_news(facts: JobFacts, policy: Policy, told: _Told, clock: Clock) -> str:
+def _queue_news(facts: JobFacts, policy: Policy, told: Told, clock: Clock) -> str:
     """Return the queue's line when it changed, or as a sign of life; else nothing."""
     line = queue_line(facts, policy)
     if line == told.queue and clock.monotonic() - told.queue_at < HEARTBEAT_SECONDS:
         return ""
     told.queue, told.queue_at = line, clock.monotonic()
-    return told.line(line + (_in_words(facts.starts_at, clock.now()) if facts.starts_at else ""))
+    return told.line(line + (in_words(facts.starts_at, clock.now()) if facts.starts_at else ""))
 
 
-def _in_words(starts_at: datetime, now: datetime) -> str:
+def in_words(starts_at: datetime, now: datetime) -> str:
     minutes = round((starts_at - now).total_seconds() / 60)
     if minutes < 1:
         return " (in less than a minute)"
