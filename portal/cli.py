@@ -14,14 +14,12 @@ from uuid import uuid4
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 
 from portal import cli_tables as tables
 from portal.cli_hub import with_hub
 from portal.format import parse_duration
 from portal.hub import Hub
 from portal.working_dir import upload
-from scheduler.clock import SystemClock
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import PriorityClass, Tier
 from scheduler.wire.jobs import JobRequest, JobView
@@ -110,7 +108,7 @@ def jobs(
     if not page.jobs:
         typer.echo("no jobs yet: commonpool submit -- COMMAND" if not state else "no such jobs")
         return
-    Console().print(tables.jobs_table(page, SystemClock().now()))
+    tables.console_of().print(tables.jobs_table(page, tables.local_now()))
     if page.next:
         typer.echo(f"there are more: --after {page.next}")
 
@@ -145,7 +143,7 @@ def explain(hub: Hub, job: Job, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(explanation)
     else:
-        tables.print_explanation(Console(), explanation, SystemClock().now())
+        tables.print_explanation(tables.console_of(), explanation, tables.local_now())
 
 
 @app.command()
@@ -177,12 +175,12 @@ def pools(
     if as_json:
         _print_json(found)
         return
-    console = Console()
+    console = tables.console_of()
     console.print(tables.pools_table(found))
     if quotas:
         console.print(tables.quotas_table(found))
     if nodes:
-        console.print(tables.nodes_table(hub.nodes(limit=1000), SystemClock().now()))
+        console.print(tables.nodes_table(hub.nodes(limit=500), tables.local_now()))
 
 
 def _report(hub: Hub, job: JobView, wait: bool, follow: bool, as_json: bool) -> None:

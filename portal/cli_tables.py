@@ -1,6 +1,6 @@
 """Tables of the command line: the wire's messages as people read them in a terminal."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.console import Console, Group
 from rich.markup import escape
@@ -12,15 +12,27 @@ from portal.format import (
     QUOTA_WORDS,
     ago,
     ahead,
-    gang,
     moment,
     run_word,
 )
+from scheduler.clock import SystemClock
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.accounts import AccountList, NodePage, PoolList, TokenList
 from scheduler.wire.jobs import Explanation, JobPage, JobRun, JobView
 
+_PIPE_COLUMNS = 200
 _COLOURS = {"violet": "magenta", "gray": "bright_black", "orange": "yellow"}
+
+
+def console_of() -> Console:
+    """Return standard output: as wide as the terminal, and wide where it is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_COLUMNS)
+
+
+def local_now() -> datetime:
+    """Return the present instant in the zone of whoever looks at the terminal."""
+    return SystemClock().now().astimezone()
 
 
 def state_text(state: JobState) -> Text:
@@ -31,14 +43,18 @@ def state_text(state: JobState) -> Text:
 
 def jobs_table(page: JobPage, now: datetime, people: bool = False) -> Table:
     """Return a page of jobs, one line each and its reason; `people` names their owners."""
-    who = ("person",) if people else ()
-    table = Table("job", *who, "state", "asks for", "where", "submitted", "why", box=None)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", *(("person",) if people else ()), "state", "GPUs"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("where")
+    table.add_column("submitted", no_wrap=True)
+    table.add_column("why", ratio=1)
     for job in page.jobs:
         table.add_row(
             job.id,
             *((job.user,) if people else ()),
             state_text(job.state),
-            gang(job.nodes, job.gpus_per_node),
+            f"{job.nodes} × {job.gpus_per_node}",  # noqa: RUF001  # a real times sign
             where(job),
             ago(job.submitted_at, now),
             escape(job.reason),
@@ -66,7 +82,7 @@ def print_explanation(console: Console, explanation: Explanation, now: datetime)
     if explanation.position is not None:
         console.print(f"place {explanation.position} in its account's queue")
     if explanation.starts_at is not None and not explanation.state.is_terminal:
-        at = moment(explanation.starts_at, now, now.astimezone().tzinfo or now.tzinfo)  # type: ignore[arg-type]  # aware
+        at = moment(explanation.starts_at, now, now.tzinfo or UTC)
         console.print(f"planned start {at}, {ahead(explanation.starts_at, now)}", highlight=False)
     if explanation.verdicts:
         console.print("\nwhat each pool says", style="bold")
@@ -83,10 +99,10 @@ def print_explanation(console: Console, explanation: Explanation, now: datetime)
 
 
 def _history(explanation: Explanation, now: datetime) -> Table:
-    zone = now.astimezone().tzinfo or now.tzinfo
+    zone = now.tzinfo or UTC
     table = Table.grid(padding=(0, 2))
     for line in explanation.history:
-        at = moment(line.at, now, zone)  # type: ignore[arg-type]  # an aware datetime has a zone
+        at = moment(line.at, now, zone)
         table.add_row(f"  {at}", line.event, escape(line.sentence))
     return table
 
@@ -98,26 +114,38 @@ def run_line(run: JobRun) -> str:
 
 
 def pools_table(pools: PoolList) -> Table:
-    """Return every pool with what is free, and how the rest is used."""
-    columns = ("tier", "pool", "GPUs", "up", "free", "in quota", "borrowed", "background")
-    table = Table(*columns, "owner", "labels", "", box=None)
-    for pool in sorted(pools.pools, key=lambda pool: (pool.tier.rank, pool.pool)):
-        amounts = (pool.up, pool.free, pool.in_quota, pool.borrowed, pool.background)
+    """Return every pool with what is free, and how the rest is used; fits 80 columns."""
+    found = sorted(pools.pools, key=lambda pool: (pool.tier.rank, pool.pool))
+    table = Table(box=None, pad_edge=False)
+    for heading in ("tier", "pool", "GPUs"):
+        table.add_column(heading, no_wrap=True)
+    background = any(pool.background for pool in found)
+    for heading in ("free", "in quota", "borrowed", *(("background",) if background else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("owner")
+    for pool in found:
+        down = f", {pool.capacity - pool.up} down" if pool.up < pool.capacity else ""
+        amounts = (pool.free, pool.in_quota, pool.borrowed)
         table.add_row(
             pool.tier.value,
             pool.pool,
-            f"{pool.capacity} {pool.gpu_model}",
-            *(str(amount) for amount in amounts),
+            f"{pool.capacity} {pool.gpu_model}{down}",
+            *(str(amount) for amount in (*amounts, *((pool.background,) if background else ()))),
             pool.owner,
-            ", ".join(sorted(pool.labels)),
-            "simulated" if pool.simulated else "",
         )
+    simulated = [pool.pool for pool in found if pool.simulated]
+    if simulated:
+        what = "All of these GPUs" if len(simulated) == len(found) else f"GPUs of {simulated}"
+        table.caption = f"{what} are simulated: no such hardware is here."
+        table.caption_justify = "left"
     return table
 
 
 def quotas_table(pools: PoolList) -> Table:
     """Return each account's part of each pool."""
-    table = Table("pool", "account", "guaranteed", "lends", "may borrow", "uses", box=None)
+    table = Table(
+        "pool", "account", "guaranteed", "lends", "may borrow", "uses", box=None, pad_edge=False
+    )
     for pool in pools.pools:
         for quota in pool.quotas:
             amounts = (quota.nominal, quota.lend_max, quota.borrow_max, quota.used)
@@ -127,7 +155,7 @@ def quotas_table(pools: PoolList) -> Table:
 
 def nodes_table(page: NodePage, now: datetime) -> Table:
     """Return nodes with what is free and why one takes no work."""
-    table = Table("node", "pool", "GPUs", "free", "last report", "", box=None)
+    table = Table("node", "pool", "GPUs", "free", "last report", "", box=None, pad_edge=False)
     for node in page.nodes:
         note = "" if node.usable else f"takes no work: {node.why_unusable}"
         note = ", ".join(part for part in (note, "simulated" if node.simulated else "") if part)
@@ -138,7 +166,9 @@ def nodes_table(page: NodePage, now: datetime) -> Table:
 
 def accounts_table(accounts: AccountList) -> Table:
     """Return the tree of accounts, children below their parents."""
-    table = Table("account", "sector", "weight", "H100e-hours", "running", "waiting", box=None)
+    table = Table(
+        "account", "sector", "weight", "H100e-hours", "running", "waiting", box=None, pad_edge=False
+    )
     children: dict[str | None, list[str]] = {}
     by_name = {account.account: account for account in accounts.accounts}
     for account in accounts.accounts:
@@ -164,7 +194,7 @@ def accounts_table(accounts: AccountList) -> Table:
 
 def tokens_table(tokens: TokenList, now: datetime) -> Table:
     """Return all tokens without their secrets."""
-    table = Table("id", "subject", "scope", "made", "last used", "ends", box=None)
+    table = Table("id", "subject", "scope", "made", "last used", "ends", box=None, pad_edge=False)
     for token in tokens.tokens:
         last = ago(token.last_used_at, now) if token.last_used_at else "never"
         ends = "revoked" if token.revoked else "never"

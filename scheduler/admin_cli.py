@@ -12,13 +12,11 @@ from typing import Annotated
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 
 from portal import cli_tables as tables
 from portal.cli_hub import Door, with_door, with_hub
 from portal.hub import Hub
 from scheduler.admin_direct import Direct, read_policy
-from scheduler.clock import SystemClock
 from scheduler.wire.accounts import Scope, TokenRequest
 
 hub_app = typer.Typer()
@@ -127,7 +125,7 @@ def token_list(door: Door, database_url: DatabaseUrl = "", as_json: AsJson = Fal
     if as_json:
         _print_json(found)
     else:
-        Console().print(tables.tokens_table(found, SystemClock().now()))
+        tables.console_of().print(tables.tokens_table(found, tables.local_now()))
 
 
 @token_app.command("revoke")
@@ -164,11 +162,11 @@ def nodes(
     as_json: AsJson = False,
 ) -> None:
     """List nodes: what is free, and why one takes no work."""
-    page = hub.nodes(pool, limit=1000)
+    page = hub.nodes(pool, limit=500)
     if as_json:
         _print_json(page)
     else:
-        Console().print(tables.nodes_table(page, SystemClock().now()))
+        tables.console_of().print(tables.nodes_table(page, tables.local_now()))
 
 
 @admin_app.command()
@@ -179,7 +177,7 @@ def accounts(hub: Hub, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(found)
     else:
-        Console().print(tables.accounts_table(found))
+        tables.console_of().print(tables.accounts_table(found))
 
 
 @admin_app.command()
@@ -194,7 +192,7 @@ def jobs(
     if as_json:
         _print_json(page)
     else:
-        Console().print(tables.jobs_table(page, SystemClock().now(), people=True))
+        tables.console_of().print(tables.jobs_table(page, tables.local_now(), people=True))
 
 
 @version_app.command()

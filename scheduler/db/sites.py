@@ -182,6 +182,12 @@ async def ray_versions(conn: AsyncConnection) -> tuple[str, ...]:
     return tuple((await conn.execute(query)).scalars())
 
 
+async def sites_heard(conn: AsyncConnection, since: datetime) -> frozenset[str]:
+    """Return the sites whose agents have spoken since an instant."""
+    rows = await conn.execute(select(sites.c.id).where(sites.c.seen_at >= since))
+    return frozenset(rows.scalars())
+
+
 async def desired_leases(
     conn: AsyncConnection, site: str, policy: Policy
 ) -> tuple[DesiredLease, ...]:

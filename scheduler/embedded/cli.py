@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from portal.cli_tables import pools_table
+from portal.cli_tables import console_of, pools_table
 from portal.format import ago
 from portal.hub import Hub, HubProblem, HubUnreachable
 from scheduler.clock import SystemClock
@@ -50,7 +50,7 @@ def up(  # noqa: PLR0913, PLR0917  # the options are the command's surface
 
     It needs no network. State lives in the data folder and survives `commonpool down`.
     """
-    console = Console()
+    console = console_of()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wishes = Wishes(data, hub_port, None if no_portal else portal_port, policy, force)
     started = bring_up(wishes, Narrator(console))
@@ -62,7 +62,7 @@ def up(  # noqa: PLR0913, PLR0917  # the options are the command's surface
 @app.command()
 def down(data: Data = DEFAULT_DATA) -> None:
     """Stop everything that `up` started, and check that no process is left."""
-    console = Console()
+    console = console_of()
     layout = Layout.of(data)
     if not layout.run.exists():
         console.print(f"nothing was ever started in {layout.data}", soft_wrap=True)
@@ -78,7 +78,7 @@ def down(data: Data = DEFAULT_DATA) -> None:
 @app.command()
 def status(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     """Show each process, up or down, and the pools. Exit code 1 unless all is up."""
-    console = Console()
+    console = console_of()
     layout = Layout.of(data)
     instance = look(layout)
     if instance.presence is Presence.ABSENT and not as_json:
@@ -98,30 +98,35 @@ def _welcome(console: Console, started: Started) -> None:
     layout = started.layout
     console.print()
     console.print("Commonpool is up." if started.fresh else "Already up.", style="bold green")
-    table = Table.grid(padding=(0, 2))
-    table.add_row("hub", started.hub, "[dim]Ray's Jobs API and /v1; /docs describes it[/dim]")
-    if started.portal:
-        table.add_row("portal", started.portal, "")
-    table.add_row("state", str(layout.data), "[dim]log/ has a log per process[/dim]")
-    for person in started.people:
-        table.add_row(f"{person}'s token", layout.token(person), "")
-    console.print(table, soft_wrap=True)
+    lines = [("hub", started.hub), ("portal", started.portal or "not started")]
+    lines.append(("state", f"{_short(layout.data)}, with a log per process in log/"))
+    # Whole lines, never cut or folded: they are there to be copied.
+    lines += [(f"{person}'s token", layout.token(person)) for person in started.people]
+    for name, value in lines:
+        console.print(f"  {name:14s} {escape(value)}", highlight=False, soft_wrap=True)
     console.print("\nThree things to try:", style="bold")
     first = started.people[0] if started.people else "USER"
-    where = "" if layout.data == Layout.of(DEFAULT_DATA).data else f" --data {layout.data}"
+    default = layout.data == Layout.of(DEFAULT_DATA).data
+    where = "" if default else f" --data {_short(layout.data)}"
     for line in _first_steps(started.hub, layout, first, where):
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _first_steps(hub: str, layout: Layout, person: str, where: str) -> tuple[str, ...]:
-    token = layout.tokens / f"{person}.token"
-    programs = Path(__file__).parent / "programs"
+    token = _short(layout.tokens / f"{person}.token")
+    programs = _short(Path(__file__).parent / "programs")
     submit = f"RAY_ADDRESS={hub} RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token}"
     return (
         f"{submit} ray job submit --working-dir {programs} -- python word_statistics.py",
         f"commonpool jobs --as {person}{where}",
         f"commonpool demo{where}",
     )
+
+
+def _short(path: Path) -> str:
+    """Return a path as it is typed here: relative where it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _stay(layout: Layout, console: Console) -> None:

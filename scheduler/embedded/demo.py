@@ -5,7 +5,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 _LOOK_SECONDS = 1.0
 _RAY_SECONDS = 60.0
 _AWAY_SECONDS = 30.0
+_HANDS = 3
 
 
 class Teller(Protocol):
@@ -67,40 +69,52 @@ class Stage:
     clock: Clock
 
 
-def play(stage: Stage, story: tuple[Scene, ...], seconds: float, teller: Teller) -> Cast:
-    """Play the scenes in their order and return what was observed of each part.
+def play(
+    stage: Stage, story: tuple[Scene, ...], cast: dict[str, Seen], seconds: float, teller: Teller
+) -> None:
+    """Play the scenes in their order; what is observed of each part is put into `cast`.
 
     Raises:
         Trouble: a scene did not come to its end in time; what is left was cancelled.
     """
     hubs = {person: Hub(stage.url, token) for person, token in stage.tokens.items()}
-    cast: dict[str, Seen] = {}
     end = stage.clock.monotonic() + seconds
-    try:
-        for scene in story:
-            teller.scene(scene.words)
-            for part in scene.parts:
-                cast[part.key] = Seen(part)
-                _submit(stage, hubs[part.person], cast[part.key], teller)
-            _watch(stage, hubs, cast, scene, end, teller)
-    finally:
-        _cancel_the_rest(hubs, cast)
-    return cast
+    with ThreadPoolExecutor(_HANDS) as hands:
+        try:
+            for scene in story:
+                teller.scene(scene.words)
+                sent = []
+                for part in scene.parts:
+                    seen = cast[part.key] = Seen(part)
+                    teller.submitted(part)
+                    sent.append(hands.submit(_submit, stage, hubs[part.person], seen))
+                _watch(_Scene(stage, hubs, cast, scene, end), sent, teller)
+        finally:
+            _cancel_the_rest(hubs, cast)
 
 
-def _submit(stage: Stage, hub: Hub, seen: Seen, teller: Teller) -> None:
-    part = seen.part
-    teller.submitted(part)
-    name = f"demo-{stage.run}-{part.key}"
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """All that one scene needs while it is watched. `end` is the whole story's."""
+
+    stage: Stage
+    hubs: Mapping[str, Hub]
+    cast: Mapping[str, Seen]
+    scene: Scene
+    end: float
+
+
+def _submit(stage: Stage, hub: Hub, seen: Seen) -> None:
+    """Hand a part in at its door; Ray's command takes seconds, so this is done by a thread."""
+    name = f"demo-{stage.run}-{seen.part.key}"
     try:
-        if part.door is Door.RAY:
-            _by_ray(stage, part, name)
+        if seen.part.door is Door.RAY:
+            _by_ray(stage, seen.part, name)
         else:
-            _by_api(hub, part, name)
+            _by_api(hub, seen.part, name)
         seen.job = hub.job(name)
     except HubProblem as problem:
         seen.refusal = problem.sentence()
-        teller.refused(part, seen.refusal)
 
 
 def _by_api(hub: Hub, part: Part, name: str) -> None:
@@ -170,32 +184,41 @@ def _as_person(stage: Stage, person: str) -> dict[str, str]:
     }
 
 
-def _watch(
-    stage: Stage,
-    hubs: Mapping[str, Hub],
-    cast: Mapping[str, Seen],
-    scene: Scene,
-    end: float,
-    teller: Teller,
-) -> None:
-    answered = stage.clock.monotonic()
-    while True:
-        try:
-            for seen in cast.values():
-                _observe(hubs[seen.part.person], seen, teller)
-            answered = stage.clock.monotonic()
-        except HubUnreachable:
-            if stage.clock.monotonic() - answered > _AWAY_SECONDS:
-                raise
-        teller.look(cast)
-        if scene.until(cast):
-            return
-        _still_possible(cast, scene.until)
-        if stage.clock.monotonic() > end:
-            open_ = [key for key, seen in cast.items() if not seen.has_ended()]
-            what = f"not seen in time: {scene.words} Still open: {', '.join(open_)}"
+def _watch(scene: _Scene, sent: Sequence[Future[None]], teller: Teller) -> None:
+    """Tell what is observed until the scene's claim holds.
+
+    Raises:
+        Trouble: it cannot hold any more, or did not in time.
+        HubUnreachable: the hub stays away.
+    """
+    clock = scene.stage.clock
+    answered = clock.monotonic()
+    while not _is_over(scene, sent):
+        if clock.monotonic() > scene.end:
+            open_ = ", ".join(key for key, seen in scene.cast.items() if not seen.has_ended())
+            what = f"not seen in time: {scene.scene.words} Still open: {open_}"
             raise Trouble(what, "commonpool status shows whether all parts are up")
         pause(_LOOK_SECONDS)
+        try:
+            for seen in scene.cast.values():
+                _observe(scene.hubs[seen.part.person], seen, teller)
+            answered = clock.monotonic()
+        except HubUnreachable:
+            # The supervisor brings a hub back; a short absence is no reason to end the story.
+            if clock.monotonic() - answered > _AWAY_SECONDS:
+                raise
+        teller.look(scene.cast)
+
+
+def _is_over(scene: _Scene, sent: Sequence[Future[None]]) -> bool:
+    if not all(one.done() for one in sent):
+        return False
+    for one in sent:
+        one.result()
+    if scene.scene.until(scene.cast):
+        return True
+    _still_possible(scene.cast, scene.scene.until)
+    return False
 
 
 def _still_possible(cast: Cast, claim: Claim) -> None:
@@ -208,6 +231,9 @@ def _still_possible(cast: Cast, claim: Claim) -> None:
 
 
 def _observe(hub: Hub, seen: Seen, teller: Teller) -> None:
+    if seen.refusal and not seen.is_over:
+        seen.is_over = True
+        teller.refused(seen.part, seen.refusal)
     if seen.job is None or seen.is_over:
         return
     view = hub.job(seen.job.id)

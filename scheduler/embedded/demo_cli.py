@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from portal.cli_tables import paid, state_text
+from portal.cli_tables import console_of, paid, state_text
 from portal.format import gang, span
 from portal.hub import Hub
 from scheduler.clock import Clock, SystemClock
@@ -49,13 +49,18 @@ def demo(
 
     Takes about five minutes on two cores. Exit code 0 only if all that should be seen was.
     """
-    console = Console()
+    console = console_of()
     stage = _stage(Layout.of(data))
     begun = stage.clock.monotonic()
     console.print(_cast_list(), highlight=False)
-    with _telling(console, stage.clock) as teller:
-        cast = play(stage, STORY, seconds, teller)
-    console.print(_summary(cast))
+    cast: dict[str, Seen] = {}
+    try:
+        with _telling(console, stage.clock) as teller:
+            play(stage, STORY, cast, seconds, teller)
+    finally:
+        if cast:
+            console.print()
+            console.print(_summary(cast))
     missed = _verdict(console, cast)
     took = span(timedelta(seconds=stage.clock.monotonic() - begun))
     console.print(
@@ -117,7 +122,9 @@ class _Lines:
     def event(self, part: Part, event: JobEvent) -> None:
         if event.event in _WORTH_TELLING:
             colour = "red" if event.event in {"failed", "lost"} else "default"
-            self._say(part, f"{event.event}: {event.sentence}", colour)
+            says_it = event.sentence.startswith(event.event)
+            words = event.sentence if says_it else f"{event.event}: {event.sentence}"
+            self._say(part, words, colour)
 
     def line(self, part: Part, text: str) -> None:
         self._say(part, text, "dim")

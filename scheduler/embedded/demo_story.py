@@ -61,7 +61,7 @@ class Seen:
 
     def has_ended(self) -> bool:
         """Return whether nothing more will happen to it."""
-        return bool(self.refusal) or self.is_over
+        return self.is_over
 
 
 Cast = Mapping[str, Seen]
@@ -140,7 +140,7 @@ def everything_ended(cast: Cast) -> bool:
 
 
 IN_QUOTA, BORROWED = QuotaClass.IN_QUOTA, QuotaClass.BORROWED
-_SHORT = {"time_limit": "2m"}
+_SHORT = {"time_limit": "10m"}
 
 OWN = Part(
     "own-team",
@@ -177,7 +177,7 @@ BORROWER = Part(
     "iris",
     "industry trains on the university's idle GPUs, under state-u-lends-industry",
     "python train_digits.py --epochs 40 --seconds-per-epoch 0.8",
-    {"gpus_per_node": "8", "tier": "institution", "time_limit": "5m"},
+    {"gpus_per_node": "8", "tier": "institution", "time_limit": "15m"},
 )
 OWNER = Part(
     "owner-gang",

@@ -7,7 +7,7 @@ import psutil
 
 from scheduler.embedded.instance import SUPERVISOR, plan_of
 from scheduler.embedded.layout import Layout
-from scheduler.embedded.processes import Record, belonging, records, tail
+from scheduler.embedded.processes import Record, belonging, descendants, records, tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +46,17 @@ def _status(layout: Layout, name: str, record: Record | None) -> ProcessStatus:
         return ProcessStatus(name, False, None, None, restarts, 0, note)
     note = f"came back after exit code {record.last_exit}" if restarts else ""
     since = datetime.fromtimestamp(record.created, UTC)
-    return ProcessStatus(name, True, record.pid, since, restarts, _memory_mib(process), note)
+    # Everything is below the supervisor: its own memory is what it adds.
+    members = (process,) if name == SUPERVISOR else (process, *descendants(process))
+    return ProcessStatus(name, True, record.pid, since, restarts, _memory_mib(members), note)
 
 
-def _memory_mib(process: psutil.Process) -> int:
-    """Return the resident memory of a process with all below it: shared pages count often."""
+def _memory_mib(members: tuple[psutil.Process, ...]) -> int:
+    """Return the resident memory of processes; pages that they share count for each."""
     total = 0
-    for member in (process, *_children(process)):
+    for member in members:
         try:
             total += member.memory_info().rss
         except psutil.Error:
             continue  # it ended meanwhile
     return total // 1024**2
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from scheduler.clock import Clock, SystemClock
@@ -20,7 +21,7 @@ from scheduler.embedded.trouble import Trouble
 from scheduler.embedded.waiting import pause
 
 _STEP_SECONDS = 180.0
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 0.4
 # Below the system's ephemeral ports (32768 and up) and beside the ports of private clusters.
 _HEAD_FIRST, _HEAD_LAST = 11_000, 15_999
 
@@ -122,11 +123,13 @@ def _start(layout: Layout, wishes: Wishes, policy: Policy, say: Narrator) -> Sta
     layout.plan.write_text(specs_to_json(planned))
     urls = [ports.hub_url, *([ports.portal_url] if ports.portal_url else [])]
     layout.hub_url.write_text("\n".join(urls) + "\n")
+    clock = SystemClock()
+    since = clock.now()
     supervisor = (sys.executable, "-m", "scheduler.embedded.supervisor", str(layout.data))
     spawn(layout, Spec(SUPERVISOR, supervisor))
     people = tuple(user.name for user in policy.users)
-    for step in _steps(layout, policy, ports):
-        _wait(layout, step, say, SystemClock())
+    for step in _steps(layout, policy, ports, since):
+        _wait(layout, step, say, clock)
     return Started(layout, ports.hub_url, ports.portal_url, people)
 
 
@@ -144,7 +147,7 @@ def _ports(wishes: Wishes, policy: Policy) -> Ports:
     )
 
 
-def _steps(layout: Layout, policy: Policy, ports: Ports) -> Iterator[_Step]:
+def _steps(layout: Layout, policy: Policy, ports: Ports, since: datetime) -> Iterator[_Step]:
     """Yield what to wait for, in the order in which the parts become ready."""
     hub, admin = ports.hub_url, layout.token("admin")
     yield _Step(f"hub at {hub}", lambda: ready.answers(f"{hub}/readyz"), ("hub",))
@@ -157,7 +160,7 @@ def _steps(layout: Layout, policy: Policy, ports: Ports) -> Iterator[_Step]:
     sites = tuple(site.id for site in policy.sites)
     yield _Step(
         f"site agents connected: {', '.join(sites)}",
-        lambda: ready.agents_connected(hub, layout, sites),
+        lambda: ready.agents_connected(layout, sites, since),
         tuple(f"site-{site}" for site in sites),
     )
     if ports.portal_url is not None:
@@ -190,13 +193,13 @@ def _still_there(layout: Layout, name: str) -> None:
     if record is not None and record.exits:
         log = layout.log / f"{name}.log"
         what = f"{name} ended with exit code {record.last_exit} while it started"
-        raise Trouble(what, f"the whole log: {log}", tail(log))
+        raise Trouble(what, f"see the whole log: {log}", tail(log))
 
 
 def _late(layout: Layout, step: _Step) -> Trouble:
     log = layout.log / f"{step.processes[-1]}.log"
     what = f"not ready after {_STEP_SECONDS:.0f} s: {step.words}"
-    return Trouble(what, f"the whole log: {log}", tail(log))
+    return Trouble(what, f"see the whole log: {log}", tail(log))
 
 
 @contextmanager
