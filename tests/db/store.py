@@ -1,8 +1,12 @@
 """Put a snapshot into a database as if it had come about there, and empty it again."""
 
+import hashlib
+
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Job, Run, Snapshot
 from scheduler.core.policy import Policy
+from scheduler.db import policies
+from scheduler.db.policies import save_policy
 from scheduler.db.shapes import shape_columns, slots_json
 from scheduler.db.tables import jobs, lease_gpus, metadata, nodes, runs, usage
 from tests.build import NOON
@@ -12,6 +16,14 @@ async def empty(conn):
     """Delete every row."""
     for table in reversed(metadata.sorted_tables):
         await conn.execute(table.delete())
+
+
+async def put_in_force(conn, policy: Policy):
+    """Store a policy that was built in Python, where the database keeps documents."""
+    document = repr(policy)
+    revision, _ = await save_policy(conn, document, NOON, "test")
+    sha256 = hashlib.sha256(document.encode()).hexdigest()
+    policies._known[revision, sha256] = policy  # noqa: SLF001  # there is no way to write YAML
 
 
 async def store(conn, snapshot: Snapshot, policy: Policy):

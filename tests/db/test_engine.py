@@ -33,10 +33,13 @@ async def test_every_migration_goes_down_and_up_again(db):
 
 
 async def test_a_block_that_fails_leaves_nothing(db):
-    with pytest.raises(ZeroDivisionError):
+    async def fail():
         async with db.transaction() as conn:
             await note_changes(conn, [("job", "j1")])
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     async with db.reading() as conn:
         assert (await conn.execute(select(outbox))).all() == []
 
@@ -82,12 +85,16 @@ async def test_sqlite_is_durable_and_checks_foreign_keys(tmp_path):
 async def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path):
     db = Database(f"sqlite+aiosqlite:///{tmp_path / 'hub.db'}")
     await db.migrate()
-    with pytest.raises(StorageUnavailable, match="the disk is full; nothing was stored"):
+
+    async def fill():
         async with db.transaction() as conn:
             # SQLite's own way to be full: no page may be added.
             pages = (await conn.execute(text("PRAGMA page_count"))).scalar_one()
             await conn.execute(text(f"PRAGMA max_page_count={pages}"))
             await note_changes(conn, [("job", f"{number:080}") for number in range(1000)])
+
+    with pytest.raises(StorageUnavailable, match="the disk is full; nothing was stored"):
+        await fill()
     async with db.reading() as conn:
         assert (await conn.execute(select(outbox))).all() == []
     await db.close()
@@ -96,10 +103,14 @@ async def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path):
 async def test_a_read_only_database_is_told_as_such(tmp_path):
     db = Database(f"sqlite+aiosqlite:///{tmp_path / 'hub.db'}")
     await db.migrate()
-    with pytest.raises(StorageUnavailable, match="the database is read-only"):
+
+    async def write():
         async with db.transaction() as conn:
             await conn.execute(text("PRAGMA query_only=ON"))
             await note_changes(conn, [("job", "j1")])
+
+    with pytest.raises(StorageUnavailable, match="the database is read-only"):
+        await write()
     await db.close()
 
 

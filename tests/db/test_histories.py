@@ -1,0 +1,271 @@
+"""Random histories of one small hub: jobs, cycles, reports late and twice, time that passes.
+
+After each thing that happens the same claims must hold. They are what the tables cannot
+say by themselves.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from scheduler.core import metering
+from scheduler.core.lifecycle import JobState
+from scheduler.core.model import PriorityClass, Sector, Shape
+from scheduler.core.plan import plan as decide
+from scheduler.core.world import World
+from scheduler.db.engine import Database
+from scheduler.db.jobs import NewJob, cancel_job, insert_job
+from scheduler.db.nodes import mark_stale, save_reports
+from scheduler.db.planning import commit_plan, load_snapshot, take_changes
+from scheduler.db.sites import desired_leases, record_sync
+from scheduler.db.tables import jobs, lease_gpus, runs, usage, usage_intervals
+from scheduler.db.watching import Watch, mark_silent_sites, watch_runs
+from scheduler.wire.nodes import GpuReport, NodeReport
+from tests import build
+from tests.build import MINUTE, NOON
+from tests.db.fake_site import FakeSite
+from tests.db.store import empty, put_in_force
+
+POLICY = build.policy(
+    [
+        build.account("national", None),
+        build.account("own", members=("ann",)),
+        build.account("guest", sector=Sector.INDUSTRY, members=("bob",)),
+    ],
+    [build.pool(nodes=2, gpus_per_node=2)],
+    [build.quota("own", 4), build.quota("guest", 0, borrow=4)],
+)
+LOST = timedelta(minutes=2)
+OPEN = {"starting", "running", "stopping"}
+
+
+@dataclass
+class Hub:
+    """A hub without its process: the database, the leader's world, a site, and a time."""
+
+    db: Database
+    site: FakeSite = field(default_factory=FakeSite)
+    now: datetime = NOON
+    world: World | None = None
+    submitted: int = 0
+    reports: int = 0
+
+    async def begin(self):
+        async with self.db.transaction() as conn:
+            await empty(conn)
+            await put_in_force(conn, POLICY)
+        await self.nodes_report(0)
+
+    async def submit(self, value):
+        who, gpus, background = value
+        self.submitted += 1
+        name = f"j{self.submitted}"
+        async with self.db.transaction() as conn:
+            await insert_job(
+                conn,
+                NewJob(
+                    id=name,
+                    user="ann" if who == "own" else "bob",
+                    submission_id=name,
+                    request_sha256="0" * 64,
+                    account=who,
+                    shape=Shape(1, gpus, background=background),
+                    priority=PriorityClass.BACKGROUND if background else PriorityClass.STANDARD,
+                    time_limit=timedelta(minutes=30),
+                    submitted_at=self.now,
+                    entrypoint="true",
+                ),
+            )
+
+    async def nodes_report(self, value):
+        del value
+        self.reports += 1
+        reports = [
+            NodeReport(
+                node=f"hub-{n}",
+                pool="hub",
+                boot_id="boot",
+                sequence=self.reports,
+                sampled_at=self.now,
+                gpus=[GpuReport(index=i, uuid=f"{n}-{i}", model="H100") for i in range(2)],
+            )
+            for n in (1, 2)
+        ]
+        async with self.db.transaction() as conn:
+            await save_reports(conn, reports, POLICY, self.now)
+
+    async def cycle(self, value):
+        del value
+        world = await self.look()
+        plan = decide(world, POLICY, self.now)
+        async with self.db.transaction() as conn:
+            committed = await commit_plan(conn, plan, POLICY)
+        assert (committed.plan, committed.stale) == (plan, 0)
+        world.advance(plan)
+
+    async def look(self) -> World:
+        """Bring the world forward, as the leader does."""
+        async with self.db.transaction() as conn:
+            if self.world is None:
+                self.world = World(POLICY, await load_snapshot(conn, POLICY))
+            for event in (await take_changes(conn, POLICY)).events:
+                self.world.apply(event)
+        return self.world
+
+    async def wait(self, minutes):
+        self.now += MINUTE * minutes
+
+    async def watch(self, value):
+        del value
+        async with self.db.transaction() as conn:
+            await mark_stale(conn, self.now, timedelta(minutes=5))
+            await mark_silent_sites(conn, Watch(self.now, LOST))
+            await watch_runs(conn, POLICY, Watch(self.now, LOST))
+
+    async def cancel(self, index):
+        if self.submitted:
+            async with self.db.transaction() as conn:
+                await cancel_job(conn, f"j{1 + index % self.submitted}", self.now, "ann")
+
+    async def orders(self, value):
+        del value
+        async with self.db.reading() as conn:
+            leases = await desired_leases(conn, "site", POLICY)
+        self.site.obey(leases, self.now)
+
+    async def well(self, index):
+        self.site.move(index, self.now, well=True)
+
+    async def ill(self, index):
+        self.site.move(index, self.now, well=False)
+
+    async def sync(self, value):
+        del value
+        await self._deliver(self.site.message(self.now))
+
+    async def again(self, index):
+        await self._deliver(self.site.older(index))
+
+    async def foreign(self, index):
+        await self._deliver(self.site.foreign(index))
+
+    async def _deliver(self, message):
+        if message is not None:
+            async with self.db.transaction() as conn:
+                await record_sync(conn, "site", message, self.now)
+
+
+async def claims(hub: Hub):
+    """Check all that must hold at every moment."""
+    world = await hub.look()
+    async with hub.db.reading() as conn:
+        all_jobs = (await conn.execute(select(jobs))).mappings().all()
+        all_runs = (await conn.execute(select(runs))).mappings().all()
+        leased = (await conn.execute(select(lease_gpus))).all()
+        intervals = (await conn.execute(select(usage_intervals))).all()
+        balances = {row.account: row for row in await conn.execute(select(usage))}
+        loaded = await load_snapshot(conn, POLICY)
+    open_runs = {run["id"]: run for run in all_runs if run["ended_at"] is None}
+    _one_run_per_job(all_jobs, open_runs)
+    _no_gpu_twice(leased, open_runs)
+    _settled_once(all_runs, intervals, balances)
+    assert world.snapshot() == loaded
+    assert len(hub.site.begun) == len(set(hub.site.begun))
+    assert max(Counter(hub.site.occupied()).values(), default=1) == 1
+
+
+def _one_run_per_job(all_jobs, open_runs):
+    working = Counter(run["job_id"] for run in open_runs.values())
+    assert {job["id"]: int(job["state"] in OPEN) for job in all_jobs} == {
+        job["id"]: working[job["id"]] for job in all_jobs
+    }
+
+
+def _no_gpu_twice(leased, open_runs):
+    held = Counter((row.node_id, row.gpu) for row in leased if not row.draining)
+    assert max(held.values(), default=1) == 1
+    expected = {
+        (run["id"], node, gpu, bool(run["draining"]))
+        for run in open_runs.values()
+        for node, gpus in run["slots"]
+        for gpu in gpus
+    }
+    assert {(row.run_id, row.node_id, row.gpu, bool(row.draining)) for row in leased} == expected
+
+
+def _settled_once(all_runs, intervals, balances):
+    ends = {run["id"]: run["ended_at"] for run in all_runs}
+    assert {row.run_id: row.ended_at for row in intervals} == ends
+    classes = {run["id"]: run["quota_class"] for run in all_runs}
+    for account in ("own", "guest"):
+        spent = None
+        closed = [row for row in intervals if row.account == account and row.ended_at]
+        for row in sorted(closed, key=lambda row: row.ended_at):
+            if classes[row.run_id] == 3:
+                continue
+            lease = (row.gpus, row.factor, row.started_at, row.ended_at)
+            spent = metering.settle(spent, account, lease, POLICY.rules.half_life)
+        stored = balances[account].h100e_seconds if account in balances else 0.0
+        assert stored == pytest.approx(spent.h100e_seconds if spent else 0.0)
+
+
+INDEX = st.integers(0, 7)
+ASK = st.tuples(
+    st.sampled_from(["own", "guest"]), st.integers(1, 2), st.sampled_from([False, False, True])
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), ASK),
+        st.tuples(st.just("cycle"), st.none()),
+        st.tuples(st.sampled_from(["orders", "sync", "watch", "nodes_report"]), st.none()),
+        st.tuples(st.sampled_from(["well", "ill", "cancel", "again", "foreign"]), INDEX),
+        st.tuples(st.just("wait"), st.sampled_from([1, 3, 11, 45])),
+    ),
+    max_size=30,
+)
+BUSY = [("submit", ("guest", 2, False)), ("submit", ("guest", 2, False)), ("cycle", None)]
+
+
+async def _play(db, steps):
+    hub = Hub(db)
+    await hub.begin()
+    for what, value in steps:
+        note(f"{hub.now:%H:%M} {what} {value}")
+        await getattr(hub, what)(value)
+        await claims(hub)
+    return hub
+
+
+ONE_DATABASE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=ONE_DATABASE)
+@given(steps=STEPS)
+async def test_whatever_happens_the_claims_hold(db, steps):
+    await _play(db, [*BUSY, ("orders", None), ("sync", None), *steps])
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=ONE_DATABASE)
+@given(steps=STEPS)
+async def test_after_any_history_every_job_comes_to_an_end(db, steps):
+    hub = await _play(db, steps)
+    for _ in range(12 * (1 + hub.submitted)):
+        for what, value in (
+            ("nodes_report", None),
+            ("cycle", None),
+            ("orders", None),
+            ("well", 0),
+            ("sync", None),
+            ("wait", 1),
+            ("watch", None),
+        ):
+            await getattr(hub, what)(value)
+    await claims(hub)
+    async with db.reading() as conn:
+        states = (await conn.execute(select(jobs.c.state))).scalars().all()
+    assert all(JobState(state).is_terminal for state in states)
