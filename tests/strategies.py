@@ -97,10 +97,10 @@ def _rows(draw: st.DrawFn, where: str, names: tuple[str, ...], nominal: int, hom
     """Quota rows of siblings, and of those below them, that fit into their parent's."""
     rows = []
     for name in names:
-        own = draw(st.integers(0, nominal))
-        kept = draw(st.integers(0, min(own, home)))
+        own = draw(st.integers(0, nominal)) if nominal else 0
+        kept = draw(st.sampled_from([0, 0, min(own, home)]))
         nominal, home = nominal - own, home - kept
-        rows.append(build.quota(name, own, own - kept, draw(st.integers(0, 8)), where))
+        rows.append(build.quota(name, own, own - kept, draw(st.sampled_from([0, 4, 12])), where))
         below = {"a": ("a1", "a2"), "b": ("b1",)}.get(name, ())
         rows += draw(_rows(where, below, own, kept)) if below else []
     return rows
@@ -112,7 +112,7 @@ def jobs(number: int) -> st.SearchStrategy[Job]:
         _job,
         st.just(number),
         st.sampled_from(LEAVES),
-        st.sampled_from([(1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (3, 2), (2, 4)]),
+        st.sampled_from([(1, 1), (1, 2), (1, 2), (1, 4), (2, 1), (2, 2), (3, 2), (2, 4)]),
         st.sampled_from([*PriorityClass, PriorityClass.STANDARD]),
         st.sampled_from([1, 1, 2, 5]),
         st.tuples(st.sampled_from(USERS), st.sampled_from([True, True, True, False])),
@@ -140,27 +140,30 @@ def _job(
     )
 
 
-def steps(most: int = 14) -> st.SearchStrategy[list[Step]]:
-    """What happens, in order: jobs come, cycles plan, time passes, runs end, nodes fail."""
+def steps(rounds: int = 3) -> st.SearchStrategy[list[Step]]:
+    """What happens: each round jobs come, a cycle plans, and some runs end or nodes fail.
+
+    At the end more jobs come, of which no cycle knows yet.
+    """
+    submit = st.tuples(st.just("submit"), jobs(0))
     index = st.integers(0, 5)
-    step = st.one_of(
-        st.tuples(st.just("submit"), jobs(0)),
-        st.tuples(st.just("submit"), jobs(0)),
-        st.tuples(st.just("submit"), jobs(0)),
-        st.tuples(st.just("plan"), st.none()),
+    happening = st.one_of(
         st.tuples(st.just("wait"), st.integers(1, 90)),
-        st.tuples(st.just("end"), index),
-        st.tuples(st.just("cancel"), index),
-        st.tuples(st.just("stop"), index),
-        st.tuples(st.just("toggle"), index),
+        st.tuples(st.sampled_from(["end", "end", "cancel", "stop", "toggle"]), index),
     )
-    return st.lists(step, max_size=most)
+    burst = st.lists(submit, min_size=2, max_size=6)
+    turn = st.tuples(burst, st.lists(happening, max_size=3)).map(
+        lambda parts: [*parts[0], ("plan", None), *parts[1]]
+    )
+    return st.tuples(st.lists(turn, min_size=1, max_size=rounds), burst).map(
+        lambda parts: [*(step for turn in parts[0] for step in turn), *parts[1]]
+    )
 
 
 @st.composite
-def scenes(draw: st.DrawFn, most: int = 14) -> Scene:
+def scenes(draw: st.DrawFn, rounds: int = 3) -> Scene:
     """A world after a random history."""
-    return play(draw(policies()), draw(steps(most)))
+    return play(draw(policies()), draw(steps(rounds)))
 
 
 def start(policy: Policy) -> Scene:

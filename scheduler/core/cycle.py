@@ -27,7 +27,7 @@ from scheduler.core.model import (
     StopReason,
 )
 from scheduler.core.ordering import Kind
-from scheduler.core.preemption import Recall, recall
+from scheduler.core.preemption import Recall, Recallable, recall
 from scheduler.core.quota import Level
 from scheduler.core.timeline import (
     OVERDUE,
@@ -68,6 +68,7 @@ class Cycle:
         self.reserves: dict[JobId, Reserve] = {}
         self.held_back = False
         self._back: dict[tuple[AccountName, PoolId], Returns] = {}
+        self._recallable: dict[PoolId, Recallable] = {}
         self._at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
         self._reserved_of_shape: dict[Shape, int] = {}
@@ -191,7 +192,9 @@ class Cycle:
             if not self._quota_is_open(pool.id, job, end_at):
                 continue
             blocked = self.reservations.blocked(pool.id, end_at, QuotaClass.IN_QUOTA, job.id)
-            found = recall(self.world, pool.id, job, blocked, self.now)
+            if pool.id not in self._recallable:
+                self._recallable[pool.id] = Recallable(self.world, pool.id, self.now)
+            found = recall(self.world, self._recallable[pool.id], pool.id, job, blocked)
             if found is not None:
                 return self._recalled(kind, job, pool, found)
         return None
@@ -202,6 +205,7 @@ class Cycle:
             self.preempts.append(preempt)
             self._undo.append(run)
             self._back.pop((run.account, pool.id), None)
+            self._recallable[pool.id].drop(run)
             self.world.put_run(preempted_run(run, preempt, self.now))
         terms = Terms(QuotaClass.IN_QUOTA)
         return self._start(kind, job, pool, (found.slots, terms, found.victims))

@@ -8,11 +8,11 @@ be so any more once others are gone (Kueue #14543).
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from scheduler.core.model import Job, PoolId, QuotaClass, Run, RunId, Slot
-from scheduler.core.placement import PoolNodes, lowest
+from scheduler.core.placement import lowest
 from scheduler.core.quota import PoolQuota
 from scheduler.core.world import World
 
@@ -35,18 +35,42 @@ class Recall(NamedTuple):
     slots: tuple[Slot, ...]
 
 
+class Recallable:
+    """The runs of one pool that may be recalled in this cycle, priced, cheapest first."""
+
+    def __init__(self, world: World, pool: PoolId, now: datetime) -> None:
+        self.nodes = world.floor.pool(pool)  # numbered now, and not again in this cycle
+        runs = world.recallable.get(pool, {})
+        self.costs = {
+            run.id: cost(run, world.index.factor(pool, run.leased_at), now) for run in runs.values()
+        }
+        self.runs = {name: runs[name] for name in sorted(runs, key=lambda run: self.costs[run])}
+        self.ranks: dict[RunId, list[int]] = {}
+        self.on_node: dict[int, list[Run]] = {}
+        for run in self.runs.values():
+            states = (world.floor.nodes.get(slot.node) for slot in run.slots)
+            here = (s for s in states if s is not None and s.node.pool == pool)
+            self.ranks[run.id] = [state.rank for state in here if state.node.usable]
+            for rank in self.ranks[run.id]:
+                self.on_node.setdefault(rank, []).append(run)
+
+    def drop(self, run: Run) -> None:
+        """Take out a run that was recalled."""
+        del self.runs[run.id]
+        for rank in self.ranks[run.id]:
+            self.on_node[rank].remove(run)
+
+
 def recall(
-    world: World, pool: PoolId, job: Job, blocked: Mapping[int, int], now: datetime
+    world: World, known: Recallable, pool: PoolId, job: Job, blocked: Mapping[int, int]
 ) -> Recall | None:
-    """Return the cheapest victims found that let an in-quota job start here, or None."""
-    runs = world.recallable.get(pool)
-    if not runs:
+    """Return the cheapest victims found that let an in-quota job start here, or None.
+
+    Depth first over "what if not this one": complete for few candidates, bounded for many.
+    """
+    if not known.runs:
         return None
-    search = _Search(world, pool, job, blocked)
-    costs = {
-        run.id: cost(run, world.index.factor(pool, run.leased_at), now) for run in runs.values()
-    }
-    # Depth first over "what if not this one": complete for few candidates, bounded for many.
+    search = _Search(world, known, pool, (job, blocked))
     waiting: list[frozenset[RunId]] = [frozenset()]
     seen: set[frozenset[RunId]] = set()
     for _ in range(ATTEMPTS):
@@ -54,10 +78,7 @@ def recall(
             return None
         without = waiting.pop()
         seen.add(without)
-        candidates = sorted(
-            (run for run in runs.values() if run.id not in without), key=lambda r: costs[r.id]
-        )
-        found = search.attempt(candidates, costs)
+        found = search.attempt(without)
         if found is not None:
             return found
         if search.conflict:
@@ -88,26 +109,34 @@ def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
 class _Search:
     """Tries sets of victims on the world's quota, and leaves it as it was."""
 
-    def __init__(self, world: World, pool: PoolId, job: Job, blocked: Mapping[int, int]) -> None:
-        self._nodes: PoolNodes = world.floor.pool(pool)
-        self._states = world.floor.nodes
+    def __init__(
+        self,
+        world: World,
+        known: Recallable,
+        pool: PoolId,
+        asked: tuple[Job, Mapping[int, int]],
+    ) -> None:
+        self._nodes = known.nodes
         self._quota = world.quotas[pool]
-        self._job = job
-        self._blocked = blocked
+        self._known = known
+        self._costs = known.costs
+        self._job, self._blocked = asked
+        self._without: frozenset[RunId] = frozenset()
         self._gone: dict[RunId, Run] = {}
         self.conflict = False
         self.tried: tuple[RunId, ...] = ()
 
-    def attempt(self, candidates: list[Run], costs: Mapping[RunId, Cost]) -> Recall | None:
-        """Choose among these victims; afterwards `tried` and `conflict` say why it failed."""
+    def attempt(self, without: frozenset[RunId]) -> Recall | None:
+        """Choose among all but these; afterwards `tried` and `conflict` say why it failed."""
         self.conflict = False
+        self._without = without
         try:
-            ranks = self._choose_nodes(candidates, costs)
-            done = ranks is not None and self._free_quota(candidates)
+            ranks = self._choose_nodes()
+            done = ranks is not None and self._free_quota()
             self.tried = tuple(self._gone)
             if ranks is None or not done:
                 return None
-            self._trim(ranks, costs)
+            self._trim(ranks)
             if not self._holds(ranks):
                 self.conflict = True
                 return None
@@ -117,57 +146,61 @@ class _Search:
             for run in list(self._gone.values()):
                 self._put_back(run)
 
-    def _choose_nodes(self, candidates: list[Run], costs: Mapping[RunId, Cost]) -> list[int] | None:
+    def _choose_nodes(self) -> list[int] | None:
         """Take nodes one by one, cheapest first, with the victims that each needs."""
-        on_node = self._by_node(candidates)
-        heap: list[tuple[_Price, int]] = []
-        for state in self._nodes.order:
-            self._offer(heap, state.rank, on_node, costs)
+        heap = self._estimates()
         chosen: set[int] = set()
         while heap and len(chosen) < self._job.shape.nodes:
             price, rank = heappop(heap)
             if rank in chosen:
                 continue
-            victims = self._needed(rank, on_node.get(rank, ()))
-            if victims is None or _price(victims, costs) > price:
-                # Victims chosen meanwhile made another illegal: look again, if it still fits.
-                self._offer(heap, rank, on_node, costs)
+            victims = self._needed(rank)
+            if victims is None or self._price(victims) > price:
+                # The estimate was too low, or victims chosen meanwhile made another illegal.
+                self._offer(heap, rank, victims)
                 continue
             chosen.add(rank)
             for run in victims:
                 self._take(run)
             # A whole gang ends: what it held elsewhere is cheaper now.
-            for other in {other for run in victims for other in self._ranks(run)} - chosen:
-                self._offer(heap, other, on_node, costs)
+            for other in sorted({r for run in victims for r in self._known.ranks[run.id]} - chosen):
+                self._offer(heap, other, self._needed(other))
         return sorted(chosen) if len(chosen) == self._job.shape.nodes else None
 
-    def _by_node(self, candidates: list[Run]) -> dict[int, list[Run]]:
-        on_node: dict[int, list[Run]] = {}
-        for run in candidates:
-            for rank in self._ranks(run):
-                on_node.setdefault(rank, []).append(run)
-        return on_node
-
     def _offer(
-        self,
-        heap: list[tuple["_Price", int]],
-        rank: int,
-        on_node: Mapping[int, list[Run]],
-        costs: Mapping[RunId, Cost],
+        self, heap: list[tuple["_Price", int]], rank: int, victims: list[Run] | None
     ) -> None:
-        victims = self._needed(rank, on_node.get(rank, ()))
         if victims is not None:
-            heappush(heap, (_price(victims, costs), rank))
+            heappush(heap, (self._price(victims), rank))
 
-    def _needed(self, rank: int, runs: Iterable[Run]) -> list[Run] | None:
+    def _estimates(self) -> list[tuple["_Price", int]]:
+        """Return each node's price if every victim were legal: never more than the real one."""
+        wanted = self._job.shape.gpus_per_node
+        heap: list[tuple[_Price, int]] = []
+        for state in self._nodes.order:
+            room = self._room(state.rank)
+            blocked = self._blocked.get(state.rank, 0)
+            victims: list[Run] = []
+            for run in self._known.on_node.get(state.rank, ()):
+                if room.bit_count() >= wanted:
+                    break
+                if run.id not in self._without:
+                    victims.append(run)
+                    room |= state.holders[run.id].mask & state.healthy & ~blocked
+            if room.bit_count() >= wanted:
+                heap.append((self._price(victims), state.rank))
+        heapify(heap)
+        return heap
+
+    def _needed(self, rank: int) -> list[Run] | None:
         """Return the cheapest legal victims that make room on one node; None: nothing does."""
         wanted = self._job.shape.gpus_per_node
         victims: list[Run] = []
         try:
-            for run in runs:
+            for run in self._known.on_node.get(rank, ()):
                 if self._room(rank).bit_count() >= wanted:
                     break
-                if run.id in self._gone:
+                if run.id in self._gone or run.id in self._without:
                     continue
                 if is_legal(self._quota, run, self._job):
                     self._take(run)
@@ -192,11 +225,6 @@ class _Search:
             room = state.healthy & ~held
         return room & ~self._blocked.get(rank, 0)
 
-    def _ranks(self, run: Run) -> list[int]:
-        """Return the numbers of a run's nodes that can take work."""
-        states = (self._states.get(slot.node) for slot in run.slots)
-        return [s.rank for s in states if s is not None and s.node.usable]
-
     def _lacking(self) -> int:
         """Return by how many GPUs quota still refuses the job: over nominal, or not available."""
         asked, account = self._job.shape.gpus, self._job.account
@@ -204,14 +232,16 @@ class _Search:
         over = sum(max(0, level.used + asked - level.nominal) for level in path)
         return over + max(0, asked - self._quota.available(account))
 
-    def _free_quota(self, candidates: list[Run]) -> bool:
+    def _free_quota(self) -> bool:
         """Add the cheapest victims that quota needs beyond the nodes' (sums can be short too)."""
         lacking, progress = self._lacking(), True
         while lacking and progress:
             progress = False
-            for run in candidates:
-                if run.id in self._gone or not is_legal(self._quota, run, self._job):
-                    self.conflict |= run.id not in self._gone and bool(self._gone)
+            for run in self._known.runs.values():
+                if run.id in self._gone or run.id in self._without:
+                    continue
+                if not is_legal(self._quota, run, self._job):
+                    self.conflict |= bool(self._gone)
                     continue
                 self._take(run)
                 left = self._lacking()
@@ -223,14 +253,15 @@ class _Search:
                     break
         return not lacking
 
-    def _trim(self, ranks: list[int], costs: Mapping[RunId, Cost]) -> None:
+    def _trim(self, ranks: list[int]) -> None:
         """Give back every victim that turns out not to be needed, the dearest first."""
-        for run in sorted(self._gone.values(), key=lambda r: costs[r.id], reverse=True):
+        chosen = set(ranks)
+        for run in sorted(self._gone.values(), key=lambda r: self._costs[r.id], reverse=True):
             self._put_back(run)
-            if not self._fits(ranks):
+            if not self._fits(chosen.intersection(self._known.ranks[run.id])):
                 self._take(run)
 
-    def _fits(self, ranks: list[int]) -> bool:
+    def _fits(self, ranks: Iterable[int]) -> bool:
         wanted = self._job.shape.gpus_per_node
         enough = all(self._room(rank).bit_count() >= wanted for rank in ranks)
         return enough and not self._lacking()
@@ -258,11 +289,10 @@ class _Search:
         del self._gone[run.id]
         self._quota.charge_run(run, 1)
 
+    def _price(self, victims: list[Run]) -> "_Price":
+        """Return what a node costs: the sum, then the victims' own order among equals."""
+        paid = tuple(sorted(self._costs[run.id] for run in victims))
+        return sum(one[0] for one in paid), paid
+
 
 _Price = tuple[int, tuple[Cost, ...]]
-
-
-def _price(victims: list[Run], costs: Mapping[RunId, Cost]) -> _Price:
-    """What a node costs: the sum, then the victims' own order among equals."""
-    paid = tuple(sorted(costs[run.id] for run in victims))
-    return sum(one[0] for one in paid), paid
