@@ -1,7 +1,7 @@
 """Compose the API: every router, the frame around them, and what errors become."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -38,7 +38,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         openapi_url="/openapi.json",
         # Ray's client turns a redirected POST into a GET.
         redirect_slashes=False,
-        lifespan=lifespan,
+        lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
     for room in (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops):
@@ -47,3 +47,23 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     openapi.install(app)
     app.add_middleware(Frame, settings=hub.settings, clock=hub.clock)
     return app
+
+
+def _settled(hub: HubState, beside: Lifespan) -> Lifespan:
+    """Finish what requests left behind before what runs beside them, and the database, ends."""
+
+    @asynccontextmanager
+    async def settled(app: FastAPI) -> AsyncIterator[None]:
+        async with beside(app):
+            try:
+                yield
+            finally:
+                await hub.settle()
+
+    return settled
+
+
+@asynccontextmanager
+async def _nothing_beside(app: FastAPI) -> AsyncIterator[None]:
+    del app
+    yield

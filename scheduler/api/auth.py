@@ -78,6 +78,10 @@ class TokenCache:
         """Look every token up again: one was revoked."""
         self._rows.clear()
 
+    async def settle(self) -> None:
+        """Wait until what was begun beside requests is stored; the database closes next."""
+        await asyncio.gather(*self._noting)
+
     def _note(self, db: Database, token_id: str, now: datetime) -> None:
         """Write the last use beside the request, which does not wait for it."""
         task = asyncio.create_task(_note_use(db, token_id, now))

@@ -51,6 +51,11 @@ class HubState:
         """Return the shared commits that submissions go through (see `submit`)."""
         return GroupCommit(self.db)
 
+    async def settle(self) -> None:
+        """Finish what requests began and did not wait for; to be called before `db` closes."""
+        await self.submissions.settle()
+        await self.tokens.settle()
+
     async def policy(self) -> Policy:
         """Return the policy in force."""
         async with self.db.reading() as conn:

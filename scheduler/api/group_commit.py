@@ -54,6 +54,11 @@ class GroupCommit(Generic[Item, Result]):
             self._draining = asyncio.create_task(self._drain())
         return await done
 
+    async def settle(self) -> None:
+        """Wait until all that was put is committed, also what nobody waits for any more."""
+        if self._draining is not None:
+            await asyncio.wait([self._draining])
+
     async def _drain(self) -> None:
         while self._waiting:
             size = min(len(self._waiting), MAX_GROUP)

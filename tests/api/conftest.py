@@ -181,3 +181,4 @@ class opened:  # noqa: N801  # used as a statement
 
     async def __aexit__(self, *error: object) -> None:
         await self.http.__aexit__(*error)
+        await self.hub.settle()

@@ -238,7 +238,7 @@ async def test_storage_that_refuses_is_a_503_that_says_when_to_come_back(small, 
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json()["detail"].count("othing was stored") == 1
-    assert "the disk is full" in answer.json()["detail"]
+    assert "The disk is full" in answer.json()["detail"]
 
 
 async def test_an_unexpected_error_shows_an_id_and_nothing_else(small, monkeypatch):
