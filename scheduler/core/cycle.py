@@ -88,7 +88,7 @@ class Cycle:
         """Start the job if any of its pools allows it in this pass of the cycle."""
         end_at = self.now + job.time_limit
         self.held_back = False
-        for pool in self.pools(kind):
+        for pool in self.pools(kind, turn):
             terms = self.terms(kind, pool, turn)
             if terms is None:
                 continue
@@ -99,9 +99,10 @@ class Cycle:
             return self._try_recall(kind, job, end_at)
         return None
 
-    def pools(self, kind: Kind) -> Sequence[Pool]:
+    def pools(self, kind: Kind, turn: QuotaClass) -> Sequence[Pool]:
         """Return the pools to try, in tier order; none above its own tier if that is soon (R13)."""
-        pools = kind.candidates.pools
+        in_quota = turn is QuotaClass.IN_QUOTA
+        pools = kind.guaranteed if in_quota else kind.candidates.pools
         if not self.world.policy.rules.spill_after:
             return pools
         return [pool for pool in pools if self.own_tier_start(kind, pool) is None]
@@ -151,9 +152,10 @@ class Cycle:
     def _outsiders_terms(self, kind: Kind, pool: Pool, turn: QuotaClass) -> Terms | None:
         if turn is QuotaClass.IN_QUOTA or not kind.shape.preemptible:
             return None
-        if self.world.quotas[pool.id].common < kind.gpus:
+        agreements = self.world.index.agreements(kind.account, pool.id, self.now)
+        if not agreements or self.world.quotas[pool.id].common < kind.gpus:
             return None
-        for agreement in self.world.index.agreements(kind.account, pool.id, self.now):
+        for agreement in agreements:
             if self.world.lent.get(agreement.id, 0) + kind.gpus <= agreement.cap:
                 return Terms(turn, None, agreement)
         return None
@@ -185,9 +187,9 @@ class Cycle:
 
     def _try_recall(self, kind: Kind, job: Job, end_at: datetime) -> Start | None:
         """Take GPUs back from borrowers and background work, in the first pool where it works."""
-        for pool in self.pools(kind):
+        for pool in self.pools(kind, QuotaClass.IN_QUOTA):
             path = self.world.quotas[pool.id].path(kind.account)
-            if not path or path[0].used + kind.gpus > path[0].nominal:
+            if path[0].used + kind.gpus > path[0].nominal:
                 continue
             if not self._quota_is_open(pool.id, job, end_at):
                 continue
@@ -283,7 +285,7 @@ class Cycle:
         """Plan a start for a blocked head, on named nodes; of many alike, only keep its quota."""
         if turn is QuotaClass.BACKGROUND or job.id in self.reserves:
             return
-        pools = [pool for pool in self.pools(kind) if self._may_plan(kind, pool, turn)]
+        pools = [pool for pool in self.pools(kind, turn) if self._may_plan(kind, pool, turn)]
         if not pools:
             return
         depth = self.world.policy.rules.reserve_depth
@@ -303,9 +305,7 @@ class Cycle:
         What is promised to a borrower is only what quota allows today: room that others
         may want back is no ground for a promise.
         """
-        if turn is QuotaClass.IN_QUOTA:
-            return self.world.quotas[pool.id].can_be_in_quota(kind.account, kind.gpus)
-        return self.terms(kind, pool, turn) is not None
+        return turn is QuotaClass.IN_QUOTA or self.terms(kind, pool, turn) is not None
 
     def _reserve_nodes(self, kind: Kind, job: Job, best: Planned, turn: QuotaClass) -> None:
         pool, start_at = best.pool.id, best.start_at
@@ -367,7 +367,7 @@ class Cycle:
         return fitting
 
     def _fits_until(self, kind: Kind, job: Job, turn: QuotaClass, end_at: datetime) -> bool:
-        for pool in self.pools(kind):
+        for pool in self.pools(kind, turn):
             terms = self.terms(kind, pool, turn)
             if terms is not None and self._place(pool, job, end_at, terms.quota_class) is not None:
                 return True

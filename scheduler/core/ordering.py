@@ -11,7 +11,7 @@ from datetime import datetime
 from heapq import heappop, heappush
 
 from scheduler.core.index import Candidates, PolicyIndex
-from scheduler.core.model import AccountName, Job, JobId, Shape
+from scheduler.core.model import AccountName, Job, JobId, Pool, Shape
 
 Entry = tuple[int, datetime, int, JobId]
 """A job's place in its queue: priority, then age, then submission."""
@@ -23,11 +23,21 @@ def entry(job: Job) -> Entry:
 
 
 class Kind:
-    """The waiting jobs of one account and shape whose time limits the same tiers allow."""
+    """The waiting jobs of one account and shape whose time limits the same tiers allow.
 
-    __slots__ = ("account", "candidates", "entries", "gpus", "key", "shape")
+    `guaranteed` are the pools where the shape could be in quota if all else were idle.
+    """
 
-    def __init__(self, account: AccountName, shape: Shape, candidates: Candidates) -> None:
+    __slots__ = ("account", "candidates", "entries", "gpus", "guaranteed", "key", "shape")
+
+    def __init__(
+        self,
+        account: AccountName,
+        shape: Shape,
+        candidates: Candidates,
+        guaranteed: tuple[Pool, ...],
+    ) -> None:
+        self.guaranteed = guaranteed
         self.account = account
         self.shape = shape
         self.candidates = candidates

@@ -67,7 +67,7 @@ class _Queue:
 
     def of(self, turn: QuotaClass) -> list[Kind]:
         """Return the kinds that may start in this pass."""
-        return [kind for kind in self._kinds if _takes_part(self._cycle.world, kind, turn)]
+        return [kind for kind in self._kinds if _takes_part(kind, turn)]
 
     def rewind(self) -> None:
         """Begin a pass: every kind is tried anew from its head."""
@@ -162,15 +162,10 @@ class _Queue:
         yield from ((job, told) for job, told in own.items() if job != head)
 
 
-def _takes_part(world: World, kind: Kind, turn: QuotaClass) -> bool:
+def _takes_part(kind: Kind, turn: QuotaClass) -> bool:
     """Return whether jobs of this kind could start in this pass at all."""
     if kind.shape.background:
         return turn is QuotaClass.BACKGROUND
-    if turn is QuotaClass.BACKGROUND:
-        return False
-    if turn is QuotaClass.BORROWED:
-        return kind.shape.preemptible
-    return any(
-        world.quotas[pool.id].can_be_in_quota(kind.account, kind.gpus)
-        for pool in kind.candidates.pools
-    )
+    if turn is QuotaClass.IN_QUOTA:
+        return bool(kind.guaranteed)
+    return turn is QuotaClass.BORROWED and kind.shape.preemptible

@@ -19,12 +19,14 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from scheduler.core.model import AccountName, JobId, PoolId, QuotaClass, Shape, Slot
-from scheduler.core.placement import NodeState, PoolNodes, bits, mask_of
+from scheduler.core.placement import PoolNodes, bits, mask_of
 
 OVERDUE = timedelta(minutes=1)
 """A run past its limit is being ended; its GPUs are expected back after this."""
 
 NOTHING: Mapping[int, int] = {}
+
+_Times = tuple[tuple[datetime, int], ...]
 
 
 class Reserved(NamedTuple):
@@ -57,6 +59,9 @@ class Reservations:
         self._by_pool: dict[PoolId, list[Reserved]] = {}
         self._quota: dict[tuple[AccountName, PoolId], list[QuotaHold]] = {}
         self._blocked: dict[tuple[PoolId, QuotaClass, int], Mapping[int, int]] = {}
+        # By pool and node: what is planned there, and when its GPUs are free after that.
+        self._taken: dict[PoolId, dict[int, list[Reserved]]] = {}
+        self._times_after: dict[tuple[PoolId, int], tuple[_Times, _Times]] = {}
         self._times: list[datetime] | None = None
         self._jobs: set[JobId] = set()
 
@@ -65,6 +70,9 @@ class Reservations:
         held = self._by_pool.setdefault(pool, [])
         held.append(reserved)
         held.sort(key=lambda r: (r.start_at, r.job))
+        for rank in reserved.masks:
+            self._taken.setdefault(pool, {}).setdefault(rank, []).append(reserved)
+            self._times_after.pop((pool, rank), None)
         self._changed(reserved.job)
 
     def hold_quota(self, account: AccountName, pool: PoolId, hold: QuotaHold) -> None:
@@ -81,8 +89,14 @@ class Reservations:
         """Give up a job's planned start, since it has started elsewhere."""
         if job not in self._jobs:
             return
-        for held in self._by_pool.values():
+        self._times_after.clear()
+        for pool, held in self._by_pool.items():
             held[:] = [reserved for reserved in held if reserved.job != job]
+            taken: dict[int, list[Reserved]] = {}
+            for reserved in held:
+                for rank in reserved.masks:
+                    taken.setdefault(rank, []).append(reserved)
+            self._taken[pool] = taken
         for holds in self._quota.values():
             holds[:] = [hold for hold in holds if hold.job != job]
         self._changed(job)
@@ -134,14 +148,11 @@ class Reservations:
         self, pool: PoolId, nodes: PoolNodes, shape: Shape, quota_opens: datetime
     ) -> tuple[datetime, tuple[tuple[int, tuple[int, ...]], ...]] | None:
         """Return when the gang can start by all limits, and on which (rank, GPUs), or None."""
-        taken: dict[int, list[Reserved]] = {}
-        for reserved in self._by_pool.get(pool, ()):
-            for rank in reserved.masks:
-                taken.setdefault(rank, []).append(reserved)
+        taken = self._taken.get(pool, {})
         gpus = shape.gpus_per_node
         back = nodes.ready(gpus)
         if taken:
-            later = [(_times(nodes.order[rank], held), rank) for rank, held in taken.items()]
+            later = [(self._later(pool, nodes, rank), rank) for rank in sorted(taken)]
             own = [(times[gpus - 1][0], rank) for times, rank in later if len(times) >= gpus]
             back = sorted([entry for entry in back if entry[1] not in taken] + own)
         if len(back) < shape.nodes:
@@ -151,9 +162,21 @@ class Reservations:
             start_at = self._now + OVERDUE
         chosen = sorted(_last(back, start_at, shape.nodes))
         return start_at, tuple(
-            (rank, _first(nodes.order[rank], taken.get(rank, ()), start_at, gpus))
-            for rank in chosen
+            (rank, _first(self._later(pool, nodes, rank), start_at, gpus)) for rank in chosen
         )
+
+    def _later(self, pool: PoolId, nodes: PoolNodes, rank: int) -> _Times:
+        """Return when each GPU of a node is free, after the planned starts that hold it."""
+        taken = self._taken.get(pool, {}).get(rank)
+        if not taken:
+            return nodes.order[rank].times
+        known = self._times_after.get((pool, rank))
+        # A start changes what is free now: the times kept are of the node as it was then.
+        if known is None or known[0] is not nodes.order[rank].times:
+            before = nodes.order[rank].times
+            known = (before, _after(before, rank, taken))
+            self._times_after[pool, rank] = known
+        return known[1]
 
 
 class Returns:
@@ -195,21 +218,17 @@ def _merged(held: Iterable[Reserved]) -> Mapping[int, int]:
     return masks
 
 
-def _times(state: NodeState, taken: Iterable[Reserved]) -> tuple[tuple[datetime, int], ...]:
-    """When each GPU of a node is free, after the planned starts that hold it."""
-    back: dict[int, datetime] = {gpu: when for when, gpu in state.times}
+def _after(times: _Times, rank: int, taken: Iterable[Reserved]) -> _Times:
+    back: dict[int, datetime] = {gpu: when for when, gpu in times}
     for reserved in taken:
-        for gpu in bits(reserved.masks[state.rank]):
+        for gpu in bits(reserved.masks[rank]):
             if gpu in back:
                 back[gpu] = max(back[gpu], reserved.end_at)
     return tuple(sorted((when, gpu) for gpu, when in back.items()))
 
 
-def _first(
-    state: NodeState, taken: Iterable[Reserved], start_at: datetime, gpus: int
-) -> tuple[int, ...]:
-    free = sorted(gpu for when, gpu in _times(state, taken) if when <= start_at)
-    return tuple(free[:gpus])
+def _first(times: _Times, start_at: datetime, gpus: int) -> tuple[int, ...]:
+    return tuple(sorted(gpu for when, gpu in times if when <= start_at)[:gpus])
 
 
 def _last(back: Sequence[tuple[datetime, int]], start_at: datetime, nodes: int) -> list[int]:

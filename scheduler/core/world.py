@@ -165,7 +165,12 @@ class World:
         kind = self.kinds.get(key)
         if kind is None:
             candidates = self.index.candidates(job.account, job.shape, job.time_limit)
-            kind = Kind(job.account, job.shape, candidates)
+            guaranteed = tuple(
+                pool
+                for pool in candidates.pools
+                if self.quotas[pool.id].can_be_in_quota(job.account, job.shape.gpus)
+            )
+            kind = Kind(job.account, job.shape, candidates, guaranteed)
             self.kinds[key] = kind
             self._by_account.setdefault(job.account, []).append(kind)
         return kind

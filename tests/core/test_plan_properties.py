@@ -15,9 +15,9 @@ from scheduler.core.world import World
 from tests.core import oracle
 from tests.strategies import Scene, Step, moments, policies, scenes, steps
 
-SLOW = settings(max_examples=60, deadline=None)
+SLOW = settings(max_examples=40, deadline=None)
 # A recall is rare in a random world: look longer where it is what the property is about.
-LONGER = settings(max_examples=200, deadline=None)
+LONGER = settings(max_examples=120, deadline=None)
 
 
 def planned(scene: Scene) -> Plan:
