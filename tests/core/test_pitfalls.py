@@ -20,7 +20,7 @@ from scheduler.core.plan import plan
 from scheduler.core.world import World, requeued_job
 from tests import build
 from tests.build import HOUR, MINUTE, NOON
-from tests.core.test_rules import HALVES, SHARED, TREE, decide, reasons, started
+from tests.core.small import HALVES, SHARED, TREE, decide, reasons, started
 
 BORROWED = {"quota_class": QuotaClass.BORROWED}
 
