@@ -79,8 +79,9 @@ class Lab:
         ).stdout
 
     def token(self, subject: str, scope: str) -> str:
-        words = ("token", "create", "--data", str(self.data), "--subject", subject)
-        issued = self.command(*words, "--scope", scope, "--json")
+        issued = self.command(
+            "token", "create", subject, "--scope", scope, "--data", str(self.data), "--json"
+        )
         return str(httpx.Response(200, text=issued).json()["token"])
 
     def start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
@@ -138,6 +139,7 @@ def lab(data: Path, database_url: str = "") -> Iterator[Lab]:
     policy = data / "lab.yaml"
     policy.write_text(POLICY)
     made = Lab(data, database_url=database_url)
+    made.command("admin", "migrate", "--data", str(data))
     made.command("policy", "apply", "--data", str(data), str(policy))
     try:
         made.start_hub()

@@ -72,7 +72,7 @@ def runs_started(the: Lab) -> dict[str, int]:
     """What the site carried out, by its own log: the only witness that the hub cannot fool."""
     said = (the.data / "agent.log").read_text()
     plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
-    return dict(Counter(re.findall(r"run_started\b.*?run_id=(\S+)", plain)))
+    return dict(Counter(re.findall(r"run_begun\b.*?run_id=(\S+)", plain)))
 
 
 def leased_gpus(the: Lab) -> int:
