@@ -100,32 +100,34 @@ async def end_run(conn: AsyncConnection, run: RunRow, end: End, now: datetime) -
     if waited:
         await usage.begin_at(conn, run.id, end.at)
     await usage.settle(conn, run, end.at)
-    successor = await _release_successors(conn, run, now) if run.draining else None
+    not_before = await _release_successors(conn, run, now) if run.draining else None
     await release_predecessors(conn, run)
     state = job_after(end.state, run.stop_reason)
     if state is JobState.PENDING:
-        await _requeue(conn, run, end, successor)
+        await _requeue(conn, run, end, not_before)
     else:
         await _finish(conn, run, end, state)
     await note_changes(conn, [("run", run.id), ("job", run.job_id)])
     return True
 
 
-async def _release_successors(conn: AsyncConnection, run: RunRow, now: datetime) -> RunRow | None:
-    """Let the runs that waited for this one bind; return one that took its GPUs."""
+async def _release_successors(conn: AsyncConnection, run: RunRow, now: datetime) -> datetime | None:
+    """Let the runs that waited for this one bind; return by when they must have."""
     # Open runs are few, and JSON lists are searched alike here on both databases.
     query = _open(runs.c.pool == run.pool, runs.c.id != run.id)
     rows = [run_row(row) for row in (await conn.execute(query)).mappings()]
     waiting = [other for other in rows if run.id in other.after]
+    due = []
     for successor in waiting:
-        if not await waits_for_others(conn, successor):
-            bind_by = now + successor.bind_within
-            await conn.execute(
-                update(runs).where(runs.c.id == successor.id).values(bind_by=bind_by)
-            )
-            await usage.begin_at(conn, successor.id, now)
+        if await waits_for_others(conn, successor):
+            due.append(successor.bind_by)
+            continue
+        bind_by = now + successor.bind_within
+        await conn.execute(update(runs).where(runs.c.id == successor.id).values(bind_by=bind_by))
+        await usage.begin_at(conn, successor.id, now)
+        due.append(bind_by)
     await note_changes(conn, [("run", successor.id) for successor in waiting])
-    return waiting[0] if waiting else None
+    return max(due, default=None)
 
 
 async def release_predecessors(conn: AsyncConnection, run: RunRow) -> None:
@@ -146,7 +148,9 @@ async def release_predecessors(conn: AsyncConnection, run: RunRow) -> None:
     await note_changes(conn, [("job", row.id) for row in freed])
 
 
-async def _requeue(conn: AsyncConnection, run: RunRow, end: End, successor: RunRow | None) -> None:
+async def _requeue(
+    conn: AsyncConnection, run: RunRow, end: End, not_before: datetime | None
+) -> None:
     """Put the job back with its age; after a preemption, behind the successor's binding."""
     recalled = run.stop_reason is StopReason.RECALLED or end.state is RunState.PREEMPTED
     await conn.execute(
@@ -156,7 +160,7 @@ async def _requeue(conn: AsyncConnection, run: RunRow, end: End, successor: RunR
             state=JobState.PENDING.value,
             attempt=run.attempt + 1,
             preemptions=jobs.c.preemptions + (1 if recalled else 0),
-            not_before=successor.bind_by if successor else None,
+            not_before=not_before,
             started_at=None,
             message="",
         )

@@ -249,7 +249,15 @@ async def _lease(
         return
     new = [started_run(facts.jobs[start.job], start, now) for start in starts]
     pairs = list(zip(new, starts, strict=True))
-    await conn.execute(insert(runs), [_run_columns(*pair, facts, policy) for pair in pairs])
+    leaves = {run.id: run.stop_at or now for run in facts.runs.values()}
+    leaves |= {each.run: now + each.notice for unit in units for each in unit.preempts}
+    await conn.execute(
+        insert(runs),
+        [
+            {**_run_columns(run, start, facts), **_binding(run, leaves, policy)}
+            for run, start in pairs
+        ],
+    )
     held = [
         {"run_id": run.id, "node_id": slot.node, "gpu": gpu}
         for run in new
@@ -266,10 +274,17 @@ async def _lease(
     await write_history(conn, notes)
 
 
-def _run_columns(run: Run, start: Start, facts: _Facts, policy: Policy) -> dict[str, Any]:
+def _binding(run: Run, leaves: Mapping[RunId, datetime], policy: Policy) -> dict[str, Any]:
+    """Return by when the run must bind: an estimate until the last of `after` has left."""
     within = policy.rules.bind_within
-    # Until the last of them has left, this is an estimate; then it is set anew.
-    ends = [facts.runs[name].stop_at or run.leased_at for name in run.after if name in facts.runs]
+    latest = max((leaves[name] for name in run.after if name in leaves), default=run.leased_at)
+    return {
+        "bind_by": max(run.leased_at, latest) + within,
+        "bind_within_seconds": max(1, int(within.total_seconds())),
+    }
+
+
+def _run_columns(run: Run, start: Start, facts: _Facts) -> dict[str, Any]:
     return {
         "id": run.id,
         "job_id": run.job,
@@ -284,8 +299,6 @@ def _run_columns(run: Run, start: Start, facts: _Facts, policy: Policy) -> dict[
         "gpus": run.gpus,
         "leased_at": run.leased_at,
         "ends_by": run.ends_by,
-        "bind_by": max([run.leased_at, *ends]) + within,
-        "bind_within_seconds": max(1, int(within.total_seconds())),
         "after": sorted(run.after),
         "why": start.why,
         "simulated": any(facts.nodes[slot.node].simulated for slot in run.slots),

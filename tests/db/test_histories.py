@@ -5,8 +5,6 @@ say by themselves.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
@@ -15,149 +13,11 @@ from sqlalchemy import select
 
 from scheduler.core import metering
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import PriorityClass, Sector, Shape
-from scheduler.core.plan import plan as decide
-from scheduler.core.world import World
-from scheduler.db.engine import Database
-from scheduler.db.jobs import NewJob, cancel_job, insert_job
-from scheduler.db.nodes import mark_stale, save_reports
-from scheduler.db.planning import commit_plan, load_snapshot, take_changes
-from scheduler.db.sites import desired_leases, record_sync
+from scheduler.db.planning import load_snapshot
 from scheduler.db.tables import jobs, lease_gpus, runs, usage, usage_intervals
-from scheduler.db.watching import Watch, mark_silent_sites, watch_runs
-from scheduler.wire.nodes import GpuReport, NodeReport
-from tests import build
-from tests.build import MINUTE, NOON
-from tests.db.fake_site import FakeSite
-from tests.db.store import empty, put_in_force
+from tests.db.small_hub import POLICY, Hub
 
-POLICY = build.policy(
-    [
-        build.account("national", None),
-        build.account("own", members=("ann",)),
-        build.account("guest", sector=Sector.INDUSTRY, members=("bob",)),
-    ],
-    [build.pool(nodes=2, gpus_per_node=2)],
-    [build.quota("own", 4), build.quota("guest", 0, borrow=4)],
-)
-LOST = timedelta(minutes=2)
 OPEN = {"starting", "running", "stopping"}
-
-
-@dataclass
-class Hub:
-    """A hub without its process: the database, the leader's world, a site, and a time."""
-
-    db: Database
-    site: FakeSite = field(default_factory=FakeSite)
-    now: datetime = NOON
-    world: World | None = None
-    submitted: int = 0
-    reports: int = 0
-
-    async def begin(self):
-        async with self.db.transaction() as conn:
-            await empty(conn)
-            await put_in_force(conn, POLICY)
-        await self.nodes_report(0)
-
-    async def submit(self, value):
-        who, gpus, background = value
-        self.submitted += 1
-        name = f"j{self.submitted}"
-        async with self.db.transaction() as conn:
-            await insert_job(
-                conn,
-                NewJob(
-                    id=name,
-                    user="ann" if who == "own" else "bob",
-                    submission_id=name,
-                    request_sha256="0" * 64,
-                    account=who,
-                    shape=Shape(1, gpus, background=background),
-                    priority=PriorityClass.BACKGROUND if background else PriorityClass.STANDARD,
-                    time_limit=timedelta(minutes=30),
-                    submitted_at=self.now,
-                    entrypoint="true",
-                ),
-            )
-
-    async def nodes_report(self, value):
-        del value
-        self.reports += 1
-        reports = [
-            NodeReport(
-                node=f"hub-{n}",
-                pool="hub",
-                boot_id="boot",
-                sequence=self.reports,
-                sampled_at=self.now,
-                gpus=[GpuReport(index=i, uuid=f"{n}-{i}", model="H100") for i in range(2)],
-            )
-            for n in (1, 2)
-        ]
-        async with self.db.transaction() as conn:
-            await save_reports(conn, reports, POLICY, self.now)
-
-    async def cycle(self, value):
-        del value
-        world = await self.look()
-        plan = decide(world, POLICY, self.now)
-        async with self.db.transaction() as conn:
-            committed = await commit_plan(conn, plan, POLICY)
-        assert (committed.plan, committed.stale) == (plan, 0)
-        world.advance(plan)
-
-    async def look(self) -> World:
-        """Bring the world forward, as the leader does."""
-        async with self.db.transaction() as conn:
-            if self.world is None:
-                self.world = World(POLICY, await load_snapshot(conn, POLICY))
-            for event in (await take_changes(conn, POLICY)).events:
-                self.world.apply(event)
-        return self.world
-
-    async def wait(self, minutes):
-        self.now += MINUTE * minutes
-
-    async def watch(self, value):
-        del value
-        async with self.db.transaction() as conn:
-            await mark_stale(conn, self.now, timedelta(minutes=5))
-            await mark_silent_sites(conn, Watch(self.now, LOST))
-            await watch_runs(conn, POLICY, Watch(self.now, LOST))
-
-    async def cancel(self, index):
-        if self.submitted:
-            async with self.db.transaction() as conn:
-                await cancel_job(conn, f"j{1 + index % self.submitted}", self.now, "ann")
-
-    async def orders(self, value):
-        del value
-        async with self.db.reading() as conn:
-            leases = await desired_leases(conn, "site", POLICY)
-        self.site.obey(leases, self.now)
-
-    async def well(self, index):
-        self.site.move(index, self.now, well=True)
-
-    async def ill(self, index):
-        self.site.move(index, self.now, well=False)
-
-    async def sync(self, value):
-        del value
-        await self._deliver(self.site.message(self.now))
-
-    async def again(self, index):
-        await self._deliver(self.site.older(index))
-
-    async def foreign(self, index):
-        await self._deliver(self.site.foreign(index))
-
-    async def _deliver(self, message):
-        if message is not None:
-            async with self.db.transaction() as conn:
-                await record_sync(conn, "site", message, self.now)
 
 
 async def claims(hub: Hub):
@@ -221,9 +81,9 @@ ASK = st.tuples(
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), ASK),
-        st.tuples(st.just("cycle"), st.none()),
+        st.tuples(st.sampled_from(["cycle", "turn", "turn", "turn"]), st.none()),
         st.tuples(st.sampled_from(["orders", "sync", "watch", "nodes_report"]), st.none()),
-        st.tuples(st.sampled_from(["well", "ill", "cancel", "again", "foreign"]), INDEX),
+        st.tuples(st.sampled_from(["well", "ill", "tell", "cancel", "again", "foreign"]), INDEX),
         st.tuples(st.just("wait"), st.sampled_from([1, 3, 11, 45])),
     ),
     max_size=30,
