@@ -1,7 +1,8 @@
 """The demo as data: who submits what through which door, and what must be seen of it.
 
 Sizes are chosen for a machine with two cores: few Ray clusters at a time, large asks, so
-that a dozen jobs show every rule. GPUs are simulated, the programs and clusters are real.
+that a dozen jobs show every rule; what holds GPUs for a while rests in between. The GPUs
+are simulated, the programs and the clusters are real.
 """
 
 from collections.abc import Callable, Mapping
@@ -146,7 +147,7 @@ OWN = Part(
     "own-team",
     "dana",
     "a team's job starts on the team's own GPUs, in quota",
-    "python evaluate.py --seconds 25",
+    "python evaluate.py --seconds 25 --rest 2",
     {"gpus_per_node": "8", **_SHORT},
 )
 SPILL = Part(
@@ -190,7 +191,7 @@ ALEX_SPILL = Part(
     "institution-full",
     "alex",
     "the institution is full, so its next job goes to the national hub, in quota",
-    "python evaluate.py --seconds 30",
+    "python evaluate.py --seconds 30 --rest 2",
     {"gpus_per_node": "8", **_SHORT},
     Door.API,
 )
@@ -198,7 +199,7 @@ BEYOND = Part(
     "beyond-nominal",
     "iris",
     "industry takes 16 GPUs at the national hub, 8 beyond its guaranteed 8: borrowed",
-    "python sweep.py --seconds 15",
+    "python sweep.py --seconds 15 --rest 1",
     {"nodes": "2", "gpus_per_node": "8", "tier": "national", **_SHORT},
 )
 GANG = Part(

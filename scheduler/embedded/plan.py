@@ -92,7 +92,9 @@ def _site_agent(layout: Layout, ports: Ports, site: str) -> Spec:
     shared = ports.head_url(site)
     if shared is not None:
         argv += ("--shared-ray", shared)
-    return Spec(f"site-{site}", argv)
+    # A Ray node that has not started within 30 s gives up, so few may start at a time.
+    launches = max(1, (os.cpu_count() or 1) // 2)
+    return Spec(f"site-{site}", argv, (("COMMONPOOL_LAUNCHES", str(launches)),), ports.hub)
 
 
 def _node_agent(layout: Layout, ports: Ports, policy: Policy, pool: Pool) -> Spec:
@@ -101,13 +103,13 @@ def _node_agent(layout: Layout, ports: Ports, policy: Policy, pool: Pool) -> Spe
     for name in node_names(policy, pool):
         argv += ("--node", name)
     argv += ("--simulated", f"{pool.gpus_per_node}x{pool.gpu_model}")
-    return Spec(f"nodes-{pool.id}", argv)
+    return Spec(f"nodes-{pool.id}", argv, after_port=ports.hub)
 
 
 def _portal(layout: Layout, ports: Ports) -> Spec:
     argv = _command("portal", "--hub", ports.hub_url, "--tokens", layout.tokens)
     argv += ("--host", LOOPBACK, "--port", str(ports.portal))
-    return Spec("portal", argv)
+    return Spec("portal", argv, after_port=ports.hub)
 
 
 def _ray_head(layout: Layout, policy: Policy, site: str, start: int) -> Spec:
@@ -139,5 +141,7 @@ def _ray_environment() -> tuple[tuple[str, str], ...]:
         ("RAY_USAGE_STATS_ENABLED", "0"),
         ("RAY_AUTH_MODE", "disabled"),
         ("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0"),
+        # Ray would start one idle worker per CPU for the first driver.
+        ("RAY_prestart_worker_first_driver", "0"),
         ("PATH", f"{here}{os.pathsep}{os.environ.get('PATH', '')}"),
     )

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -25,11 +25,16 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to start: `argv`, in the instance's folder of logs under `name`.log."""
+    """What to start; its log is `name`.log.
+
+    `after_port`: the first start waits until something listens there. Later ones do not,
+    for an agent without its hub still has runs to look after.
+    """
 
     name: str
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
+    after_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +214,8 @@ def specs_to_json(specs: Iterable[Spec]) -> str:
 def specs_from_json(text: str) -> tuple[Spec, ...]:
     """Return the plan that `specs_to_json` wrote."""
 
-    def spec(item: Mapping[str, object]) -> Spec:
-        argv, env = item["argv"], item["env"]
-        assert isinstance(argv, list)  # noqa: S101  # our own file
-        assert isinstance(env, list)  # noqa: S101  # our own file
-        return Spec(str(item["name"]), tuple(argv), tuple((key, value) for key, value in env))
+    def spec(item: Mapping[str, Any]) -> Spec:
+        env = tuple((key, value) for key, value in item["env"])
+        return Spec(item["name"], tuple(item["argv"]), env, item["after_port"])
 
     return tuple(spec(item) for item in json.loads(text))

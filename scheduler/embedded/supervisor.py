@@ -16,6 +16,7 @@ from threading import Event
 import structlog
 
 from scheduler.clock import Clock, SystemClock
+from scheduler.embedded.checks import is_free
 from scheduler.embedded.layout import Layout
 from scheduler.embedded.processes import Record, Spec, note_exit, spawn, specs_from_json
 
@@ -46,7 +47,7 @@ class Child:
         """Note an end, or start the process where it is due."""
         now = clock.monotonic()
         if self.process is None:
-            if now >= self.start_at:
+            if now >= self.start_at and not self._must_wait():
                 self._start(layout, now)
             return
         code = self.process.poll()
@@ -57,6 +58,10 @@ class Child:
             self.record = note_exit(layout, self.record, code)
             self.process = None
             log.warning("process_ended", name=self.spec.name, code=code, ran_seconds=round(ran, 1))
+
+    def _must_wait(self) -> bool:
+        port = self.spec.after_port
+        return self.record is None and port is not None and is_free(port)
 
     def _start(self, layout: Layout, now: float) -> None:
         exits, last = (self.record.exits, self.record.last_exit) if self.record else (0, None)

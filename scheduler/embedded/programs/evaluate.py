@@ -1,7 +1,7 @@
 # ruff: noqa: T201, TID251  # a person's program: it prints and reads the clock
 """Evaluate classifiers on scikit-learn's breast cancer data, with bootstrap intervals.
 
-    python evaluate.py [--seconds 0]
+    python evaluate.py [--seconds 0] [--rest 0]
 
 One Ray task per classifier and round; each round fits on a resampled training set. With
 `--seconds` it goes on for that long: more rounds, narrower intervals.
@@ -44,6 +44,7 @@ def main() -> None:
     """Evaluate both classifiers, and print mean and 90 % interval of each."""
     parser = argparse.ArgumentParser(description="Bootstrap evaluation.")
     parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--rest", type=float, default=0, help="seconds of rest after each round")
     asked = parser.parse_args()
     ray.init(log_to_driver=False)
     end = time.monotonic() + asked.seconds
@@ -54,6 +55,7 @@ def main() -> None:
         for model, found in zip(MODELS, answers, strict=True):
             results[model] += found
         seed += 1
+        time.sleep(asked.rest)
     for model, found in results.items():
         low, high = np.quantile(found, (0.05, 0.95))
         print(f"{model:20s} {np.mean(found):.3f}  ({low:.3f} to {high:.3f}, {len(found)} rounds)")

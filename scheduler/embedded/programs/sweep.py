@@ -1,7 +1,7 @@
 # ruff: noqa: T201, TID251  # a person's program: it prints and reads the clock
 """Search for good hyper-parameters of a digits classifier, within a budget of seconds.
 
-    python sweep.py [--seconds 15] [--together 2]
+    python sweep.py [--seconds 15] [--together 2] [--rest 0]
 
 Each Ray task fits scikit-learn's support vector machine with one setting and returns its
 accuracy in cross-validation. Settings are drawn at random (the same ones each time).
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Random search within a time budget.")
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--together", type=int, default=2, help="tasks at a time")
+    parser.add_argument("--rest", type=float, default=0, help="seconds of rest after each round")
     asked = parser.parse_args()
     ray.init(log_to_driver=False)
     draw = np.random.default_rng(7)
@@ -41,6 +42,7 @@ def main() -> None:
         results += ray.get([tried.remote(float(c), float(gamma)) for c, gamma in settings])
         if max(results)[0] > before:
             print(f"{len(results)} settings tried, best {max(results)[0]:.3f}", flush=True)
+        time.sleep(asked.rest)
     print(f"{len(results)} settings tried; the best three:")
     for accuracy, c, gamma in sorted(results, reverse=True)[:3]:
         print(f"  accuracy {accuracy:.3f} with C={c:.2f} gamma={gamma:.4f}")
