@@ -3,7 +3,7 @@
 Streamlit runs this file from the top at every click; `portal/asgi.py` serves it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -15,6 +15,14 @@ from portal.session import sign_in, visit
 from portal.signin import Person, people
 
 ICON = str(Path(__file__).parent / "static" / "icon.png")  # a name would be fetched from afar
+COOKIE = "commonpool_demo_person"
+# Streamlit sets no cookies by itself. It holds a name: the tokens stay in the server.
+_remember = st.components.v2.component(
+    "remember",
+    js="""export default ({data}) => {
+        document.cookie = `${data}; path=/; SameSite=Strict; max-age=2592000`
+    }""",
+)
 
 
 def main() -> None:
@@ -61,15 +69,38 @@ def _who(found: Sequence[Person], settings: PortalSettings) -> Person:
         _say_nobody(settings)
     if settings.portal_token is not None:
         return found[0]
+    names = {person.name: person for person in found}
+    if st.session_state.get("as") not in names:
+        st.session_state["as"] = _usual(names)
     with st.sidebar:
-        names = {person.name: person for person in found}
-        chosen = st.selectbox("You are", list(names), key="as", bind="query-params")
+        chosen = st.selectbox("You are", list(names), key="as", on_change=_forget_address)
         st.warning(
             "Whoever opens this page can be any demo user. Not for real use.",
             title="Embedded demo sign-in",
             icon=":material/warning:",
         )
+        _remember(data=f"{COOKIE}={chosen}", key="remember")
     return names[chosen or found[0].name]
+
+
+def _usual(names: Mapping[str, Person]) -> str:
+    """Return who looks where nobody was chosen just now.
+
+    That is who looked before (changing pages by program forgets what was chosen), whom the
+    address names, who looked last in this browser, or anybody.
+    """
+    before: Person | None = st.session_state.get("person")
+    said = (
+        before.name if before else "",
+        st.query_params.get("as", ""),
+        st.context.cookies.get(COOKIE, ""),
+    )
+    return next((name for name in said if name in names), next(iter(names)))
+
+
+def _forget_address() -> None:
+    """Drop the address's person: the chosen one counts, also after a reload."""
+    st.query_params.pop("as", None)
 
 
 def _say_nobody(settings: PortalSettings) -> None:

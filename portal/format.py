@@ -13,7 +13,10 @@ from scheduler.core.model import QuotaClass, RunState, Tier
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 UNITS = {"s": timedelta(seconds=1), "m": MINUTE, "h": HOUR, "d": DAY}
-MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:])")
+MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
+# Streamlit turns `:smile:` and `:material/home:` into pictures even where they are escaped.
+SHORTCODE = re.compile(r":(?=[\w/+-]+:)")
+WORD_JOINER = "\N{WORD JOINER}"  # takes no room
 DURATION = re.compile(r"(\d+)\s*(sec|s|min|m|h|d)?", re.ASCII)
 
 Colour = Literal["red", "orange", "blue", "green", "violet", "gray"]
@@ -145,7 +148,8 @@ def parse_duration(text: str) -> timedelta | None:
 
 def plain(text: str) -> str:
     """Return people's text so that Markdown shows it as it was written, on one line."""
-    return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    line = SHORTCODE.sub(f":{WORD_JOINER}", " ".join(text.split()))
+    return MARKDOWN.sub(r"\\\1", line)
 
 
 def shortened(text: str, longest: int = 80) -> str:

@@ -80,7 +80,7 @@ def _run(run: JobRun, here: Visit) -> None:
             f" ({TIER_WORDS[run.tier]} tier), {QUOTA_WORDS[run.quota_class]}"
             + (f" under {plain(run.agreement)}" if run.agreement else "")
         )
-        st.markdown(plain(run.why))
+        st.text(run.why)
         if run.message:
             st.code(run.message, language=None, wrap_lines=True)
         marked = " · SIMULATED" if run.simulated else ""

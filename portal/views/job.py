@@ -81,7 +81,7 @@ def _now(name: str, every: str | None) -> None:
         if not job.state.is_terminal:
             _cancel_button(job)
     if job.reason:
-        st.markdown(plain(job.reason))
+        st.text(job.reason)
     _facts(job, here)
     if job.state is JobState.PENDING:
         _waiting(job, here)

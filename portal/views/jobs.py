@@ -71,7 +71,7 @@ def _row(job: JobView, here: Visit) -> None:
         ]
         st.caption(" · ".join(said))
         if not job.state.is_terminal and job.reason:
-            st.markdown(plain(job.reason))
+            st.text(job.reason)
 
 
 def _end(job: JobView, here: Visit) -> str:

@@ -1,5 +1,6 @@
 """A fake hub over real HTTP, people's tokens in a folder, and the portal's pages on both."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ from tests.portal.fake_hub import PEOPLE, FakeHub, serving
 
 APP = Path(__file__).parents[2] / "portal" / "app.py"
 NOBODY_LISTENS = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="package", autouse=True)
+def imports_out_of_the_collectors_sight():
+    """As in portal/asgi.py: Streamlit collects fully after every run of a page."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

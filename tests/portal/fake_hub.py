@@ -64,6 +64,10 @@ class FakeHub:
     """The state, open to tests: change it, and the next request sees it."""
 
     def __init__(self):
+        self.reset()
+        self.app = _application(self)
+
+    def reset(self):
         self.now = datetime.now(UTC)
         self.pools = _pools()
         self.nodes = _nodes(self.now)
@@ -75,7 +79,6 @@ class FakeHub:
         self.refusal = None  # a Refuse that every endpoint answers with, of these methods
         self.refused_methods = {"GET", "POST", "PUT"}
         self.requests = []
-        self.app = _application(self)
 
     def change(self, job, **fields):
         self.jobs[job] = self.jobs[job].model_copy(update=fields)

@@ -21,7 +21,7 @@ def closed_connections():
 
 def said(at):
     """Return all that stands on the page, as one text."""
-    kinds = (at.markdown, at.caption, at.info, at.warning, at.error, at.success, at.title)
+    kinds = (at.markdown, at.text, at.caption, at.info, at.warning, at.error, at.success, at.title)
     return "\n".join(element.value for kind in kinds for element in kind)
 
 
@@ -115,6 +115,18 @@ def test_another_person_sees_another_persons_jobs(open_page):
     assert "**digits\\-two\\-nodes**" in [link.label for link in at.get("page_link")]
 
 
+def test_the_address_says_who_looks_until_somebody_else_is_chosen(open_page):
+    at = open_page("jobs", "iris")
+    assert field(at.selectbox, "You are").value == "iris"
+    field(at.selectbox, "You are").set_value("dana").run()
+    assert "as" not in at.query_params
+
+
+def test_a_person_whose_token_is_gone_is_nobodys_choice(open_page):
+    at = open_page("jobs", "nobody-of-that-name")
+    assert field(at.selectbox, "You are").value == "alex"
+
+
 class TestCapacity:
     def test_simulated_gpus_are_said_to_be(self, open_page):
         at = open_page()
@@ -159,7 +171,7 @@ class TestCapacity:
 class TestJobs:
     def test_running_and_waiting_jobs_say_what_they_do_and_when(self, open_page):
         text = said(open_page("jobs"))
-        assert "Runs on national\\-hub, in quota" in text
+        assert "Runs on national-hub, in quota" in text
         assert "should start in about 2 min" in text
         assert "16 GPUs (2 nodes × 8)" in text  # noqa: RUF001  # a real times sign
 

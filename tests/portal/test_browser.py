@@ -1,0 +1,292 @@
+"""The portal as people meet it: its own process, a real browser, a hub that comes and goes."""
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from scheduler.core.lifecycle import JobState
+from tests.portal.fake_hub import PEOPLE, FakeHub, serving
+from tests.waiting import until
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE, NARROW = (1366, 900), (390, 844)
+READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+OURS = re.compile(r"(https?|ws)://127\.0\.0\.1[:/]|data:|blob:")
+# A page's address is first tried as the server's own: what Streamlit does, and no fault.
+PROBE = re.compile(r"/_stcore/(health|host-config)$")
+SECONDS = 1000
+expect.set_options(timeout=20 * SECONDS)
+PAGES = {
+    "capacity": "/",
+    "pool": "/?pool=state-u-hpc",
+    "submit": "/submit",
+    "jobs": "/jobs",
+    "waiting": "/job?id=sweep-large",
+    "running": "/job?id=digits-two-nodes",
+    "ended": "/job?id=evening-run-1",
+    "absent": "/job?id=not-there",
+    "accounts": "/accounts",
+    "no-jobs": "/jobs?as=alex",
+    "no-account": "/submit?as=zoe",
+}
+
+
+class Place:
+    """A portal's address, and the hub behind it, which can be taken away and put back."""
+
+    def __init__(self, url, hub, port):
+        self.url, self.hub, self.port = url, hub, port
+        self.stack = ExitStack()
+
+    def hub_on(self):
+        self.stack.enter_context(serving(self.hub.app, self.port))
+
+    def hub_off(self):
+        self.stack.close()
+
+
+@contextmanager
+def portal_process(hub_url, tokens, log):
+    command = [sys.executable, "-m", "uvicorn", "portal.asgi:app", "--port", "0"]
+    with serving(FakeHub().app) as free:  # its port is free the moment it is gone
+        port = free.rpartition(":")[2]
+    command[-1] = port
+    env = os.environ | {"COMMONPOOL_HUB_URL": hub_url, "COMMONPOOL_PORTAL_TOKENS": str(tokens)}
+    with log.open("w") as out, subprocess.Popen(command, env=env, stdout=out, stderr=out) as it:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            until(lambda: answers(f"{url}/livez"), 60)
+            yield url
+        finally:
+            it.terminate()
+            it.wait(20)
+
+
+def answers(url):
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("portal")
+    for name in PEOPLE:
+        (folder / f"{name}.token").write_text(f"cp_user_{name}")
+    hub = FakeHub()
+    with serving(hub.app) as hub_url:
+        port = int(hub_url.rpartition(":")[2])
+    with portal_process(hub_url, folder, folder / "portal.log") as url:
+        place = Place(url, hub, port)
+        yield place
+
+
+@pytest.fixture(autouse=True)
+def fresh_hub(place):
+    place.hub.reset()
+    place.hub_on()
+    yield place.hub
+    place.hub_off()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        # One context: what the portal is made of (5 MB) is fetched once.
+        yield chromium.new_context(color_scheme="light", timezone_id="Asia/Tokyo")
+        chromium.close()
+
+
+@pytest.fixture
+def visitor(browser, place):
+    """A page that fails the test if anything went wrong in it or left this machine."""
+    page = browser.new_page()
+    faults = []
+    page.on("pageerror", lambda error: faults.append(f"exception: {error}"))
+    page.on("console", lambda said: faults.append(fault(said)))
+    page.on("request", lambda sent: faults.append("" if OURS.match(sent.url) else sent.url))
+    page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+    page.portal = place.url
+    yield page
+    page.close()
+    assert [each for each in faults if each] == []
+
+
+def fault(said):
+    where = said.location["url"]
+    return said.text if said.type in ("error", "warning") and not PROBE.search(where) else ""
+
+
+def go(page, path, person="dana"):
+    joint = "&" if "?" in path else "?"
+    page.goto(page.portal + path + ("" if "as=" in path else f"{joint}as={person}"))
+    settled(page)
+
+
+def settled(page):
+    page.locator("h1").first.wait_for(timeout=30 * SECONDS)
+    page.locator(READY).wait_for(timeout=30 * SECONDS)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size):
+    visitor.set_viewport_size({"width": size[0], "height": size[1]})
+    go(visitor, PAGES[name])
+    visitor.screenshot(path=tmp_path / f"{name}.png")
+    assert visitor.evaluate("document.documentElement.scrollWidth") <= size[0]
+    assert visitor.locator('[data-testid="stException"]').count() == 0
+    assert visitor.title().endswith(
+        ("Commonpool", "Capacity", "Submit a job", "My jobs", "Job", "Accounts")
+    )
+
+
+def test_each_chart_says_in_words_what_it_shows(visitor):
+    go(visitor, "/")
+    charts = visitor.locator('[data-testid="stVegaLiteChart"]')
+    expect(charts).to_have_count(3)
+    said = re.compile(r"GPUs by use\. arl-team \(simulated\): 8 GPUs, 4 in quota")
+    expect(charts.first).to_have_attribute("aria-label", said)
+    visitor.get_by_role("tab", name="Table").click()
+    expect(visitor.get_by_role("cell", name="national-hub (simulated)")).to_be_visible()
+
+
+def test_a_job_is_submitted_followed_and_cancelled(visitor, fresh_hub):
+    go(visitor, "/")
+    visitor.get_by_role("link", name="Submit a job").click()
+    visitor.get_by_label("Command", exact=True).fill("python train.py")
+    visitor.get_by_label("Nodes", exact=True).fill("2")
+    visitor.get_by_label("Name (may be left out)", exact=True).fill("by-hand")
+    visitor.get_by_role("button", name="Submit job").click()
+    expect(visitor.get_by_role("heading", name="by-hand")).to_be_visible()
+    job = next(job.id for job in fresh_hub.jobs.values() if job.submission_id == "by-hand")
+    expect(visitor).to_have_url(re.compile(f"/job.*id={job}"))
+    expect(visitor.get_by_text("being planned")).to_be_visible()
+
+    fresh_hub.change(job, state=JobState.RUNNING, reason="Runs on arl-team, in quota.")
+    fresh_hub.logs[job] = "epoch 1\n"
+    expect(visitor.get_by_text("Runs on arl-team, in quota.")).to_be_visible(timeout=30 * SECONDS)
+    expect(visitor.get_by_text("epoch 1")).to_be_visible(timeout=30 * SECONDS)
+
+    visitor.get_by_role("button", name="Cancel…").click()
+    expect(visitor.get_by_role("dialog")).to_contain_text("by-hand runs")
+    visitor.get_by_role("button", name="Yes, cancel it").click()
+    expect(visitor.get_by_role("dialog")).to_have_count(0)
+    expect(visitor.locator("main")).to_contain_text("Stopping")
+    assert fresh_hub.jobs[job].state is JobState.STOPPING
+    assert fresh_hub.jobs[job].user == "dana"
+
+    fresh_hub.change(job, state=JobState.STOPPED, ended_at=datetime.now(UTC))
+    expect(visitor.locator("main")).to_contain_text("Stopped", timeout=30 * SECONDS)
+    expect(visitor.get_by_role("button", name="Cancel…")).to_have_count(0)
+
+
+def test_a_refused_field_is_marked_and_nothing_typed_is_lost(visitor):
+    go(visitor, "/submit")
+    visitor.get_by_label("Command", exact=True).fill("python train.py")
+    visitor.get_by_label("Nodes", exact=True).fill("9")
+    visitor.get_by_role("button", name="Submit job").click()
+    expect(visitor.get_by_text("nodes of the largest pool it may use: 4")).to_be_visible()
+    expect(visitor.get_by_label("Command", exact=True)).to_have_value("python train.py")
+    expect(visitor.get_by_label("Nodes", exact=True)).to_have_value("9")
+
+
+def test_files_go_with_the_job(visitor, fresh_hub):
+    go(visitor, "/submit")
+    visitor.get_by_label("Command", exact=True).fill("python train.py")
+    file = {"name": "work.zip", "mimeType": "application/zip", "buffer": b"PK\x05\x06" + b"\0" * 18}
+    visitor.locator('input[type="file"]').set_input_files(file)
+    expect(visitor.get_by_text("work.zip")).to_be_visible()
+    visitor.get_by_role("button", name="Submit job").click()
+    visitor.wait_for_url(re.compile("/job"))
+    assert list(fresh_hub.packages.values()) == [file["buffer"]]
+
+
+def test_a_hub_that_goes_away_is_named_and_its_return_is_noticed(visitor, place):
+    go(visitor, "/")
+    place.hub_off()
+    away = visitor.get_by_text(f"No answer from the hub at http://127.0.0.1:{place.port}").first
+    expect(away).to_be_visible(timeout=30 * SECONDS)
+    expect(visitor.get_by_text("This is what it said").first).to_be_visible()
+    expect(visitor.locator('[data-testid="stVegaLiteChart"]')).to_have_count(3)
+    place.hub_on()
+    expect(away).to_have_count(0, timeout=30 * SECONDS)
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/submit", "/job?id=sweep-large", "/accounts"])
+def test_a_page_opened_while_the_hub_is_away_fills_itself_in_later(visitor, place, path):
+    place.hub_off()
+    go_without_heading(visitor, path)
+    away = visitor.get_by_text("No answer from the hub at").first
+    expect(away).to_be_visible(timeout=30 * SECONDS)
+    expect(visitor.get_by_text("commonpool up").first).to_be_visible()
+    place.hub_on()
+    expect(away).to_have_count(0, timeout=30 * SECONDS)
+    expect(visitor.locator("h1").first).to_be_visible()
+
+
+def go_without_heading(page, path):
+    joint = "&" if "?" in path else "?"
+    page.goto(f"{page.portal}{path}{joint}as=dana")
+    page.locator(READY).wait_for(timeout=30 * SECONDS)
+
+
+def test_the_address_holds_the_filter(visitor):
+    go(visitor, "/jobs")
+    visitor.get_by_label("State").click()
+    visitor.get_by_role("option", name="failed").click()
+    expect(visitor).to_have_url(re.compile("state=failed"))
+    visitor.reload()
+    settled(visitor)
+    expect(visitor.get_by_role("link", name="evening-run-1")).to_be_visible()
+    expect(visitor.get_by_role("link", name="digits-two-nodes")).to_have_count(0)
+
+
+def test_the_person_stays_over_pages_links_and_a_reload(visitor):
+    go(visitor, "/", "dana")
+    visitor.get_by_label("You are").click()
+    visitor.get_by_role("option", name="iris").click()
+    expect(visitor).not_to_have_url(re.compile("as="))
+    visitor.get_by_role("link", name="My jobs").click()
+    visitor.get_by_role("link", name="raysubmit_jforeign001").click()
+    foreign = visitor.get_by_role("heading", name="raysubmit_jforeign001")
+    expect(foreign).to_be_visible()
+    visitor.reload()
+    expect(foreign).to_be_visible(timeout=30 * SECONDS)
+    visitor.go_back()
+    expect(visitor.get_by_role("heading", name="My jobs")).to_be_visible()
+
+
+def test_exact_times_are_in_the_viewers_zone(visitor):
+    go(visitor, "/job?id=digits-two-nodes")
+    visitor.get_by_role("tab", name="History").click()
+    expect(visitor.get_by_text("Exact times are in JST.")).to_be_visible()
+
+
+def test_peoples_text_is_shown_as_it_was_written(visitor, fresh_hub):
+    name = "<b>*x*</b> [y](http://evil.example) :material/home: $a$"
+    fresh_hub.change("jwaits00001", reason=name, entrypoint=name)
+    go(visitor, "/jobs")
+    expect(visitor.get_by_text(name, exact=True)).to_be_visible()
+    assert visitor.get_by_role("link", name="y", exact=True).count() == 0
+    assert visitor.locator("main b").count() == 0
