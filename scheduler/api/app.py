@@ -36,6 +36,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        generate_unique_id_function=openapi.operation_id,
         # Ray's client turns a redirected POST into a GET.
         redirect_slashes=False,
         lifespan=_settled(hub, lifespan or _nothing_beside),

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -36,7 +37,11 @@ _PROBLEMS = {
     "413": ("The body is too large", "Too large"),
     "415": ("The body is of another media type", "Unsupported media type"),
     "422": ("A field is refused, with its limit", "Not valid"),
-    "503": ("Storage is unavailable; nothing was stored", "Storage unavailable"),
+    "500": (
+        "An error that the hub did not expect, with the id it is logged under",
+        "Internal error",
+    ),
+    "503": ("Storage is unavailable, or there is no policy yet", "Storage unavailable"),
 }
 
 
@@ -56,6 +61,11 @@ def accepts_media(media: str, schema: Mapping[str, Any], example: object = None)
 def answers(example: Mapping[str, Any], status: int = 200, said: str = "Done") -> dict[Any, Any]:
     """Return what a route's `responses` says about its success, with an example."""
     return {status: {"description": said, "content": {"application/json": {"example": example}}}}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return a short id: the endpoint's name, with its front door where there are two."""
+    return f"ray_{route.name}" if route.path_format.startswith("/api") else route.name
 
 
 def install(app: FastAPI) -> None:
@@ -110,7 +120,8 @@ def _may_meet(status: str, path: str, operation: Mapping[str, Any]) -> bool:
     has_body = "requestBody" in operation
     match status:
         case "404":
-            return "{" in path
+            # A policy is absent until the first one is applied.
+            return "{" in path or path == "/v1/policy"
         case "409":
             return has_body
         case "413" | "415":

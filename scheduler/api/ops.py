@@ -7,10 +7,11 @@ from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, hub_of, require
+from scheduler.api.openapi import answers
 from scheduler.errors import StorageUnavailable
 from scheduler.wire.accounts import Scope
 
@@ -18,13 +19,17 @@ router = APIRouter(tags=["ops"])
 DATABASE_SECONDS = 5.0
 
 
-@router.get("/healthz", responses={200: {"content": {"application/json": {"example": {}}}}})
+@router.get("/healthz", responses=answers({"status": "alive"}))
 async def healthz() -> Response:
     """Say that the process answers; nothing else is looked at."""
     return JSONResponse({"status": "alive"})
 
 
-@router.get("/readyz", responses={503: {"description": "Not ready, and why"}})
+@router.get(
+    "/readyz",
+    responses=answers({"status": "ready"})
+    | answers({"status": "not ready", "why": ["the disk is full"]}, 503, "Not ready, and why"),
+)
 async def readyz(request: Request) -> Response:
     """Say whether work can be taken: the database answers and the loops are alive."""
     hub = hub_of(request)
@@ -34,7 +39,11 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics", responses={200: {"content": {"text/plain": {"example": "# HELP …"}}}})
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": "commonpool_leader 1.0"}}}},
+)
 async def metrics_page(
     request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN, Scope.NODE))]
 ) -> Response:

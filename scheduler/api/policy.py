@@ -21,13 +21,16 @@ from scheduler.wire.accounts import PolicyApplied, Scope
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
 _YAML = "text/yaml"
+_DOCUMENT = {"description": "YAML by scheduler/policy.schema.json (docs/policy.md)"}
 _TAKEN = frozenset({_YAML, "application/yaml", "application/x-yaml", "text/plain"})
 
 
 @router.get(
     "",
     response_class=Response,
-    responses={200: {"content": {_YAML: {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {_YAML: {"schema": _DOCUMENT, "example": examples.POLICY}}},
+    },
 )
 async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) -> Response:
     """Return the policy in force, as it was written; its revision is in `ETag`."""
@@ -46,7 +49,7 @@ async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) 
 @router.put(
     "",
     response_model=PolicyApplied,
-    openapi_extra=accepts_media(_YAML, {"type": "string"}, examples.POLICY),
+    openapi_extra=accepts_media(_YAML, _DOCUMENT, examples.POLICY),
     responses=answers(examples.POLICY_APPLIED),
 )
 async def apply_policy(

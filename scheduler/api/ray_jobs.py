@@ -26,6 +26,8 @@ from scheduler.api.ray_jobs_runtime_env import PACKAGE_NAME, refuse
 from scheduler.api.ray_jobs_views import (
     EXAMPLE_DETAILS,
     EXAMPLE_SUBMISSION,
+    EXAMPLE_SUBMITTED,
+    EXAMPLE_VERSION,
     Deleted,
     JobDetails,
     Logs,
@@ -60,7 +62,7 @@ _LISTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/version", response_model=Version)
+@router.get("/version", response_model=Version, responses=answers(EXAMPLE_VERSION))
 async def version(request: Request, _: User) -> Response:
     """Say which version of the Jobs API this is, and which Ray every site can carry out."""
     async with hub_of(request).db.reading() as conn:
@@ -75,7 +77,11 @@ async def version(request: Request, _: User) -> Response:
     )
 
 
-@router.get("/packages/{protocol}/{name}", responses={200: {"description": "It is here"}})
+@router.get(
+    "/packages/{protocol}/{name}",
+    response_class=Response,
+    responses={200: {"description": "It is here"}},
+)
 async def package_is_here(
     request: Request, user: User, protocol: Protocol, name: Package
 ) -> Response:
@@ -92,6 +98,7 @@ async def package_is_here(
 
 @router.put(
     "/packages/{protocol}/{name}",
+    response_class=Response,
     openapi_extra=accepts_media("application/zip", {"type": "string", "format": "binary"}),
     responses={200: {"description": "It is stored"}},
 )
@@ -115,6 +122,7 @@ async def upload_package(
     "/jobs/",
     response_model=Submitted,
     openapi_extra=accepts_media("application/json", {"type": "object"}, EXAMPLE_SUBMISSION),
+    responses=answers(EXAMPLE_SUBMITTED),
 )
 async def submit_job(
     request: Request, user: User, idempotency_key: Annotated[str | None, Header()] = None
@@ -174,7 +182,9 @@ async def job_details(request: Request, user: User, job: JobKey) -> Response:
     return body.reply(details(facts, policy))
 
 
-@router.get("/jobs/{job}/logs", response_model=Logs)
+@router.get(
+    "/jobs/{job}/logs", response_model=Logs, responses=answers({"logs": "epoch 1: loss 0.71\n"})
+)
 async def logs(request: Request, user: User, job: JobKey) -> Response:
     """Return all that the job's attempts have printed so far, in order."""
     hub = hub_of(request)
@@ -198,7 +208,7 @@ async def _whole(hub: HubState, job: JobRow, runs: Sequence[str]) -> AsyncIterat
     yield '"}'
 
 
-@router.post("/jobs/{job}/stop", response_model=Stopped)
+@router.post("/jobs/{job}/stop", response_model=Stopped, responses=answers({"stopped": True}))
 async def stop(request: Request, user: User, job: JobKey) -> Response:
     """End a job: at once where it waits, after its grace where it runs."""
     hub = hub_of(request)
@@ -214,7 +224,7 @@ async def stop(request: Request, user: User, job: JobKey) -> Response:
     return body.reply(Stopped(stopped=True))
 
 
-@router.delete("/jobs/{job}", response_model=Deleted)
+@router.delete("/jobs/{job}", response_model=Deleted, responses=answers({"deleted": True}))
 async def delete(request: Request, user: User, job: JobKey) -> Response:
     """Forget a job that has ended: it is in no list any more, and its id stays used."""
     hub = hub_of(request)

@@ -109,6 +109,16 @@ class JobDetails(BaseModel):
 _OLDEST = (2, 8, 0)
 _NEWEST = (2, 60, 0)
 
+EXAMPLE_VERSION = {
+    "version": "4",
+    "ray_version": "2.60.0",
+    "ray_commit": "commonpool",
+    "session_name": "session_commonpool",
+}
+EXAMPLE_SUBMITTED = {
+    "job_id": "raysubmit_a7Kd93hFqPzWm2xR",
+    "submission_id": "raysubmit_a7Kd93hFqPzWm2xR",
+}
 EXAMPLE_SUBMISSION = {
     "entrypoint": "python train.py",
     "runtime_env": {"env_vars": {"EPOCHS": "3"}},

@@ -191,7 +191,12 @@ async def append_log(
 @router.get(
     "/packages/{sha256}",
     response_class=FileResponse,
-    responses={200: {"content": {"application/zip": {}}, "description": "The package's bytes"}},
+    responses={
+        200: {
+            "description": "The package's bytes",
+            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
 )
 async def package(
     request: Request, _: Agent, site: SiteId, sha256: Annotated[str, Path(examples=["0" * 64])]
