@@ -6,6 +6,7 @@ a long poll for other orders. One looks at the clock. Both end in `step`, which 
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
 from datetime import timedelta
@@ -98,10 +99,10 @@ class SiteAgent:
         while True:
             self._wake.clear()
             self.step()
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._settings.tick_seconds)
-            except TimeoutError:
-                continue
+            # Not wait_for: in Python 3.11 it can swallow a cancellation that comes with the wake.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.tick_seconds):
+                    await self._wake.wait()
 
     async def _watch_versions(self) -> None:
         while True:

@@ -129,7 +129,7 @@ async def _serve(settings: SiteSettings, store: RecordStore, clock: Clock) -> No
                 head or None, packages, signals, clock, settings.stop_wait
             ),
             BackendName.RAY_PRIVATE: RayPrivate(
-                Launcher(launch, PortRegistry(settings.scratch), clock),
+                Launcher(launch, PortRegistry(), clock),
                 ray,
                 packages,
                 signals,
@@ -154,7 +154,7 @@ async def _until_told(agent: SiteAgent) -> None:
 
 
 async def _stop_all(store: RecordStore, scratch: Path, clock: Clock) -> list[str]:
-    launcher = Launcher(LaunchSettings(scratch, 0), PortRegistry(scratch), clock)
+    launcher = Launcher(LaunchSettings(scratch, 0), PortRegistry(), clock)
     left = []
     for run_id, record in store.records.items():
         typer.echo(f"ending {run_id}")

@@ -80,6 +80,8 @@ def _ended_for(reason: Ending, record: RunRecord, exit_code: int | None) -> Outc
 def _recall_message(record: RunRecord) -> str:
     if record.started_at is None:
         return "recalled before it started"
-    if record.checkpointed_at and record.signalled_at:
-        return "recalled; left after a checkpoint"
-    return "recalled; killed at the end of its notice, without a checkpoint"
+    asked, saved = record.signalled_at, record.checkpointed_at
+    state = "after a checkpoint" if asked and saved and saved >= asked else "without a checkpoint"
+    if record.ending is None:
+        return f"recalled; left {state}"
+    return f"recalled; killed at the end of its notice, {state}"

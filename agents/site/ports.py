@@ -32,10 +32,10 @@ class NoPortsLeft(Exception):  # noqa: N818  # a state, told by its name
 
 
 class PortRegistry:
-    """Claims of this machine, under `<scratch>/cp-<uid>-ports`."""
+    """Claims of this machine, under `/tmp/cp-<uid>-ports` whichever agent asks."""
 
-    def __init__(self, scratch: Path) -> None:
-        self._folder = scratch / f"cp-{os.getuid()}-ports"
+    def __init__(self, folder: Path = Path("/tmp")) -> None:  # noqa: S108  # what is in it is ours alone
+        self._folder = folder / f"cp-{os.getuid()}-ports"
 
     def claim(self, run: str, record: Path, count: int) -> Claim:
         """Return `count` free ports and an address block for a run; the same again if it has them.

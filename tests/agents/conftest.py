@@ -133,7 +133,7 @@ async def a_real_head(scratch: Path, ray) -> AsyncGenerator[RayHead, None]:
     lease = a_lease(f"cp-h{token_hex(5)}-1", backend=BackendName.RAY_PRIVATE)
     store.save(RunRecord(lease=lease, reserved_at=NOW()))
     ledger = Ledger(store, lease.run)
-    launcher = Launcher(LaunchSettings(scratch, 80_000_000), PortRegistry(scratch), clock)
+    launcher = Launcher(LaunchSettings(scratch, 80_000_000), PortRegistry(), clock)
     try:
         launcher.reserve(ledger)
         await launcher.launch_node(ledger, 0)
@@ -163,7 +163,7 @@ def make(folder: Path) -> Path:
 
 async def end_everything(bench: Bench, scratch: Path) -> None:
     """Leave no process, whatever the test did."""
-    launcher = Launcher(LaunchSettings(scratch, 0), PortRegistry(scratch), SystemClock())
+    launcher = Launcher(LaunchSettings(scratch, 0), PortRegistry(), SystemClock())
     for run in bench.runs:
         record = bench.store.records.get(run)
         if record is not None and record.engine is not None:

@@ -104,7 +104,8 @@ class FakeHub:
         if message.seen_revision == self.revision and message.wait_seconds:
             news = self._news
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), message.wait_seconds)
+                async with asyncio.timeout(message.wait_seconds):
+                    await news.wait()
             self._check()
         return SiteOrders(
             revision=self.revision,

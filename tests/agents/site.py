@@ -49,7 +49,7 @@ def backends_of(settings: SiteSettings, hub: FakeHub, ray: httpx.AsyncClient, **
     launch = LaunchSettings(
         settings.scratch, settings.object_store_bytes, parts.get("ray_command", ())
     )
-    launcher = Launcher(launch, PortRegistry(settings.scratch), clock)
+    launcher = Launcher(launch, PortRegistry(), clock)
     return {
         Backend.RAY_SHARED: RayShared(head, packages, signals, clock, settings.stop_wait),
         Backend.RAY_PRIVATE: RayPrivate(

@@ -136,12 +136,11 @@ class RayShared:
     def _confirmed(self, run: str) -> bool:
         return confirmation(self._signals.file(run)).exists()
 
-    async def follow(
+    def follow(
         self, record: RunRecord, have: int, over: asyncio.Event
     ) -> AsyncGenerator[bytes, None]:
         """Follow the job's log at the head."""
-        async for piece in ray_rest.follow(self._head, record.run, have, over):
-            yield piece
+        return ray_rest.follow(self._head, record.run, have, over)
 
     async def forget(self, record: RunRecord) -> None:
         """Drop Ray's record, so that its list of jobs stays short; its id is never used again."""
