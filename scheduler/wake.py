@@ -27,7 +27,9 @@ class Wake:
     async def wait(self, bell: asyncio.Event, seconds: float) -> bool:
         """Wait for a bell taken earlier; return False when `seconds` passed without a ring."""
         try:
-            await asyncio.wait_for(bell.wait(), seconds)
+            # Not wait_for: in Python 3.11 it can swallow a cancellation that comes with the ring.
+            async with asyncio.timeout(seconds):
+                await bell.wait()
         except TimeoutError:
             return False
         return True
