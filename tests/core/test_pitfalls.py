@@ -280,3 +280,98 @@ def test_a_job_of_an_account_that_the_policy_lost_is_told_so():
     lost = replace(build.job("j1", "a"), account=build.account("gone").name)
     result = decide(SHARED, build.snapshot(build.nodes(), lost))
     assert reasons(result, "j1") == {None: Reason.NO_POOL}
+
+
+def crossed(*more):
+    """`b` wants 3 GPUs on each node; on hub-1 `a` can spare 1, on hub-2 8: not both.
+
+    With either gone, `a` is back within its nominal of 8, and the other is no borrower.
+    """
+    runs = [
+        build.run("own", "a", {"hub-1": range(4)}),
+        build.run("small", "a", {"hub-1": [4]}, **BORROWED),
+        build.run("large", "a", {"hub-2": range(8)}, **BORROWED),
+        build.run("third", "guest", {"hub-1": [5]}, preemptions=9, **BORROWED),
+    ]
+    policy = build.policy(TREE, quotas=[*HALVES, *more])
+    return decide(policy, build.snapshot(build.nodes(), runs, build.job("j1", "b", 3, 2)))
+
+
+def test_two_victims_that_are_legal_only_one_by_one_are_both_spared():
+    """R8.5, Kueue #14543: the set is checked whole, each victim with all others gone."""
+    result = crossed(build.quota("guest", 0, borrow=4))
+    assert {preempt.run for preempt in result.preempts} == {"cp-large-1", "cp-third-1"}
+
+
+def test_where_only_such_victims_are_left_the_owner_waits():
+    """R8.2 before R10: the guest is in quota here, so nobody else can go."""
+    policy = [build.quota("a", 8, borrow=8), build.quota("b", 6), build.quota("guest", 2)]
+    runs = [
+        build.run("own", "a", {"hub-1": range(4)}),
+        build.run("small", "a", {"hub-1": [4]}, **BORROWED),
+        build.run("large", "a", {"hub-2": range(8)}, **BORROWED),
+        build.run("third", "guest", {"hub-1": [5]}),
+    ]
+    snapshot = build.snapshot(build.nodes(), runs, build.job("j1", "b", 3, 2))
+    assert decide(build.policy(TREE, quotas=policy), snapshot).preempts == ()
+
+
+def test_nobody_elses_planned_start_is_delayed():
+    """R6 between accounts: hub-1 is promised to `b`, so the long job of `a` goes to hub-2."""
+    runs = [
+        build.run("r1", "a", {"hub-1": [0]}, limit=HOUR),
+        build.run("r2", "a", {"hub-2": [0]}, limit=2 * HOUR),
+    ]
+    jobs = [
+        build.job("j1", "b", 8),
+        build.job("j2", "a", 4, time_limit=5 * HOUR),
+        build.job("j3", "a", 2, time_limit=HOUR / 2),
+    ]
+    result = decide(SHARED, build.snapshot(build.nodes(), runs, jobs), NOON + MINUTE)
+    assert [[slot.node for slot in reserve.slots] for reserve in result.reserves] == [["hub-1"]]
+    where = {start.job: [slot.node for slot in start.slots] for start in result.starts}
+    assert where["j2"] == ["hub-2"]
+    assert set(where) == {"j2", "j3"}
+
+
+def test_gpus_that_stand_idle_at_anothers_home_do_not_spare_the_borrower():
+    """R1, R10: 4 GPUs are free, but the guest keeps them; `b` takes its own back from `a`."""
+    rows = [
+        build.quota("a", 4, borrow=8),
+        build.quota("b", 8),
+        build.quota("guest", 4, lend=0),
+    ]
+    runs = [
+        build.run("own", "a", {"hub-1": range(4)}),
+        build.run("lent", "a", {"hub-2": range(8)}, **BORROWED),
+    ]
+    policy = build.policy(TREE, quotas=rows)
+    result = decide(policy, build.snapshot(build.nodes(), runs, build.job("j1", "b", 4)))
+    assert [preempt.run for preempt in result.preempts] == ["cp-lent-1"]
+    assert [[slot.node for slot in start.slots] for start in result.starts] == [["hub-1"]]
+
+
+def test_who_is_within_its_own_nominal_does_not_pay_for_a_sibling():
+    """R8.2: the institution as a whole is over, by the fault of `z`; `x` is not."""
+    tree = [
+        build.account("national", None),
+        build.account("inst"),
+        build.account("b"),
+        *(build.account(name, "inst") for name in "xyz"),
+    ]
+    rows = [
+        build.quota("inst", 8, borrow=8),
+        build.quota("b", 8),
+        build.quota("x", 4),
+        build.quota("y", 4),
+        build.quota("z", 0, borrow=8),
+    ]
+    runs = [
+        build.run("x1", "x", {"hub-1": range(4)}, **BORROWED),
+        build.run("z1", "z", {"hub-1": range(4, 8)}, preemptions=5, **BORROWED),
+        build.run("z2", "z", {"hub-2": [0]}, preemptions=5, **BORROWED),
+        build.run("b1", "b", {"hub-2": range(1, 8)}),
+    ]
+    policy = build.policy(tree, quotas=rows)
+    result = decide(policy, build.snapshot(build.nodes(), runs, build.job("j1", "y", 4)))
+    assert {preempt.run for preempt in result.preempts} == {"cp-z1-1", "cp-z2-1"}
