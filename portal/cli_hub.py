@@ -7,9 +7,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import typer
 
-from portal.hub import Hub
+from portal.hub import Hub, http_client
 
 DEFAULT_HUB = "http://127.0.0.1:8265"
 DEFAULT_DATA = Path(".commonpool")
@@ -82,7 +83,8 @@ def with_hub(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def connected(**given: Any) -> None:  # noqa: ANN401  # as Typer read them from the signature
         named = _Named(*(given.pop(name) for name in _SHARED))
-        command(named.hub(), **given)
+        with http_client() as client:
+            command(named.hub(client), **given)
 
     return _with_options(connected, command)
 
@@ -93,7 +95,8 @@ def with_door(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def connected(**given: Any) -> None:  # noqa: ANN401  # as above
         named = _Named(*(given.pop(name) for name in _SHARED))
-        command(named.hub() if named.has_token() else named.data, **given)
+        with http_client() as client:
+            command(named.hub(client) if named.has_token() else named.data, **given)
 
     return _with_options(connected, command)
 
@@ -125,13 +128,13 @@ class _Named:
     def has_token(self) -> bool:
         return bool(self.person or self.token or self.token_file)
 
-    def hub(self) -> Hub:
+    def hub(self, client: httpx.Client) -> Hub:
         """Return the hub as the person whom the options name.
 
         Raises:
             typer.BadParameter: no option names a token that can be read.
         """
-        return Hub(self.url or _embedded_hub(self.data), self._secret())
+        return Hub(self.url or _embedded_hub(self.data), self._secret(), client)
 
     def _secret(self) -> str:
         """Return the token; a person named on this command line goes before the environment."""

@@ -35,12 +35,28 @@ def told() -> Iterator[None]:
         # Whoever read our output has enough; Python would complain again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
+    except ValueError as error:
+        usage = _usage(error)
+        if usage is None:
+            raise
+        raise usage from error
     except Exception as error:
         words = said(error)
         if words is None:
             raise
         typer.echo(words, err=True)
         raise typer.Exit(1) from error
+
+
+def _usage(error: ValueError) -> typer.BadParameter | None:
+    """Return why a message was not even sent, or None where the error is a defect."""
+    from pydantic import ValidationError  # noqa: PLC0415  # as below
+
+    if not isinstance(error, ValidationError):
+        return None
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return typer.BadParameter(f"{field}: {first['msg']}, not {first['input']!r:.80}")
 
 
 def said(error: Exception) -> str | None:

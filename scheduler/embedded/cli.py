@@ -14,7 +14,7 @@ from rich.table import Table
 
 from portal.cli_tables import console_of, pools_table
 from portal.format import ago
-from portal.hub import Hub, HubProblem, HubUnreachable
+from portal.hub import Hub, HubProblem, HubUnreachable, http_client
 from scheduler.clock import SystemClock
 from scheduler.embedded.down import take_down
 from scheduler.embedded.instance import Presence, alone, look
@@ -154,7 +154,8 @@ def _print_status(console: Console, layout: Layout, found: tuple[ProcessStatus, 
     urls = layout.hub_url.read_text().split() if layout.hub_url.exists() else []
     if urls:
         console.print(f"hub {' · portal '.join(urls)}\n", highlight=False, soft_wrap=True)
-        _print_pools(console, Hub(urls[0], layout.token("admin")))
+        with http_client() as client:
+            _print_pools(console, Hub(urls[0], layout.token("admin"), client))
 
 
 def _print_pools(console: Console, hub: Hub) -> None:

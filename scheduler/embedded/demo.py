@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from portal.format import parse_duration
-from portal.hub import Hub, HubProblem, HubUnreachable
+from portal.hub import Hub, HubProblem, HubUnreachable, http_client
 from portal.working_dir import upload
 from scheduler.clock import Clock
 from scheduler.core.lifecycle import JobState
@@ -77,9 +77,9 @@ def play(
     Raises:
         Trouble: a scene did not come to its end in time; what is left was cancelled.
     """
-    hubs = {person: Hub(stage.url, token) for person, token in stage.tokens.items()}
     end = stage.clock.monotonic() + seconds
-    with ThreadPoolExecutor(_HANDS) as hands:
+    with http_client() as client, ThreadPoolExecutor(_HANDS) as hands:
+        hubs = {person: Hub(stage.url, token, client) for person, token in stage.tokens.items()}
         try:
             for scene in story:
                 teller.scene(scene.words)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from portal.cli_tables import console_of, paid, state_text
 from portal.format import gang, span
-from portal.hub import Hub
+from portal.hub import Hub, http_client
 from scheduler.clock import Clock, SystemClock
 from scheduler.core.lifecycle import JobState
 from scheduler.embedded.demo import Stage, play
@@ -79,7 +79,8 @@ def _stage(layout: Layout) -> Stage:
         raise Trouble(f"nothing runs in {layout.data}", "commonpool up, then commonpool demo")
     url = layout.hub_url.read_text().split()[0]
     tokens = {person: layout.token(person) for person in _COLOURS}
-    pools = Hub(url, tokens["dana"]).pools().pools
+    with http_client() as client:
+        pools = Hub(url, tokens["dana"], client).pools().pools
     names = {"arl-team", "state-u-hpc", "national-hub"}
     if {pool.pool for pool in pools} != names:
         raise Trouble("the demo's story needs the demo's policy", "use a data folder of its own")

@@ -126,7 +126,8 @@ def _start(layout: Layout, wishes: Wishes, policy: Policy, say: Narrator) -> Sta
     clock = SystemClock()
     since = clock.now()
     supervisor = (sys.executable, "-m", "scheduler.embedded.supervisor", str(layout.data))
-    spawn(layout, Spec(SUPERVISOR, supervisor))
+    process, _ = spawn(layout, Spec(SUPERVISOR, supervisor))
+    process.returncode = 0  # It outlives us: nobody waits for it, and Python need not warn.
     people = tuple(user.name for user in policy.users)
     for step in _steps(layout, policy, ports, since):
         _wait(layout, step, say, clock)
