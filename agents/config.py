@@ -70,6 +70,7 @@ class SiteSettings(_AgentSettings):
     unknown_after: float = Field(default=15, gt=0, description="Silence of a Ray head")
     lost_after: float = Field(default=120, gt=0, description="Silence, then the run is fenced")
     stop_wait: float = Field(default=6, gt=0, description="For a stop, before the kill")
+    log_wait: float = Field(default=10, gt=0, description="For the rest of a log, at the end")
     max_log_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, description="Kept per run")
     launches: int = Field(default=2, ge=1, description="Private clusters started at a time")
     object_store_bytes: int = Field(default=80_000_000, ge=75_000_000, description="Per Ray node")

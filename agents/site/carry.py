@@ -28,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 _EAGER_SECONDS = 0.2
 _EAGER_FOR = timedelta(seconds=10)
-_LOG_REST_SECONDS = 10
 
 
 class Carrier:
@@ -165,7 +164,7 @@ class Carrier:
         while not await backend.fence(ledger.record):
             log.warning("run_not_fenced_yet", run_id=run)
             await backoff.pause()
-        await self._log_of(ledger.record).finish(_LOG_REST_SECONDS)
+        await self._log_of(ledger.record).finish(self._settings.log_wait)
         ledger.write(phase=Phase.FENCED)
         log.info("run_fenced", run_id=run, outcome=str(ledger.record.outcome))
         self._tell()

@@ -129,6 +129,8 @@ class RayHead:
         url = f"{self.address}/api/jobs/{run}/logs"
         try:
             async with self.http.stream("GET", url, headers=self._headers()) as answer:
+                if answer.status_code == _NOT_FOUND:
+                    return  # A job that the head does not know has no more log either.
                 if not answer.is_success:
                     raise BackendUnavailable(f"log of {run}: {answer.status_code}")
                 text = JsonText("logs")

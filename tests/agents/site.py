@@ -36,6 +36,7 @@ def settings_of(data: Path, **changes) -> SiteSettings:
         "unknown_after": 0.5,
         "lost_after": 2,
         "stop_wait": 5,
+        "log_wait": 3,
     }
     return SiteSettings(**{**values, **changes})
 
