@@ -13,6 +13,11 @@ from scheduler.db.outbox import note_changes
 from scheduler.db.tables import policies
 from scheduler.errors import Refused
 
+# Asked in every request, so it is built once.
+_LATEST = (
+    select(policies.c.revision, policies.c.sha256).order_by(policies.c.revision.desc()).limit(1)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPolicy:
@@ -48,13 +53,7 @@ async def save_policy(
     if conn.dialect.name == "postgresql":
         await conn.execute(text("LOCK TABLE policies IN SHARE ROW EXCLUSIVE MODE"))
     sha256 = hashlib.sha256(document.encode()).hexdigest()
-    latest = (
-        await conn.execute(
-            select(policies.c.revision, policies.c.sha256)
-            .order_by(policies.c.revision.desc())
-            .limit(1)
-        )
-    ).one_or_none()
+    latest = (await conn.execute(_LATEST)).one_or_none()
     if latest is not None and latest.sha256 == sha256:
         return latest.revision, False
     revision = 1 if latest is None else latest.revision + 1
@@ -85,13 +84,7 @@ async def policy_in_force(conn: AsyncConnection) -> Policy:
     Raises:
         Refused: none was applied yet (503, with the command that applies one).
     """
-    latest = (
-        await conn.execute(
-            select(policies.c.revision, policies.c.sha256)
-            .order_by(policies.c.revision.desc())
-            .limit(1)
-        )
-    ).one_or_none()
+    latest = (await conn.execute(_LATEST)).one_or_none()
     if latest is None:
         raise Refused(
             title="No policy yet",

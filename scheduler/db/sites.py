@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import RowMapping, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState, advance
@@ -195,13 +195,7 @@ async def desired_leases(
 
     A lease whose GPUs still drain is left out, so that the site cannot start it early.
     """
-    query = (
-        select(runs, *(jobs.c[name].label(f"job_{name}") for name in _JOB_COLUMNS))
-        .join(jobs, jobs.c.id == runs.c.job_id)
-        .where(runs.c.site == site, ~runs.c.acknowledged)
-        .order_by(runs.c.id)
-    )
-    rows = (await conn.execute(query)).mappings().all()
+    rows = (await conn.execute(_LISTED, {"site": site})).mappings().all()
     open_ids = {row["id"] for row in rows if row["ended_at"] is None}
     due = [row for row in rows if not open_ids.intersection(row["after"])]
     uuids = await _uuids(conn, due)
@@ -215,6 +209,13 @@ _JOB_COLUMNS = (
     "entrypoint_options",
     "packages",
     "time_limit_seconds",
+)
+# Asked again and again by every site, so it is built once.
+_LISTED = (
+    select(runs, *(jobs.c[name].label(f"job_{name}") for name in _JOB_COLUMNS))
+    .join(jobs, jobs.c.id == runs.c.job_id)
+    .where(runs.c.site == bindparam("site"), ~runs.c.acknowledged)
+    .order_by(runs.c.id)
 )
 _OPTIONS = ("num_cpus", "num_gpus", "memory", "resources", "label_selector")
 

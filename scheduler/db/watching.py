@@ -7,9 +7,8 @@ flow 7). Only then is a run lost, and its job started elsewhere.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Select, and_, literal, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.model import PoolId, RunState, StopReason
@@ -18,7 +17,7 @@ from scheduler.db.ending import End, end_run, stop_run, waits_for_others
 from scheduler.db.nodes import note_nodes_of
 from scheduler.db.outbox import JobNote, note_changes, write_history
 from scheduler.db.rows import RunRow, run_row
-from scheduler.db.tables import jobs, nodes, runs, sites
+from scheduler.db.tables import UtcDateTime, jobs, nodes, runs, sites
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +38,63 @@ class Watched:
     site: str
 
 
-def _due(watch: Watch) -> Select[Any]:
-    """Select the open runs that some clock may have run out for."""
-    now, silent_since = watch.now, watch.now - watch.site_lost
-    unanswered = or_(sites.c.seen_at.is_(None), sites.c.seen_at < silent_since)
-    waits_to_start = runs.c.started_at.is_(None)
-    told_to_stop = runs.c.state == RunState.STOPPING.value
-    unknown = runs.c.state == RunState.UNKNOWN.value
-    return (
-        select(runs, sites.c.seen_at.label("site_seen_at"))
-        .join(jobs, jobs.c.id == runs.c.job_id)
+# Built once: these are asked every second, and building them costs more than answering.
+_NOW = bindparam("now", type_=UtcDateTime())
+_SILENT_SINCE = bindparam("silent_since", type_=UtcDateTime())
+_STALE_SINCE = bindparam("stale_since", type_=UtcDateTime())
+_IS_DUE = or_(
+    and_(runs.c.started_at.is_(None), runs.c.bind_by < _NOW),
+    runs.c.ends_by < _NOW,
+    and_(
+        sites.c.seen_at < _SILENT_SINCE,
+        runs.c.state.not_in([RunState.STOPPING.value, RunState.UNKNOWN.value]),
+    ),
+)
+_DUE_RUNS = (
+    select(runs, sites.c.seen_at.label("site_seen_at"))
+    .join(jobs, jobs.c.id == runs.c.job_id)
+    .outerjoin(sites, sites.c.id == runs.c.site)
+    .where(~runs.c.acknowledged, runs.c.ended_at.is_(None), _IS_DUE)
+    # In the order of accounts, as in `record_sync`: two that settle never wait in a circle.
+    .order_by(jobs.c.account, runs.c.id)
+    .with_for_update(of=runs)
+)
+_OPEN = (~runs.c.acknowledged, runs.c.ended_at.is_(None))
+_LOOK = select(
+    select(runs.c.id).where(*_OPEN).exists().label("busy"),
+    or_(
+        select(runs.c.id)
         .outerjoin(sites, sites.c.id == runs.c.site)
-        .where(~runs.c.acknowledged, runs.c.ended_at.is_(None))
-        .where(
-            or_(
-                and_(waits_to_start, runs.c.bind_by < now),
-                runs.c.ends_by < now,
-                and_(unanswered, ~told_to_stop, ~unknown, sites.c.seen_at.is_not(None)),
-            )
-        )
-        .order_by(jobs.c.account, runs.c.id)
-    )
+        .where(*_OPEN, _IS_DUE)
+        .exists(),
+        select(nodes.c.id).where(nodes.c.usable, nodes.c.reported_at < _STALE_SINCE).exists(),
+        select(sites.c.id).where(~sites.c.silent, sites.c.seen_at < _SILENT_SINCE).exists(),
+    ).label("due"),
+)
+
+
+def _times(watch: Watch) -> dict[str, datetime]:
+    return {"now": watch.now, "silent_since": watch.now - watch.site_lost}
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Whether any run is open, and whether a round of watching has anything to do."""
+
+    busy: bool
+    due: bool
+
+
+async def glance(conn: AsyncConnection, watch: Watch, node_stale: timedelta) -> Glance:
+    """Look in one statement: most of the time nothing is due."""
+    times = {**_times(watch), "stale_since": watch.now - node_stale}
+    row = (await conn.execute(_LOOK, times)).one()
+    return Glance(busy=bool(row.busy), due=bool(row.due))
 
 
 async def watch_runs(conn: AsyncConnection, policy: Policy, watch: Watch) -> list[Watched]:
     """Carry out what has come due; return what was done."""
-    rows = (await conn.execute(_due(watch).with_for_update(of=runs))).mappings().all()
+    rows = (await conn.execute(_DUE_RUNS, _times(watch))).mappings().all()
     done = []
     for row in rows:
         run = run_row(row)
@@ -76,16 +106,6 @@ async def watch_runs(conn: AsyncConnection, policy: Policy, watch: Watch) -> lis
         await _carry_out(conn, run, due, watch.now)
         done.append(Watched(due.what, run.id, run.job_id, run.site))
     return done
-
-
-async def anything_due(conn: AsyncConnection, watch: Watch, node_stale: timedelta) -> bool:
-    """Return whether a round of watching has anything to do, in one statement: most have not."""
-    run = _due(watch).with_only_columns(literal(1)).order_by(None)
-    node = select(literal(1)).where(nodes.c.usable, nodes.c.reported_at < watch.now - node_stale)
-    silent_since = watch.now - watch.site_lost
-    site = select(literal(1)).where(~sites.c.silent, sites.c.seen_at < silent_since)
-    query = select(or_(run.exists(), node.exists(), site.exists()))
-    return bool((await conn.execute(query)).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,14 @@ from scheduler.config import HubSettings
 from scheduler.db.engine import Database
 from scheduler.db.nodes import mark_stale
 from scheduler.db.policies import policy_in_force
-from scheduler.db.watching import Watch, anything_due, mark_silent_sites, watch_runs
+from scheduler.db.watching import Watch, glance, mark_silent_sites, watch_runs
 from scheduler.errors import Refused
 from scheduler.wake import Wake
 
 log = structlog.get_logger("watch")
+
+# Without runs only silence has to be noticed, and that takes a minute anyway.
+_IDLE = 5
 
 
 class WatchLoop:
@@ -38,10 +41,10 @@ class WatchLoop:
         """Look once; write only where something has come due."""
         watch = Watch(self._clock.now(), self._site_lost)
         async with self._db.reading() as conn:
-            due = await anything_due(conn, watch, self._node_stale)
-        if due:
+            seen = await glance(conn, watch, self._node_stale)
+        if seen.due:
             await self._carry_out(watch)
-        return self._seconds
+        return self._seconds if seen.busy else self._seconds * _IDLE
 
     async def _carry_out(self, watch: Watch) -> None:
         async with self._db.transaction() as conn:
