@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,8 @@ import pytest
 from tests.waiting import until
 
 _NOBODY = 65534
-_OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=100")
+QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=100")
+DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=100")
 
 
 @dataclass
@@ -62,17 +64,25 @@ class Server:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     """Start one server for all tests of this session."""
+    with running_server(QUICK) as server:
+        yield server
+
+
+@contextmanager
+def running_server(options: tuple[str, ...]) -> Iterator[Server]:
+    """Run a server with these settings; `DURABLE` where the disk's syncs count."""
     folder = Path(tempfile.mkdtemp(prefix="cp-pg-", dir="/tmp"))  # sockets need short paths
     try:
-        with _running(folder) as server:
+        with _running(folder, options) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class _running:  # noqa: N801  # used as a statement
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
         self._folder = folder
+        self._options = options
         self._data = folder / "data"
         self._data.mkdir(mode=0o700)
         programs = _programs()
@@ -101,7 +111,7 @@ class _running:  # noqa: N801  # used as a statement
             ]
         )
         command = [self._programs / "postgres", "-D", data, "-k", self._folder, "-h", ""]
-        for option in _OPTIONS:
+        for option in self._options:
             command += ["-c", option]
         with (self._folder / "log").open("wb") as log:
             process = subprocess.Popen(_ends_with_us(command), stdout=log, stderr=log, **_as_user())

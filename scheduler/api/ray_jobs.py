@@ -130,7 +130,7 @@ async def submit_job(
     """Submit a job. When this answers, the job is stored durably."""
     hub = hub_of(request)
     asked = body.check_json(await request.body())
-    parsed = parse(asked, (await hub.policy()).rules.default_gpus)
+    parsed = parse(asked)
     packages = await find_packages(hub, user.subject, parsed.packages)
     try:
         job, created = await submit(hub, user.subject, parsed.request, idempotency_key, packages)

@@ -46,8 +46,8 @@ class Parsed:
     packages: tuple[str, ...] = ()
 
 
-def parse(value: object, default_gpus: int) -> Parsed:
-    """Return a submission as a request. `default_gpus` is what a job without any GPU ask gets.
+def parse(value: object) -> Parsed:
+    """Return a submission as a request; a job that asks for no GPUs leaves them unset.
 
     Raises:
         Refused: 400 for what Ray's API forbids, 422 for our own fields; by name.
@@ -67,7 +67,7 @@ def parse(value: object, default_gpus: int) -> Parsed:
     job_id = fields.pop("job_id", None)
     fields["submission_id"] = fields.get("submission_id") or job_id
     ours = _ours(fields.get("metadata", {}))
-    fields |= ours | _gang(ours, fields.get("entrypoint_num_gpus", 0), default_gpus)
+    fields |= ours | _gang(ours, fields.get("entrypoint_num_gpus", 0))
     _check_together(fields)
     try:
         return Parsed(JobRequest(**fields, runtime_env=env), packages)
@@ -324,10 +324,10 @@ _OURS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
 }
 
 
-def _gang(ours: Mapping[str, Any], driver_gpus: float, default_gpus: int) -> dict[str, int]:
-    """Return the gang: by our own fields, else by what the driver asks, else the default."""
+def _gang(ours: Mapping[str, Any], driver_gpus: float) -> dict[str, int]:
+    """Return the gang: by our own fields, else by what the driver asks, else nothing."""
     nodes = ours.get("nodes", 1)
-    per_node = ours.get("gpus_per_node", int(driver_gpus) or default_gpus)
+    per_node = ours.get("gpus_per_node", int(driver_gpus))
     if nodes > 1 and driver_gpus > 0:
         raise _semantic(
             "entrypoint_num_gpus",
@@ -344,7 +344,7 @@ def _gang(ours: Mapping[str, Any], driver_gpus: float, default_gpus: int) -> dic
             "driver cannot hold more GPUs than the job",
             step=f"ask for commonpool.gpus_per_node {int(driver_gpus)}, or leave one of them out",
         )
-    return {"nodes": nodes, "gpus_per_node": per_node}
+    return {"gpus_per_node": per_node} if per_node else {}
 
 
 def _check_together(fields: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.api.deps import HubState
 from scheduler.core import admission
+from scheduler.core.policy import Policy
 from scheduler.db.jobs import (
     DuplicateJob,
     NewJob,
@@ -128,7 +129,7 @@ async def _store(
     answers: dict[int, tuple[JobRow, bool] | Exception] = {}
     new: dict[int, NewJob] = {}
     for place, submission in enumerate(submissions):
-        admitted = admission.check(_ask(submission), policy, pending[submission.user])
+        admitted = admission.check(_ask(submission, policy), policy, pending[submission.user])
         if isinstance(admitted, admission.Refusal):
             answers[place] = await _seen_before(conn, submission, admitted)
         else:
@@ -154,14 +155,15 @@ async def _seen_before(
     return _replayed(seen, request_sha256(submission.request, submission.packages))
 
 
-def _ask(submission: Submission) -> admission.Ask:
+def _ask(submission: Submission, policy: Policy) -> admission.Ask:
     request = submission.request
     seconds = request.time_limit_seconds
+    asks_for_gpus = "gpus_per_node" in request.model_fields_set
     return admission.Ask(
         user=submission.user,
         account=request.account,
         nodes=request.nodes,
-        gpus_per_node=request.gpus_per_node,
+        gpus_per_node=request.gpus_per_node if asks_for_gpus else policy.rules.default_gpus,
         gpu_models=frozenset(request.gpu_models),
         tiers=request.tier,
         label=request.label,

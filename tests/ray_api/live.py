@@ -48,6 +48,7 @@ tiers:
   institution: {default_time_limit: 10m, max_time_limit: 7d, notice: 1s}
   national: {default_time_limit: 10m, max_time_limit: 7d, notice: 1s}
   frontier: {default_time_limit: 10m, max_time_limit: 7d, notice: 1s}
+rules: {default_gpus: 2, max_pending_per_user: 1000000}
 """
 NODES = ("lab-1", "lab-2")
 

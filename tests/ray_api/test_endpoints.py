@@ -48,6 +48,13 @@ async def test_a_submission_is_answered_with_its_id_twice(live):
     assert answer.json() == {"job_id": "mine", "submission_id": "mine"}
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+async def test_a_job_that_asks_for_no_gpus_gets_the_policys_default_on_each_node(live, site, nodes):
+    await live.submit(entrypoint="program", metadata={"commonpool.nodes": str(nodes)})
+    lease = await site.lease_of("program")
+    assert [len(node.gpus) for node in lease.nodes] == [2] * nodes
+
+
 async def test_an_id_is_made_up_as_ray_does_when_none_is_given(live):
     answer = await post(live, submission_id="")
     made = answer.json()["submission_id"]

@@ -13,7 +13,7 @@ from scheduler.errors import Refused
 
 
 def read(**body):
-    return parse({"entrypoint": "true"} | body, default_gpus=1)
+    return parse({"entrypoint": "true"} | body)
 
 
 def ours(**metadata):
@@ -26,9 +26,9 @@ def refusal(**body) -> Refused:
     return caught.value
 
 
-def test_a_job_that_asks_for_no_gpus_gets_one_node_with_the_default():
-    request = parse({"entrypoint": "true"}, default_gpus=4).request
-    assert (request.nodes, request.gpus_per_node) == (1, 4)
+def test_a_job_that_asks_for_no_gpus_leaves_their_number_to_the_policy():
+    assert read().request.model_fields_set.isdisjoint({"nodes", "gpus_per_node"})
+    assert "gpus_per_node" not in ours(nodes="2").model_fields_set
 
 
 def test_entrypoint_gpus_without_any_of_our_fields_is_that_many_on_one_node():
@@ -38,7 +38,7 @@ def test_entrypoint_gpus_without_any_of_our_fields_is_that_many_on_one_node():
 
 
 def test_no_entrypoint_gpus_is_no_ask_at_all():
-    assert read(entrypoint_num_gpus=0).request.gpus_per_node == 1
+    assert "gpus_per_node" not in read(entrypoint_num_gpus=0).request.model_fields_set
 
 
 def test_all_our_fields_together():
@@ -142,7 +142,7 @@ def test_what_ray_forbids_or_fails_on_later_is_400_by_name(body, field):
 
 def test_a_submission_without_entrypoint_is_400():
     with pytest.raises(Refused, match="entrypoint is missing") as caught:
-        parse({}, 1)
+        parse({})
     assert caught.value.status == 400
 
 
@@ -397,7 +397,7 @@ def test_whatever_json_comes_it_is_read_or_refused_in_one_short_line(value):
 
 def read_or_refused(value):
     try:
-        return parse(value, default_gpus=1).request
+        return parse(value).request
     except Refused as refused:
         return refused
 
