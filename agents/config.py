@@ -4,6 +4,7 @@ Built in the `main` of each, passed down as arguments. The hub's token is read f
 file at each use, so that it can be replaced while the agent runs.
 """
 
+import os
 from pathlib import Path
 
 from pydantic import Field, HttpUrl, TypeAdapter, ValidationError, field_validator
@@ -72,7 +73,11 @@ class SiteSettings(_AgentSettings):
     stop_wait: float = Field(default=6, gt=0, description="For a stop, before the kill")
     log_wait: float = Field(default=10, gt=0, description="For the rest of a log, at the end")
     max_log_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, description="Kept per run")
-    launches: int = Field(default=2, ge=1, description="Private clusters started at a time")
+    launches: int = Field(
+        default=max(1, (os.cpu_count() or 1) // 2),
+        ge=1,
+        description="Ray nodes that start at a time on this machine, all its agents together",
+    )
     object_store_bytes: int = Field(default=80_000_000, ge=75_000_000, description="Per Ray node")
     scratch: Path = Field(default=Path("/tmp"), description="Short folder for Ray's sockets")  # noqa: S108  # Unix socket paths end at 107 bytes; the folder made in it is private
 

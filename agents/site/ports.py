@@ -5,16 +5,18 @@ ports are below 32768, outside Linux's range for outgoing connections: a Ray age
 port is taken by one never recovers. Source: notes/ray.md §2.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 FIRST, LAST = 20_000, 32_700
+_LOOK_SECONDS = 0.1
 _ADDRESSES = range(1, 60 * 250)
 
 
@@ -85,6 +87,40 @@ class PortRegistry:
                 yield claim
             else:
                 file.unlink(missing_ok=True)
+
+
+class LaunchSlots:
+    """How many Ray nodes start at once on this machine, whichever agents start them.
+
+    A start needs a core for some seconds, and Ray gives one up that takes 30 s: many at
+    once all fail. The kernel frees a slot however its holder ends.
+    """
+
+    def __init__(self, count: int, folder: Path = Path("/tmp")) -> None:  # noqa: S108  # as above
+        self._folder, self._count = folder / f"cp-{os.getuid()}-ports", count
+
+    @contextlib.asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Hold a slot; waits until there is one."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        while (held := self._try()) is None:  # noqa: ASYNC110  # another process frees it
+            await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            yield
+        finally:
+            os.close(held)
+
+    def _try(self) -> int | None:
+        for number in range(self._count):
+            name = self._folder / f"launch-{number}.lock"
+            handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+            else:
+                return handle
+        return None
 
 
 def _free_ports(count: int, taken: set[int]) -> Iterator[int]:

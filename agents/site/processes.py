@@ -3,7 +3,9 @@
 A run's processes are those with `COMMONPOOL_RUN=<run>` in their environment, those of
 the sessions that the agent started for it, and all descendants of both. The mark alone
 is not enough: Ray's dashboard writes its title over its environment (seen with 2.60);
-the tree alone is not either: a killed raylet leaves the user's program under pid 1.
+the tree alone is not either: a killed raylet leaves the user's program under pid 1. So
+what writes into the run's own log is the run's as well. A program that sheds all of
+that on purpose escapes: to hold one needs a control group.
 """
 
 import asyncio
@@ -48,7 +50,7 @@ def of_run(run: str, sessions: Mapping[int, int] | None = None) -> frozenset[int
 
     The agent itself never belongs to a run, even one that was started inside of it.
     """
-    every = tuple(_scan(f"{MARK}={run}".encode()))
+    every = tuple(_scan(run))
     own = _sessions_of_the_run(every, sessions or {})
     roots = {p.pid for p in every if p.marked or p.session in own}
     return _with_descendants(roots, every) - {os.getpid()}
@@ -79,7 +81,7 @@ def _with_descendants(roots: set[int], every: Collection[Process]) -> frozenset[
     return frozenset(found)
 
 
-def _scan(mark: bytes) -> Iterable[Process]:
+def _scan(run: str) -> Iterable[Process]:
     """Yield every live process, those too that are born during the scan; zombies are left out.
 
     A program that forks and exits all the time is elsewhere when its pid is read. But then
@@ -91,9 +93,26 @@ def _scan(mark: bytes) -> Iterable[Process]:
         for entry in fresh:
             fields = _stat(int(entry)) if entry.isdigit() else None
             if fields is not None and fields[0] not in "ZX":
-                environment = _read(_PROC / entry / "environ").split(b"\0")
                 ids = (int(entry), int(fields[1]), int(fields[3]), int(fields[19]))
-                yield Process(*ids, mark in environment)
+                yield Process(*ids, _is_of(run, _PROC / entry))
+
+
+def _is_of(run: str, process: Path) -> bool:
+    """Say whether a process carries a run's mark, or writes to the run's log."""
+    if f"{MARK}={run}".encode() in _read(process / "environ").split(b"\0"):
+        return True
+    return any(_target(process / "fd" / number).endswith(_log_name(run)) for number in "12")
+
+
+def _log_name(run: str) -> str:
+    return f"/job-driver-{run}.log"
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> list[str] | None:

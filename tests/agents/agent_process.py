@@ -24,7 +24,7 @@ def create_app(hub: FakeHub) -> FastAPI:
         message = SiteSync.model_validate_json(await request.body())
         try:
             orders = await hub.sync(site, message)
-        except HubAway as away:
+        except (HubAway, asyncio.CancelledError) as away:  # Cancelled: the server stops.
             return JSONResponse({"detail": str(away)}, 503)
         return Response(orders.model_dump_json(), media_type="application/json")
 

@@ -1,5 +1,6 @@
 """Ports: never given twice, on the whole machine, and free again when the run is forgotten."""
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agents.site import ports
-from agents.site.ports import NoPortsLeft, PortRegistry, loopback
+from agents.site.ports import LaunchSlots, NoPortsLeft, PortRegistry, loopback
 
 
 def a_record(folder: Path, run: str) -> Path:
@@ -87,3 +88,40 @@ def test_each_run_and_node_has_its_own_loopback_address():
     addresses = {loopback(i, n) for i in range(1, 600) for n in range(8)}
     assert len(addresses) == 599 * 8
     assert all(a.startswith("127.") for a in addresses)
+
+
+async def test_no_more_nodes_start_at_once_than_there_are_slots(tmp_path):
+    most = starting = 0
+
+    async def start():
+        nonlocal most, starting
+        async with LaunchSlots(2, tmp_path).one():
+            starting += 1
+            most = max(most, starting)
+            await asyncio.sleep(0)
+            starting -= 1
+
+    await asyncio.gather(*(start() for _ in range(6)))
+    assert most == 2
+
+
+async def test_the_slot_of_an_agent_that_was_killed_is_free_again(tmp_path):
+    code = (
+        "import asyncio, sys; from pathlib import Path; from agents.site.ports import LaunchSlots\n"
+        "async def hold():\n"
+        "    async with LaunchSlots(1, Path(sys.argv[1])).one():\n"
+        "        print('held', flush=True); await asyncio.sleep(60)\n"
+        "asyncio.run(hold())"
+    )
+    agent = subprocess.Popen(  # noqa: ASYNC220  # nothing else runs meanwhile
+        [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE
+    )
+    assert agent.stdout is not None
+    assert agent.stdout.readline() == b"held\n"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3), LaunchSlots(1, tmp_path).one():
+            pass
+    agent.kill()
+    agent.communicate()
+    async with asyncio.timeout(5), LaunchSlots(1, tmp_path).one():
+        pass

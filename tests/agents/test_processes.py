@@ -65,6 +65,14 @@ async def test_an_orphan_without_its_mark_is_found_by_its_session(run):
     assert processes.created(orphan) is None
 
 
+async def test_an_orphan_without_mark_and_session_is_found_by_what_it_writes_to(run, tmp_path):
+    log = tmp_path / f"job-driver-{run}.log"
+    start(None, f"setsid env -i {SLEEP} >{log} 2>&1 & echo").wait(5)
+    until(lambda: processes.of_run(run))
+    assert await ended(run)
+    assert processes.of_run(run) == frozenset()
+
+
 async def test_a_session_id_that_was_given_to_another_process_is_left_alone(run):
     other = start(None, SLEEP)
     born = processes.created(other.pid)

@@ -5,10 +5,10 @@ when the run is over. Its log is read from Ray's own file, so it survives a dead
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 
 import httpx
-import structlog
 
 from agents.site import environment
 from agents.site.backends import ray_rest
@@ -18,13 +18,13 @@ from agents.site.failures import BackendUnavailable, RunGone
 from agents.site.launcher import Launcher, driver_log
 from agents.site.outcome import ProgramEnd
 from agents.site.packages import PackageCache
+from agents.site.ports import LaunchSlots
 from agents.site.ray_jobs import RayHead, submit_or_adopt
 from agents.site.records import Ledger, Phase, RunRecord
 from scheduler.clock import Clock
 
-log = structlog.get_logger(__name__)
-
 _LOOK_SECONDS = 0.2
+_JOIN_SECONDS = 120  # Ray gives up by itself before that.
 _PIECE = 256 * 1024
 
 
@@ -45,7 +45,7 @@ class RayPrivate:
         self._launcher, self._http = launcher, http
         self._packages, self._signals, self._clock = packages, signals, clock
         self._stop_wait = stop_wait
-        self._launching = asyncio.Semaphore(launches)
+        self._launching = LaunchSlots(launches)
         self._liveness = ray_rest.Liveness(clock)
         self._version: str | None = None
 
@@ -57,8 +57,7 @@ class RayPrivate:
         """
         if ledger.record.phase in (Phase.RESERVED, Phase.LAUNCHING):
             await self._packages.fetch(ledger.record.lease.packages)
-            async with self._launching:
-                await self._launch(ledger)
+            await self._launch(ledger)
         lease = ledger.record.lease
         head = self._head(ledger.record)
         adopting = ledger.record.phase is Phase.SUBMITTING
@@ -79,22 +78,24 @@ class RayPrivate:
         self._launcher.reserve(ledger)
         for number in range(len(ledger.record.lease.nodes)):
             # One after another: two that join at once can time out (notes/ray.md §2).
-            await self._launcher.launch_node(ledger, number)
-            await self._joined(ledger.record, number + 1)
+            async with self._launching.one():
+                await self._launcher.launch_node(ledger, number)
+                await self._joined(ledger.record, number + 1)
         self._version = self._version or await self._head(ledger.record).version()
 
     async def _joined(self, record: RunRecord, count: int) -> None:
         """Wait until that many nodes are ALIVE: an answering head is not ready yet."""
         head = self._head(record)
-        while True:
+        until = self._clock.monotonic() + _JOIN_SECONDS
+        while self._clock.monotonic() < until:
             if dead := self._launcher.dead_node(record):
                 raise BackendUnavailable(dead)
-            try:
+            # No answer yet is no news: a death shows above, and the time is limited.
+            with contextlib.suppress(BackendUnavailable):
                 if sum(node.alive for node in await head.nodes()) >= count:
                     return
-            except BackendUnavailable as starting:  # A death shows above; the caller has a limit.
-                log.debug("cluster_not_up_yet", run_id=record.run, why=str(starting))
             await asyncio.sleep(_LOOK_SECONDS)
+        raise BackendUnavailable(f"node {count} of its cluster did not come up")
 
     async def _submit(self, ledger: Ledger, body: dict[str, object]) -> None:
         """Submit, but give up on a cluster that died meanwhile."""
