@@ -61,6 +61,13 @@ class HubProblem(Exception):  # noqa: N818  # the word of RFC 9457, as in the wi
         return ". ".join(part.rstrip(".") for part in parts) + "."
 
 
+def sentences(problem: HubProblem) -> str:
+    """Return the same for a page: each part a sentence of its own."""
+    limit = f"Limit: {problem.limit}" if problem.limit else ""
+    said = (problem.detail or problem.title, limit, problem.next_step or "")
+    return " ".join(f"{part[0].upper()}{part[1:].rstrip('.')}." for part in said if part)
+
+
 class HubUnreachable(Exception):  # noqa: N818  # a state, told by its name
     """No usable answer came from `url`; `reason` is one short clause."""
 

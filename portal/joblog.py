@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from portal.hub import Hub
+from portal.hub import Hub, HubUnreachable
 from portal.session import visit
 
 LINES_SHOWN = 500
@@ -14,7 +14,11 @@ HEIGHT_PIXELS = 440
 def draw_log(job: str) -> None:
     """Draw the end of the log, scrolled along while the reader is at its end."""
     hub = visit().hub
-    text, seen, complete = _caught_up(hub, job)
+    try:
+        complete = _catch_up(hub, job)
+    except HubUnreachable:  # the page says so above; what was read stays
+        complete = False
+    _, text, seen = _kept(job)
     if not text:
         st.info("The job wrote nothing." if complete else "No output yet.", icon=":material/notes:")
         return
@@ -47,18 +51,21 @@ def whole_log(hub: Hub, job: str) -> str:
         offset = page.next_offset
 
 
-def _caught_up(hub: Hub, job: str) -> tuple[str, int, bool]:
-    """Return the end of the text, the bytes read so far, and whether no more will come."""
-    kept_job, text, offset = st.session_state.get("log", ("", "", 0))
-    if kept_job != job:
-        text, offset = "", 0
+def _catch_up(hub: Hub, job: str) -> bool:
+    """Read what is new, and return whether no more will come."""
     complete = False
     for _ in range(PIECES_PER_LOOK):
+        _, text, offset = _kept(job)
         page = hub.log(job, offset)
         complete = page.complete
         if not page.text:
             break
-        text = (text + page.text)[-CHARACTERS_KEPT:]
-        offset = page.next_offset
-    st.session_state["log"] = (job, text, offset)
-    return text, offset, complete
+        kept = (text + page.text)[-CHARACTERS_KEPT:]
+        st.session_state["log"] = (job, kept, page.next_offset)
+    return complete
+
+
+def _kept(job: str) -> tuple[str, str, int]:
+    """Return the job, the end of its log, and the bytes read of it so far."""
+    kept: tuple[str, str, int] = st.session_state.get("log", ("", "", 0))
+    return kept if kept[0] == job else (job, "", 0)

@@ -43,7 +43,7 @@ def draw_verdicts(why: Explanation) -> None:
 def draw_history(job: str) -> None:
     """Draw what happened, oldest first."""
     here = visit()
-    history = latest(f"why {job}", lambda: here.hub.explanation(job)).history
+    history = latest(f"why {job}", lambda: here.hub.explanation(job), quietly=True).history
     if not history:
         st.info("Nothing has happened yet.", icon=":material/history:")
         return
@@ -65,7 +65,7 @@ def draw_history(job: str) -> None:
 def draw_runs(name: str) -> None:
     """Draw each attempt: where, on whose GPUs, and how it ended."""
     here = visit()
-    job = latest(f"job {name}", lambda: here.hub.job(name))
+    job = latest(f"job {name}", lambda: here.hub.job(name), quietly=True)
     if not job.runs:
         st.info("No GPUs were leased yet, so there is no run.", icon=":material/memory:")
         return
@@ -81,13 +81,15 @@ def _run(run: JobRun, here: Visit) -> None:
             + (f" under {plain(run.agreement)}" if run.agreement else "")
         )
         st.text(run.why)
-        if run.message:
+        if "\n" in run.message:
             st.code(run.message, language=None, wrap_lines=True)
+        elif run.message:
+            st.text(run.message)
         marked = " · SIMULATED" if run.simulated else ""
         ended = f" · exit code {run.exit_code}" if run.exit_code is not None else ""
         st.caption(
             f"{count(run.gpus, 'GPU')} on {plain(', '.join(run.nodes))} · {_times(run, here)}"
-            f"{ended} · `{run.run}`{marked}"
+            f"{ended} · {plain(run.run)}{marked}"
         )
 
 
@@ -104,13 +106,16 @@ def _times(run: JobRun, here: Visit) -> str:
 
 
 def draw_ray_form(job: JobView, here: Visit) -> None:
-    """Draw the same job for Ray's own tools, ready to copy; the token stays in its file."""
+    """Draw the same job for Ray's own tools, ready to copy; the token stays in its file.
+
+    Without colours for the syntax: theirs are too pale on a light background.
+    """
     st.markdown("The same job with Ray's own tools, from the folder that holds your program:")
     file = here.person.token_file
     in_shell = f'"$(cat {shlex.quote(str(file))})"' if file else '"$COMMONPOOL_TOKEN"'
     line = command_line(job, here.hub.url, in_shell)
     if line is not None:
-        st.code(line, language="bash", wrap_lines=True)
+        st.code(line, language=None, wrap_lines=True)
         return
     st.caption("Ray's command line changes the quotes in this command; its Python client does not.")
     st.code(

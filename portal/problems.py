@@ -10,7 +10,7 @@ import httpx
 import streamlit as st
 
 from portal.format import plain
-from portal.hub import HubProblem, HubUnreachable
+from portal.hub import HubProblem, HubUnreachable, sentences
 from portal.session import visit
 
 LOOK_AGAIN = "3s"
@@ -61,11 +61,7 @@ def panel(
 
 def say(problem: HubProblem) -> None:
     """Show a refusal: what, the limit, and what to do."""
-    parts = [problem.detail]
-    if problem.limit:
-        parts.append(f"Limit: {problem.limit}")
-    parts.append(problem.next_step or "")
-    body = ". ".join(plain(part.rstrip(".")) for part in parts if part) + "."
+    body = plain(sentences(problem))
     if not problem.next_step and problem.status in NEXT_STEPS:
         body += " " + NEXT_STEPS[httpx.codes(problem.status)]
     if problem.request_id:
@@ -80,7 +76,7 @@ def say_away(away: HubUnreachable) -> None:
         f"{plain(away.reason.capitalize())}. Jobs that run are not affected. Is it started?"
         " `commonpool status` tells, `commonpool up` starts it. This page looks again every few"
         " seconds and comes back by itself.",
-        title=f"No answer from the hub at {away.url}",
+        title=f"No answer from the hub at `{away.url}`",
         icon=":material/cloud_off:",
     )
 

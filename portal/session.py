@@ -36,6 +36,8 @@ def sign_in(person: Person, hub_url: str) -> None:
     """Remember who looks; what another person was shown is forgotten."""
     if st.session_state.get("person") != person:
         st.session_state["shown"] = {}
+        st.session_state["before"] = []
+        st.session_state.pop("log", None)
     st.session_state["person"] = person
     st.session_state["hub_url"] = hub_url
 
@@ -52,8 +54,10 @@ def is_dark() -> bool:
     return bool(st.context.theme.type == "dark")
 
 
-def latest(what: str, ask: Callable[[], Answer]) -> Answer:
+def latest(what: str, ask: Callable[[], Answer], *, quietly: bool = False) -> Answer:
     """Return the hub's answer, or while it is away the last one, saying how old that is.
+
+    `quietly` is for what stands beside something that already says so.
 
     Raises:
         HubUnreachable: the hub is away, and this was never answered before.
@@ -66,7 +70,8 @@ def latest(what: str, ask: Callable[[], Answer]) -> Answer:
         if what not in shown:
             raise
         answer, at = cast("tuple[Answer, datetime]", shown[what])
-        _say_old(away, at, now)
+        if not quietly:
+            _say_old(away, at, now)
         return answer
     shown[what] = (answer, now)
     return answer
@@ -76,7 +81,7 @@ def _say_old(away: HubUnreachable, at: datetime, now: datetime) -> None:
     st.warning(
         f"{away.reason.capitalize()}. This is what it said {ago(at, now)}. Jobs that run are"
         " not affected; this page catches up by itself when the hub is back.",
-        title=f"No answer from the hub at {away.url}",
+        title=f"No answer from the hub at `{away.url}`",
         icon=":material/cloud_off:",
     )
 

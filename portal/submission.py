@@ -8,7 +8,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from portal.format import parse_duration
-from portal.hub import Hub, HubProblem
+from portal.hub import Hub, HubProblem, sentences
 from scheduler.core.model import PriorityClass, Tier
 from scheduler.wire.jobs import JobRequest, JobView
 
@@ -88,13 +88,13 @@ def send(hub: Hub, wish: Wish, keys: dict[str, str]) -> JobView | Trouble:
         try:
             uri = hub.put_package(name, wish.files)
         except HubProblem as problem:
-            return Trouble("files", problem.sentence())
+            return Trouble("files", sentences(problem))
         asked = asked.model_copy(update={"runtime_env": {"working_dir": uri}})
     content = asked.model_dump_json()
     try:
         job = hub.submit(asked, keys.setdefault(content, str(uuid4())))
     except HubProblem as problem:
-        return Trouble(form_field(problem.field or ""), problem.sentence())
+        return Trouble(form_field(problem.field or ""), sentences(problem))
     keys.pop(content)
     return job
 

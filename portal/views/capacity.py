@@ -1,6 +1,6 @@
 """What each tier has, who uses it, and what is free."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -18,16 +18,11 @@ NODES_SHOWN = 50
 def page() -> None:
     """Draw the page: all tiers, then one pool closely."""
     st.title("Capacity")
-    panel(_tiers, EVERY)()
-    panel(_one_pool, EVERY)()
+    panel(_all, EVERY)()
 
 
-def _pools() -> tuple[PoolView, ...]:
-    return latest("pools", visit().hub.pools).pools
-
-
-def _tiers() -> None:
-    pools = _pools()
+def _all() -> None:
+    pools = latest("pools", visit().hub.pools).pools
     if not pools:
         st.info(
             "There is no pool yet. An administrator loads a policy, which names them:"
@@ -37,6 +32,11 @@ def _tiers() -> None:
         return
     _say_simulated(pools)
     _numbers(pools)
+    _tiers(pools)
+    _one_pool({pool.pool: pool for pool in pools})
+
+
+def _tiers(pools: Sequence[PoolView]) -> None:
     tiers = [(tier, [pool for pool in pools if pool.tier is tier]) for tier in Tier]
     drawn, table = st.tabs(["Chart", "Table"])
     with drawn:
@@ -97,10 +97,7 @@ def _table(pools: Sequence[PoolView]) -> None:
     )
 
 
-def _one_pool() -> None:
-    pools = {pool.pool: pool for pool in _pools()}
-    if not pools:
-        return
+def _one_pool(pools: Mapping[str, PoolView]) -> None:
     st.header("Look into a pool", divider=True)
     name = st.selectbox("Pool", list(pools), key="pool", bind="query-params")
     pool = pools[name or next(iter(pools))]
@@ -137,7 +134,9 @@ def _quotas(pool: PoolView) -> None:
 
 def _nodes(pool: PoolView, here: Visit) -> None:
     st.subheader("Nodes")
-    found = latest(f"nodes {pool.pool}", lambda: here.hub.nodes(pool.pool, limit=NODES_SHOWN))
+    found = latest(
+        f"nodes {pool.pool}", lambda: here.hub.nodes(pool.pool, limit=NODES_SHOWN), quietly=True
+    )
     if not found.nodes:
         st.info(
             "No node of this pool has reported yet, so nothing can start here. Its site runs"
@@ -151,7 +150,7 @@ def _nodes(pool: PoolView, here: Visit) -> None:
         alt=f"Nodes of {pool.pool}, what is free on each, and why one is not usable",
     )
     if found.next:
-        st.caption(f"The first {NODES_SHOWN} nodes. All: `commonpool pools {pool.pool} --nodes`.")
+        st.caption(f"The first {NODES_SHOWN} nodes. All: `commonpool pools --nodes`.")
 
 
 def _node(node: NodeView, here: Visit) -> dict[str, str]:

@@ -48,15 +48,15 @@ def page() -> None:
 def _find(name: str) -> JobView | None:
     """Return the job; None for one that is not there or not this person's (the same answer)."""
     try:
-        return _job(name)
+        return _job(name, quietly=True)
     except HubProblem as problem:
         if problem.status == NOT_FOUND:
             return None
         raise
 
 
-def _job(name: str) -> JobView:
-    return latest(f"job {name}", lambda: visit().hub.job(name))
+def _job(name: str, *, quietly: bool = False) -> JobView:
+    return latest(f"job {name}", lambda: visit().hub.job(name), quietly=quietly)
 
 
 def _say_absent(name: str) -> None:
@@ -88,7 +88,7 @@ def _now(name: str, every: str | None) -> None:
 
 
 def _waiting(job: JobView, here: Visit) -> None:
-    why = latest(f"why {job.id}", lambda: here.hub.explanation(job.id))
+    why = latest(f"why {job.id}", lambda: here.hub.explanation(job.id), quietly=True)
     with st.container(horizontal=True):
         place = "being planned" if job.position is None else f"{job.position}"
         st.metric(f"Place in the queue of {job.account}", place, border=True, width="content")

@@ -16,13 +16,13 @@ EVERYTHING = "any state"
 def page() -> None:
     """Draw the filters, which the address keeps, and the list."""
     st.title("My jobs")
-    st.session_state.setdefault("before", [])
     words = [EVERYTHING, *(state.value for state in JobState)]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         state = st.selectbox(
             "State", words, key="state", bind="query-params", width=220, on_change=_to_newest
         )
-        accounts = ["any account", *latest("me", visit().hub.me).accounts]
+        me = latest("me", visit().hub.me, quietly=True)
+        accounts = ["any account", *me.accounts]
         account = st.selectbox(
             "Account",
             accounts,

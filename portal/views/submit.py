@@ -48,7 +48,7 @@ def page() -> None:
             icon=":material/lock:",
         )
         return
-    choices = _choices(me, latest("pools", here.hub.pools).pools, _template(here))
+    choices = _choices(me, latest("pools", here.hub.pools, quietly=True).pools, _template(here))
     trouble: Trouble | None = st.session_state.pop("trouble", None)
     if trouble and not trouble.field:
         st.error(plain(trouble.text), icon=":material/error:")

@@ -67,8 +67,8 @@ def test_a_refusal_of_the_hub_is_told_at_its_field_with_limit_and_next_step(dana
     found = send(dana, wish(nodes=9), {})
     assert found == Trouble(
         "nodes",
-        "a gang starts on different nodes of one pool, or not at all. limit: nodes of the"
-        " largest pool it may use: 4. ask for fewer nodes or GPUs.",
+        "A gang starts on different nodes of one pool, or not at all. Limit: nodes of the"
+        " largest pool it may use: 4. Ask for fewer nodes or GPUs.",
     )
 
 
@@ -107,7 +107,7 @@ def test_a_refused_package_is_told_at_the_files():
 
     hub = Hub("http://h", "t", httpx.Client(transport=httpx.MockTransport(too_large)))
     assert send(hub, wish(files=b"PK"), {}) == Trouble(
-        "files", "commonpool: the package is larger than 20 MiB."
+        "files", "Commonpool: the package is larger than 20 MiB."
     )
 
 
