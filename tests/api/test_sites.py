@@ -58,7 +58,9 @@ async def test_a_bell_ends_the_wait(house):
         assert len((await poll).json()["leases"]) == 1
 
 
-async def test_a_lost_bell_costs_seconds_and_nothing_else(house):
+async def test_a_lost_bell_costs_time_and_nothing_else(house, monkeypatch):
+    for seconds in ("LOOK_SECONDS", "ALONE_SECONDS"):
+        monkeypatch.setattr(f"scheduler.api.sites.{seconds}", 1)
     await house.report("national")
     poll = await waiting(house)
     house.hub.wake.ring = lambda _: None
