@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.portal.fake_hub import PEOPLE, FakeHub, serving
+from tests.portal.busy_day import PEOPLE
+from tests.portal.fake_hub import FakeHub, serving
 
 APP = Path(__file__).parents[2] / "portal" / "app.py"
 NOBODY_LISTENS = "http://127.0.0.1:9"

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from scheduler.core.lifecycle import JobState
-from tests.portal.fake_hub import PEOPLE, FakeHub, serving
+from tests.portal.busy_day import PEOPLE
+from tests.portal.fake_hub import FakeHub, serving
 from tests.waiting import until
 
 pytestmark = pytest.mark.browser

@@ -5,7 +5,7 @@ from streamlit.testing.v1 import AppTest
 
 from portal.session import _connections
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import RunState
+from scheduler.core.model import RunState, Tier
 from tests.portal.conftest import APP, NOBODY_LISTENS
 from tests.portal.fake_hub import Refuse
 
@@ -282,6 +282,7 @@ class TestSubmit:
         field(at.text_area, "Command").set_value("python train.py")
         field(at.number_input, "Nodes").set_value(2)
         field(at.number_input, "GPUs on each node").set_value(8)
+        field(at.selectbox, "Highest tier").set_value(Tier.TEAM)
         field(at.selectbox, "Label of its data").set_value("controlled")
         field(at.text_input, "Name (may be left out)").set_value("first-try")
         field(at.checkbox, "May be recalled").uncheck()
@@ -289,6 +290,7 @@ class TestSubmit:
         job = next(job for job in hub.jobs.values() if job.submission_id == "first-try")
         assert (job.entrypoint, job.nodes, job.gpus_per_node) == ("python train.py", 2, 8)
         assert (job.label, job.preemptible) == ("controlled", False)
+        assert job.tier == (Tier.TEAM, Tier.TEAM)
         assert at.query_params["id"] == job.id
         assert at.title[0].value == r"first\-try"
 
