@@ -25,6 +25,7 @@ from scheduler.core.model import PriorityClass, Tier
 from scheduler.wire.jobs import JobRequest, JobView
 
 _LOOK_SECONDS = 1.0
+_FIRST_SECONDS, _FIRST_LOOKS = 0.1, 10
 app = typer.Typer(no_args_is_help=True)
 
 Job = Annotated[str, typer.Argument(metavar="JOB", help="Its id or submission id.")]
@@ -184,7 +185,8 @@ def pools(
 
 
 def _report(hub: Hub, job: JobView, wait: bool, follow: bool, as_json: bool) -> None:
-    """Say what became of a submission, at once or when it has ended."""
+    """Say what became of a submission, once it was planned or when it has ended."""
+    job = _planned(hub, job)
     if not as_json:
         typer.echo(f"{job.id}  {job.reason}", err=follow)
     if follow:
@@ -199,6 +201,17 @@ def _report(hub: Hub, job: JobView, wait: bool, follow: bool, as_json: bool) -> 
         typer.echo(f"see: commonpool explain {job.id} · commonpool logs -f {job.id}")
     if wait and job.state is not JobState.SUCCEEDED:
         raise typer.Exit(1)
+
+
+def _planned(hub: Hub, job: JobView) -> JobView:
+    """Return the job with its first verdict; a cycle follows a submission within moments."""
+    first = job.reason
+    for _ in range(_FIRST_LOOKS):
+        if job.state is not JobState.PENDING or job.reason != first:
+            break
+        Event().wait(_FIRST_SECONDS)
+        job = hub.job(job.id)
+    return job
 
 
 def _ended(hub: Hub, job: JobView) -> JobView:

@@ -265,7 +265,7 @@ def _hear(hub: Hub, seen: Seen, teller: Teller) -> None:
     page = hub.log(seen.job.id, seen.log_offset)
     seen.log_offset, seen.log = page.next_offset, seen.log + page.text
     seen.log_is_complete = page.complete
-    telling = ("resumed", "asked to leave", "images in", "done", "found", "best three")
+    telling = ("resumed", "asked to leave", "images in", "done", "found", "forest")
     for line in page.text.splitlines():
         if any(word in line for word in telling):
             teller.line(seen.part, f"prints: {line.strip()}")

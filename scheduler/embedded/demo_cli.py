@@ -1,6 +1,7 @@
 """`commonpool demo`: the story on a terminal, or as plain lines where there is none."""
 
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -50,6 +51,8 @@ def demo(
     Takes about five minutes on two cores. Exit code 0 only if all that should be seen was.
     """
     console = console_of()
+    # Told to stop, it cancels what it submitted, as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stage = _stage(Layout.of(data))
     begun = stage.clock.monotonic()
     console.print(_cast_list(), highlight=False)

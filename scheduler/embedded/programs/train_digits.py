@@ -151,8 +151,8 @@ def main() -> None:
     if state["epoch"]:
         print(f"resumed from the checkpoint after epoch {state['epoch']}", flush=True)
     workers = shards(x_train, y_train)
-    told = f"{len(x_train)} images in {len(workers)} shards on {place_names(workers)}"
-    print(told, flush=True)
+    parts = "1 shard" if len(workers) == 1 else f"{len(workers)} shards"
+    print(f"{len(x_train)} images in {parts} on {place_names(workers)}", flush=True)
     while state["epoch"] < asked.epochs:
         begun = time.monotonic()
         one_epoch(state, workers, asked.batches)
