@@ -5,6 +5,7 @@ It speaks the real wire, delivers packages and follows logs, and knows nothing o
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -73,6 +74,7 @@ class ShellSite:
         self._thread.join()
         for work in self.work.values():
             self._end(work)
+        shutil.rmtree(self.folder)
 
     def _run(self) -> None:
         while not self._over.is_set():
