@@ -106,10 +106,13 @@ def serve(settings: HubSettings) -> None:
 
 @contextmanager
 def _data_folder(settings: HubSettings) -> Iterator[None]:
-    """Hold the data folder against a second hub; the kernel lets go however this one ends.
+    """Hold SQLite's folder against a second hub; the kernel lets go however this one ends.
 
-    On PostgreSQL several hubs may work on one database, and each has its own folder too.
+    On PostgreSQL several hubs share one database, and one folder of packages and logs.
     """
+    if settings.database_url:
+        yield
+        return
     file = settings.data / "hub.lock"
     lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(lock, "r+") as held:

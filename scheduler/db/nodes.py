@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, false, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, delete, false, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.model import Pool
@@ -38,18 +38,35 @@ async def save_reports(
     query = select(nodes).where(nodes.c.id.in_(names)).order_by(nodes.c.id).with_for_update()
     known = {row["id"]: dict(row) for row in (await conn.execute(query)).mappings()}
     accepted, changed = 0, set()
-    for report in reports:
+    updates: dict[str, dict[str, Any]] = {}
+    # Known nodes first: one that speaks again must not give way to a new one.
+    for report in sorted(reports, key=lambda report: report.node not in known):
         old = known.get(report.node)
         if old is not None and _is_stale(report, old):
             continue
         new = {**_columns(report, now), "site": pools[report.pool].site}
-        await _store(conn, old, new, pools)
+        if old is None:
+            await _update(conn, updates)
+            await _make_room(conn, pools[report.pool], report.node)
+            await conn.execute(insert(nodes).values(**new))
+        else:
+            await _check_move(conn, old, new, pools)
+            updates[report.node] = new
         known[report.node] = new
         accepted += 1
         if old is None or any(old[fact] != new[fact] for fact in _FACTS):
             changed.add(report.node)
+    await _update(conn, updates)
     await note_changes(conn, [("node", name) for name in sorted(changed)])
     return accepted
+
+
+async def _update(conn: AsyncConnection, rows: dict[str, dict[str, Any]]) -> None:
+    """Store these rows in one statement, and empty the mapping."""
+    if rows:
+        statement = update(nodes).where(nodes.c.id == bindparam("key"))
+        await conn.execute(statement, [{"key": name, **row} for name, row in rows.items()])
+        rows.clear()
 
 
 def _check(report: NodeReport, pools: Mapping[str, Pool]) -> None:
@@ -97,21 +114,6 @@ def _columns(report: NodeReport, now: datetime) -> dict[str, Any]:
     }
 
 
-async def _store(
-    conn: AsyncConnection,
-    old: Mapping[str, Any] | None,
-    new: Mapping[str, Any],
-    pools: Mapping[str, Pool],
-) -> None:
-    if old is None:
-        await _make_room(conn, pools[new["pool"]], new["id"])
-        await conn.execute(insert(nodes).values(**new))
-        return
-    if old["pool"] != new["pool"]:
-        await _check_move(conn, old, new, pools)
-    await conn.execute(update(nodes).where(nodes.c.id == new["id"]).values(**new))
-
-
 async def _make_room(conn: AsyncConnection, pool: Pool, name: str) -> None:
     """Count a new node against its pool's size; a silent one without leases gives way to it."""
     rows = (
@@ -152,6 +154,8 @@ async def _check_move(
     pools: Mapping[str, Pool],
 ) -> None:
     """Let a node change pools only within its site, and only while it is empty."""
+    if old["pool"] == new["pool"]:
+        return
     before, after = pools.get(old["pool"]), pools[new["pool"]]
     leased = await conn.execute(
         select(lease_gpus.c.gpu).where(lease_gpus.c.node_id == new["id"]).limit(1)

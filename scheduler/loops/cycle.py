@@ -27,7 +27,7 @@ from scheduler.db.planning import (
 )
 from scheduler.db.policies import policy_in_force, revision_in_force
 from scheduler.errors import Refused
-from scheduler.loops.report import report
+from scheduler.loops.report import gauge, report
 from scheduler.wake import Wake
 
 log = structlog.get_logger("cycle")
@@ -91,6 +91,8 @@ class CycleLoop:
         world = self._world
         if world is None:
             return more
+        if changed:
+            gauge(world)
         if not changed and began - self._planned_at < self._cycle_seconds:
             return more
         self._planned_at = began
@@ -108,7 +110,8 @@ class CycleLoop:
             return True
         world.advance(committed.plan)
         self._told = (plan.holds, plan.reserves)
-        report(committed, world, self._wake)
+        report(committed, self._wake)
+        gauge(world)
         return more or bool(committed.stale)
 
     async def _bring_forward(self) -> tuple[bool, bool]:

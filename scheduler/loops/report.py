@@ -12,13 +12,13 @@ from scheduler.wake import Wake
 log = structlog.get_logger("cycle")
 
 
-def report(committed: Committed, world: World, wake: Wake) -> None:
+def report(committed: Committed, wake: Wake) -> None:
     """Ring for sites and jobs whose state is another now, count decisions, and log them."""
     for site in committed.sites:
         wake.ring(f"site:{site}")
     for job in committed.jobs:
         wake.ring(f"job:{job}")
-    _count(committed, world)
+    _count(committed)
     for start in committed.plan.starts:
         log.info(
             "run_leased",
@@ -34,7 +34,7 @@ def report(committed: Committed, world: World, wake: Wake) -> None:
         log.warning("stale_decisions_dropped", count=committed.stale)
 
 
-def _count(committed: Committed, world: World) -> None:
+def _count(committed: Committed) -> None:
     plan = committed.plan
     metrics.CYCLES.labels("committed").inc()
     metrics.STALE.inc(committed.stale)
@@ -46,10 +46,10 @@ def _count(committed: Committed, world: World) -> None:
     decided.update(("hold", reason) for reason in reasons)
     for (kind, reason), count in decided.items():
         metrics.DECISIONS.labels(kind, reason).inc(count)
-    _gauge_queue(world)
 
 
-def _gauge_queue(world: World) -> None:
+def gauge(world: World) -> None:
+    """Show how many jobs wait and how many runs hold GPUs."""
     waiting = Counter[str]()
     for kind in world.waiting():
         waiting[kind.account] += len(kind.entries)

@@ -177,6 +177,13 @@ async def test_a_new_node_takes_the_place_of_a_silent_one(hub):
     assert set((await hub.look()).snapshot().nodes) == {"hub-2", "hub-3"}
 
 
+async def test_a_node_that_speaks_again_keeps_its_place_before_a_new_one(hub):
+    hub.now += 6 * MINUTE
+    await hub.watch()
+    with pytest.raises(Refused, match="has all its nodes"):
+        await save(hub, report("hub-3"), report("hub-1"), report("hub-2"))
+
+
 async def test_a_silent_node_with_leases_keeps_its_place(hub):
     await hub.submit(("own", 2, False))
     await hub.cycle()
