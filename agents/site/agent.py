@@ -8,8 +8,9 @@ a long poll for other orders. One looks at the clock. Both end in `step`, which 
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
+from functools import partial
 from secrets import token_hex
 
 import structlog
@@ -40,11 +41,13 @@ from scheduler.wire.sites import DesiredLease, ObservedRun, SiteOrders, SiteSync
 
 log = structlog.get_logger(__name__)
 
+Work = Coroutine[None, None, None]
 _ECHOES = 10_000
 _VERSION_SECONDS = 60
 _KILL_SECONDS = 15
 _SKEW = timedelta(seconds=2)
 _ROUNDS = 10
+_FAULT_POLLS = 5
 
 
 class SiteAgent:
@@ -207,12 +210,12 @@ class SiteAgent:
         match action:
             case Begin(lease):
                 log.info("run_begun", run_id=lease.run, backend=str(lease.backend))
-                self._store.save(RunRecord(lease=lease, reserved_at=self._clock.now()))
+                self._store.reserve(RunRecord(lease=lease, reserved_at=self._clock.now()))
             case Renew(lease):
                 ledger = self._ledger(lease.run)
                 ledger.write(lease=ledger.record.renewed(lease))
             case Attend(run):
-                self._spawn(self._attending, run, self._carrier.attend(run))
+                self._spawn(self._attending, run, self._carrier.attend)
             case Signal(run):
                 self._signal(run)
             case End(run, why):
@@ -220,7 +223,7 @@ class SiteAgent:
                 log.info("run_ending", run_id=run, why=str(why))
                 self._changed.set()
             case Close(run):
-                self._spawn(self._closing, run, self._closed(run))
+                self._spawn(self._closing, run, self._closed)
             case Entomb():
                 self._entomb(action)
             case Forget(run):
@@ -261,7 +264,7 @@ class SiteAgent:
         self._forgotten[run] = None
         while len(self._forgotten) > _ECHOES:
             self._forgotten.popitem(last=False)
-        self._errand(self._carrier.forget(record))
+        self._errand(run, partial(self._carrier.forget, record))
         self._changed.set()
 
     def _discard(self, run: str) -> None:
@@ -271,40 +274,38 @@ class SiteAgent:
 
         log.error("record_unreadable", run_id=run)
         self._store.damaged.discard(run)
-        self._errand(discard())
+        self._errand(run, discard)
 
     def _ledger(self, run: str) -> Ledger:
         return Ledger(self._store, run)
 
     def _spawn(
-        self, tasks: dict[str, asyncio.Task[None]], run: str, work: Coroutine[None, None, None]
+        self, tasks: dict[str, asyncio.Task[None]], run: str, work: Callable[[str], Work]
     ) -> None:
-        task = asyncio.create_task(work, name=f"run-{run}")
+        task = asyncio.create_task(self._guarded(run, partial(work, run)))
         tasks[run] = task
         task.add_done_callback(lambda done: self._left(tasks, run, done))
 
     def _left(
         self, tasks: dict[str, asyncio.Task[None]], run: str, task: asyncio.Task[None]
     ) -> None:
-        """Take note that a task is over; after a fault, `reconcile` asks for it again."""
+        """Take note that a task is over; `reconcile` asks for it again if it should not be."""
         if tasks.get(run) is task:
             del tasks[run]
-        if not _complain(task):
-            self._wake.set()
+        self._wake.set()
 
-    def _errand(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    async def _guarded(self, run: str, work: Callable[[], Work]) -> None:
+        """Do a run's work; after a fault (a full disk, a defect) wait before the next try."""
+        try:
+            await work()
+        except Exception:
+            log.exception("task_failed", run_id=run)
+            await asyncio.sleep(_FAULT_POLLS * self._settings.poll_seconds)
+
+    def _errand(self, run: str, work: Callable[[], Work]) -> None:
+        task = asyncio.create_task(self._guarded(run, work))
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
-        task.add_done_callback(lambda done: None if _complain(done) else self._wake.set())
-
-
-def _complain(task: asyncio.Task[None]) -> bool:
-    """Log what a task died of; return whether it did."""
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        log.error("task_failed", task=task.get_name(), exc_info=error)
-    return error is not None
 
 
 async def _ended(task: asyncio.Task[object] | asyncio.Task[None]) -> None:

@@ -46,6 +46,7 @@ class Carrier:
         self._backends, self._clock, self._tell = backends, clock, tell
         self.signals = Signals(settings.data)
         self._logs: dict[str, RunLog] = {}
+        self._tidied: set[str] = set()
 
     async def attend(self, run: str) -> None:
         """Bring a run to its engine, or find it there, and watch it until its program ends."""
@@ -168,6 +169,7 @@ class Carrier:
         ledger.write(phase=Phase.FENCED)
         log.info("run_fenced", run_id=run, outcome=str(ledger.record.outcome))
         self._tell()
+        await self._tidy(ledger.record)  # After the telling: nobody waits for this.
 
     async def forget(self, record: RunRecord) -> None:
         """Remove what is kept here and at the engine of a run that the hub has settled."""
@@ -177,6 +179,13 @@ class Carrier:
         self.signals.clear(record.run)
         if record.outcome is RunState.SUCCEEDED:
             self.signals.clear_checkpoints(record.lease.job)
+        if record.run not in self._tidied:
+            await self._tidy(record)
+        self._tidied.discard(record.run)
+
+    async def _tidy(self, record: RunRecord) -> None:
+        """Remove what the engine keeps of a fenced run; what it cannot now stays there."""
+        self._tidied.add(record.run)
         try:
             await self._backend(record).forget(record)
         except (BackendUnavailable, BackendRejected) as away:

@@ -84,6 +84,7 @@ class Launcher:
         """
         lease = ledger.record.lease
         self._settings.command()
+        ledger.write(phase=Phase.RESERVED)  # A claim stands as long as its record is on disk.
         count = len(_HEAD_PORTS) + len(_NODE_PORTS) * len(lease.nodes)
         try:
             claim = self._ports.claim(lease.run, ledger.file, count)

@@ -187,6 +187,13 @@ class RecordStore:
         self.records[record.run] = record
         return record
 
+    def reserve(self, record: RunRecord) -> None:
+        """Note a run of which nothing exists yet, in memory only: lost, it is begun again.
+
+        The backend saves it before its first step, so no order waits for the disk twice.
+        """
+        self.records[record.run] = record
+
     def drop(self, run: str) -> None:
         """Forget a run."""
         self.path(run).unlink(missing_ok=True)

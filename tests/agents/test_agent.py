@@ -204,9 +204,10 @@ async def test_a_disk_that_takes_no_record_starts_nothing(hub, settings, monkeyp
 
     monkeypatch.setattr(RecordStore, "save", saved)
     async with a_site(settings, hub):
-        await eventually(lambda: len(hub.syncs) > 1)
-        await asyncio.sleep(0.3)  # The time in which nothing must happen.
-        assert hub.history == []
+        await eventually(lambda: hub.history)
+        await asyncio.sleep(1)  # The time in which nothing must happen.
+        assert hub.states(RUN) == [STARTING]
+        assert not (settings.data / "records" / f"{RUN}.json").exists()
         full = False
         assert (await end_of(hub)).state is RunState.SUCCEEDED
 
