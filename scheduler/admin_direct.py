@@ -12,6 +12,7 @@ from scheduler.clock import Clock, SystemClock
 from scheduler.config import HubSettings
 from scheduler.db import policies, tokens
 from scheduler.db.engine import Database
+from scheduler.db.in_use import refuse_what_is_in_use
 from scheduler.errors import Fault, Refused
 from scheduler.wire.accounts import PolicyApplied, TokenIssued, TokenList, TokenRequest
 
@@ -52,9 +53,16 @@ class Direct:
         self._run(lambda db: db.migrate())
 
     def apply_policy(self, document: str, by: str) -> PolicyApplied:
-        """Store a policy that was checked as the next revision."""
+        """Store a policy as the next revision.
+
+        Raises:
+            PolicyRefused: it has problems.
+            Refused: it leaves out what runs or jobs refer to.
+        """
+        new = policy_file.load(document, 0)
 
         async def save(conn: AsyncConnection) -> PolicyApplied:
+            await refuse_what_is_in_use(conn, new)
             revision, changed = await policies.save_policy(conn, document, self._clock.now(), by)
             return PolicyApplied(revision=revision, changed=changed)
 

@@ -1,7 +1,6 @@
 """The policy: read it as it was written, replace it whole or not at all."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -13,7 +12,7 @@ from scheduler.api import body, examples
 from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of, require
 from scheduler.api.openapi import accepts_media, answers
-from scheduler.db.in_use import in_use, still_used
+from scheduler.db.in_use import refuse_what_is_in_use
 from scheduler.db.policies import current_policy, save_policy
 from scheduler.errors import Fault, Refused
 from scheduler.wire.accounts import PolicyApplied, Scope
@@ -64,9 +63,7 @@ async def apply_policy(
         raise _faulty(error) from None
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        dropped = still_used(await in_use(conn), new)
-        if dropped:
-            raise _still_used(dropped)
+        await refuse_what_is_in_use(conn, new)
         revision, changed = await save_policy(conn, text, hub.clock.now(), caller.subject)
     if changed:
         hub.wake.ring("cycle")
@@ -105,15 +102,4 @@ def _faulty(error: policy_file.PolicyRefused) -> Refused:
         field=first.field or None,
         next_step="Correct every problem that is listed; the old policy stays in force.",
         faults=tuple(Fault(p.field, p.reason, p.line) for p in error.problems),
-    )
-
-
-def _still_used(faults: Sequence[Fault]) -> Refused:
-    return Refused(
-        title="Policy refused",
-        detail=f"{faults[0].field}: {faults[0].reason}",
-        status=409,
-        field=faults[0].field,
-        next_step="Keep them until their jobs have ended, or cancel those jobs first.",
-        faults=tuple(faults),
     )

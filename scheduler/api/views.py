@@ -175,7 +175,7 @@ def _waiting(facts: JobFacts, policy: Policy) -> str:
 
 
 def _starting(run: RunRow) -> str:
-    leased = f"{run.gpus} GPUs of {run.pool} are leased to it"
+    leased = f"{_gpus(run)} of {run.pool} {'is' if run.gpus == 1 else 'are'} leased to it"
     if run.state is RunState.UNKNOWN:
         return f"{leased}, but {run.site} has not been heard of."
     if run.state is RunState.LEASED and run.after:
@@ -194,7 +194,11 @@ def _running(run: RunRow) -> str:
             how = f"borrowed under {run.agreement}" if run.agreement else "borrowed"
         case QuotaClass.BACKGROUND:
             how = "in the background"
-    return f"It runs on {run.gpus} GPUs of {run.pool}{since}, {how}."
+    return f"It runs on {_gpus(run)} of {run.pool}{since}, {how}."
+
+
+def _gpus(run: RunRow) -> str:
+    return "1 GPU" if run.gpus == 1 else f"{run.gpus} GPUs"
 
 
 def _stopping(run: RunRow) -> str:

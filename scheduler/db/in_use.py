@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.core.lifecycle import JobState
 from scheduler.core.policy import Policy
 from scheduler.db.tables import jobs, runs
-from scheduler.errors import Fault
+from scheduler.errors import Fault, Refused
 
 MAX_NAMED = 10
 _TERMINAL = [state.value for state in JobState if state.is_terminal]
@@ -42,6 +42,24 @@ def _grouped(pairs: Iterable[Row[str, str]]) -> Mapping[str, tuple[str, ...]]:
     for pair in pairs:
         found[pair[0]].append(pair[1])
     return {name: tuple(members) for name, members in found.items()}
+
+
+async def refuse_what_is_in_use(conn: AsyncConnection, new: Policy) -> None:
+    """Let a new policy pass that keeps what runs and jobs refer to.
+
+    Raises:
+        Refused: it leaves out a pool with open runs, or an account with jobs.
+    """
+    faults = still_used(await in_use(conn), new)
+    if faults:
+        raise Refused(
+            title="Policy refused",
+            detail=f"{faults[0].field}: {faults[0].reason}",
+            status=409,
+            field=faults[0].field,
+            next_step="Keep them until their jobs have ended, or cancel those jobs first.",
+            faults=faults,
+        )
 
 
 def still_used(used: InUse, new: Policy) -> tuple[Fault, ...]:

@@ -105,8 +105,10 @@ async def _taken(conn: AsyncConnection, job: NewJob) -> DuplicateJob:
 
 
 def _submitted(job: NewJob) -> JobNote:
-    ask = f"{job.shape.nodes} x {job.shape.gpus_per_node} GPUs for at most {job.time_limit}"
-    sentence = f"submitted by {job.user} for {job.account}: {ask}"
+    gpus = "GPU" if job.shape.gpus_per_node == 1 else "GPUs"
+    ask = f"{job.shape.nodes} x {job.shape.gpus_per_node} {gpus}"
+    minutes = job.time_limit.total_seconds() / 60
+    sentence = f"submitted by {job.user} for {job.account}: {ask} for at most {minutes:g} min"
     return JobNote(job.id, job.submitted_at, "submitted", sentence)
 
 
