@@ -73,6 +73,7 @@ class SiteSettings(_AgentSettings):
     stop_wait: float = Field(default=6, gt=0, description="For a stop, before the kill")
     log_wait: float = Field(default=10, gt=0, description="For the rest of a log, at the end")
     max_log_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, description="Kept per run")
+    keep_days: float = Field(default=14, gt=0, description="Unused checkpoints and packages")
     launches: int = Field(
         default=max(1, (os.cpu_count() or 1) // 2),
         ge=1,

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,6 +69,13 @@ class Signals:
     def clear_checkpoints(self, job: str) -> None:
         """Remove the checkpoints of a job that needs no further attempt."""
         shutil.rmtree(self._checkpoints / job, ignore_errors=True)
+
+    def prune(self, jobs: Collection[str], before: datetime) -> None:
+        """Remove checkpoints that nobody has touched since `before`, of jobs without a run here."""
+        for folder in self._checkpoints.iterdir():
+            touched = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+            if folder.name not in jobs and touched < before:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _answer(self, run: str) -> Path:
         return self._signals / f"{run}.done"

@@ -20,6 +20,7 @@ from agents.site.failures import BackendUnavailable
 log = structlog.get_logger(__name__)
 
 _PIECE = 256 * 1024
+_TOKEN_TROUBLE = frozenset({401, 403})
 _TOO_LONG = b"\n[commonpool] the log is longer than this site keeps; the rest was dropped\n"
 _LOST = b"\n[commonpool] the rest of the log was lost with its Ray cluster\n"
 
@@ -155,5 +156,8 @@ class RunLog:
             except (HubAway, TokenUnreadable):
                 await backoff.pause()
             except HubRefused as refused:
+                if refused.status in _TOKEN_TROUBLE:  # The agent may be given another one.
+                    await backoff.pause()
+                    continue
                 log.error("log_refused", run_id=self._run, why=str(refused))  # noqa: TRY400  # its words say all
                 return

@@ -8,6 +8,7 @@ import contextlib
 import re
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -122,6 +123,9 @@ async def _serve(settings: SiteSettings, store: RecordStore, clock: Clock) -> No
     async with http_client() as ray:
         packages = PackageCache(settings.data, hub, settings.site)
         signals = Signals(settings.data)
+        old = clock.now() - timedelta(days=settings.keep_days)
+        signals.prune({record.lease.job for record in store.records.values()}, old)
+        packages.prune(old)
         head = settings.shared_ray and RayHead(ray, settings.shared_ray, settings.shared_token())
         launch = LaunchSettings(settings.scratch, settings.object_store_bytes)
         backends: dict[BackendName, Backend] = {

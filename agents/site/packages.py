@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
@@ -46,9 +47,16 @@ class PackageCache:
         uris = {}
         for package in packages:
             name = f"_ray_pkg_{package.sha256}.zip"
+            self._file(package).touch()  # It is in use: see `prune`.
             await head.deliver(name, self._pieces(package), self._file(package).stat().st_size)
             uris[package.uri] = f"gcs://{name}"
         return uris
+
+    def prune(self, before: datetime) -> None:
+        """Remove packages that were last delivered before an instant; they can be had again."""
+        for file in self._folder.iterdir():
+            if datetime.fromtimestamp(file.stat().st_mtime, UTC) < before:
+                file.unlink(missing_ok=True)
 
     async def _download(self, package: PackageRef) -> None:
         spare = self._folder / f"{package.sha256}.{token_hex(4)}.new"
