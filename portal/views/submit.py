@@ -162,6 +162,7 @@ def _places(choices: Choices, trouble: Trouble | None) -> tuple[str, list[str], 
             accounts.index(start.account) if start and start.account in accounts else 0,
         )
         _beside("account", trouble)
+    with right:
         models = st.multiselect(
             "GPU models",
             choices.models,
@@ -170,26 +171,28 @@ def _places(choices: Choices, trouble: Trouble | None) -> tuple[str, list[str], 
             help="Any of these will do. None chosen: any model.",
         )
         _beside("gpu_models", trouble)
-    with right:
-        tiers = _tiers(choices)
-        _beside("tiers", trouble)
+    tiers = _tiers(choices)
+    _beside("tiers", trouble)
     return account or accounts[0], models, tiers
 
 
 def _tiers(choices: Choices) -> tuple[Tier, Tier]:
     there = choices.tiers or (Tier.TEAM, Tier.NATIONAL)
-    low, high = choices.start.tier if choices.start else (there[0], there[-1])
-    if len(there) == 1:
-        st.markdown(f"Tier: {TIER_WORDS[there[0]]}, the only one")
-        return there[0], there[0]
-    chosen = st.select_slider(
-        "Tiers it may use",
-        there,
-        (low if low in there else there[0], high if high in there else there[-1]),
-        format_func=lambda tier: TIER_WORDS[tier],
-        help="It starts on your own tier where it can, and spills over to the next.",
+    wanted = choices.start.tier if choices.start else (there[0], there[-1])
+    low, high = (
+        there.index(tier) if tier in there else usual
+        for tier, usual in zip(wanted, (0, len(there) - 1), strict=True)
     )
-    return chosen[0], chosen[1]
+    left, right = st.columns(2)
+    lowest = left.selectbox(
+        "Lowest tier",
+        there,
+        low,
+        format_func=TIER_WORDS.__getitem__,
+        help="It starts on its own tier where it can, and spills over to the next.",
+    )
+    highest = right.selectbox("Highest tier", there, high, format_func=TIER_WORDS.__getitem__)
+    return lowest or there[0], highest or there[-1]
 
 
 def _classes(choices: Choices, trouble: Trouble | None) -> tuple[str, PriorityClass]:
