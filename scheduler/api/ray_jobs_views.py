@@ -222,8 +222,9 @@ def start_line(run: RunRow, policy: Policy) -> str:
     how = _CLASSES[run.quota_class] + (f" under {run.agreement}" if run.agreement else "")
     pool = f"pool {run.pool}" + (f" ({tier} tier)" if tier else "")
     simulated = ", simulated" if run.simulated else ""
+    gpus = "1 GPU" if run.gpus == 1 else f"{run.gpus} GPUs"
     return (
-        f"starting at site {run.site}: {pool}, {run.gpus} GPUs on {nodes}{simulated}, {how}; "
+        f"starting at site {run.site}: {pool}, {gpus} on {nodes}{simulated}, {how}; "
         f"{run.why.rstrip('.')}"
     )
 

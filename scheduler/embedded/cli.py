@@ -1,7 +1,9 @@
 """The commands `up`, `down`, `status` and `demo`: the whole system on this machine."""
 
 import json
+import shutil
 import signal
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
@@ -116,11 +118,19 @@ def _first_steps(hub: str, layout: Layout, person: str, where: str) -> tuple[str
     token = _short(layout.tokens / f"{person}.token")
     programs = _short(Path(__file__).parent / "programs")
     submit = f"RAY_ADDRESS={hub} RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token}"
+    program = f"--working-dir {programs} -- python word_statistics.py"
     return (
-        f"{submit} ray job submit --working-dir {programs} -- python word_statistics.py",
-        f"commonpool jobs --as {person}{where}",
-        f"commonpool demo{where}",
+        f"{submit} {_typed('ray')} job submit {program}",
+        f"{_typed('commonpool')} jobs --as {person}{where}",
+        f"{_typed('commonpool')} demo{where}",
     )
+
+
+def _typed(command: str) -> str:
+    """Return a command of this environment as it is typed here: by its path if not on PATH."""
+    here = Path(sys.executable).parent
+    found = shutil.which(command)
+    return command if found and Path(found).parent == here else _short(here / command)
 
 
 def _short(path: Path) -> str:
