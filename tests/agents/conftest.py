@@ -97,6 +97,8 @@ async def a_bench(kind: str, scratch: Path) -> AsyncGenerator[Bench, None]:
     async with AsyncExitStack() as stack:
         ray = await stack.enter_async_context(http_client())
         changes: dict[str, object] = {"scratch": scratch}
+        if kind.startswith("ray-"):
+            changes["launches"] = 1
         head = None
         if kind == "shared":
             fake = FakeRayHead(scratch / "head")

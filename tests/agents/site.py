@@ -37,6 +37,7 @@ def settings_of(data: Path, **changes) -> SiteSettings:
         "lost_after": 2,
         "stop_wait": 5,
         "log_wait": 3,
+        "launches": 64,  # Fake clusters need not wait for real ones of other agents.
     }
     return SiteSettings(**{**values, **changes})
 

@@ -10,6 +10,7 @@ from secrets import token_hex
 
 import pytest
 
+from agents.config import SiteSettings
 from agents.site import processes
 from agents.site.launcher import Launcher, LaunchSettings
 from agents.site.ports import PortRegistry
@@ -64,13 +65,15 @@ def package(hub: FakeHub, name: str, text: str) -> PackageRef:
     return PackageRef(uri=uri, sha256=sha256, size=len(data.getvalue()))
 
 
-def record_of(data: Path, run: str) -> RunRecord:
-    return RunRecord.model_validate_json((data / "records" / f"{run}.json").read_text())
+def calm(scratch: Path) -> SiteSettings:
+    """Settings with the patience that real clusters need on a busy machine."""
+    patience = {"unknown_after": 30, "lost_after": 90, "launches": 1}
+    return settings_of(scratch / "site", scratch=scratch, **patience)
 
 
 async def test_a_gang_runs_on_exactly_its_two_leased_nodes(scratch, run):
     hub = FakeHub()
-    settings = settings_of(scratch / "site", scratch=scratch, unknown_after=30, lost_after=90)
+    settings = calm(scratch)
     code = package(hub, "gang.py", GANG)
     lease = a_lease(
         run,
@@ -133,7 +136,7 @@ async def test_killed_agents_and_a_killed_raylet_neither_repeat_nor_orphan_a_run
 
 async def test_a_recalled_program_checkpoints_and_its_gpus_are_free_within_the_notice(scratch, run):
     hub = FakeHub()
-    settings = settings_of(scratch / "site", scratch=scratch, unknown_after=30, lost_after=90)
+    settings = calm(scratch)
     program = (
         "import commonpool, sys, time\n"
         "while not commonpool.should_checkpoint():\n"
