@@ -288,12 +288,14 @@ async def test_a_killed_head_leaves_an_orphan_that_is_fenced_before_the_run_is_l
     assert bytes(hub.logs[RUN]) == b"said\n", "the log outlives its head"
 
 
-async def test_an_agent_that_dies_while_it_launches_starts_the_cluster_anew(hub, scratch):
+async def test_an_agent_that_dies_while_it_launches_ends_that_and_starts_anew(hub, scratch):
     settings = settings_of(scratch / "site", scratch=scratch)
-    hub.order(private(f"echo once >> {scratch}/ran"))
+    hub.order(private(f"echo once >> {scratch}/ran; sleep 1"))
     async with a_site(settings, hub, ray_command=("/bin/sh", "-c", "sleep 300")):
-        await eventually(lambda: processes.of_run(RUN))
+        earlier = await eventually(lambda: processes.of_run(RUN))
     async with a_site(settings, hub, ray_command=fake_ray(scratch)):
+        await running(hub)
+        assert not earlier & processes.of_run(RUN), "what was launched first is gone by now"
         assert (await end_of(hub)).state is RunState.SUCCEEDED
     assert times(scratch / "ran") == 1
 
