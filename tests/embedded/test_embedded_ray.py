@@ -22,8 +22,8 @@ def layout(tmp_path):
     assert belonging(layout) == []
 
 
-def commonpool(layout, *words):
-    argv = [sys.executable, "-m", "scheduler.main", *words, "--data", str(layout.data)]
+def commonpool(layout, command, *words):
+    argv = [sys.executable, "-m", "scheduler.main", command, "--data", str(layout.data), *words]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("COMMONPOOL_", "RAY_"))}
     return subprocess.run(argv, capture_output=True, text=True, env=clean, check=False)
 
