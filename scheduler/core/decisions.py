@@ -115,6 +115,8 @@ def started_run(job: Job, start: Start, now: datetime) -> Run:
         agreement=start.agreement,
         after=start.after,
         preemptions=job.preemptions,
+        name=job.name,
+        predicted=job.predicted,
     )
 
 

@@ -13,9 +13,11 @@ from typing import NewType
 
 AccountName = NewType("AccountName", str)
 AgreementId = NewType("AgreementId", str)
+BudgetId = NewType("BudgetId", str)
 JobId = NewType("JobId", str)
 NodeId = NewType("NodeId", str)
 PoolId = NewType("PoolId", str)
+ReservationId = NewType("ReservationId", str)
 RunId = NewType("RunId", str)
 SiteId = NewType("SiteId", str)
 
@@ -107,8 +109,24 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A level and compartments: it dominates what is at most as high, with no other compartment.
+
+    A label that the policy does not place in the lattice is dominated by itself alone (R14).
+    """
+
+    name: str
+    level: int
+    compartments: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
-    """Like nodes of one site. `node_count` x `gpus_per_node` is what quotas divide."""
+    """Like nodes of one site. `node_count` x `gpus_per_node` is what quotas divide.
+
+    `labels` are what it is accredited for. `sectors` empty means any; `software` is what its
+    nodes offer, by name.
+    """
 
     id: PoolId
     site: SiteId
@@ -119,6 +137,8 @@ class Pool:
     node_count: int
     labels: frozenset[str] = frozenset({"public"})
     backend: Backend = Backend.RAY_PRIVATE
+    sectors: frozenset[Sector] = frozenset()
+    software: frozenset[str] = frozenset()
 
     @property
     def capacity(self) -> int:
@@ -152,6 +172,37 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """H100e-hours that an account's subtree may use from one date to another (R4)."""
+
+    id: BudgetId
+    account: AccountName
+    h100e_hours: int
+    valid_from: datetime
+    valid_to: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Nodes of a pool kept for one account between two times; without account: maintenance (R7).
+
+    The first `node_count` usable nodes of the pool by name, or exactly `nodes` where named.
+    An account's reservation is charged from start to end, and released where no job of it
+    has started within `no_show` of its start.
+    """
+
+    id: ReservationId
+    pool: PoolId
+    account: AccountName | None
+    node_count: int
+    starts_at: datetime
+    ends_at: datetime
+    nodes: frozenset[NodeId] = frozenset()
+    no_show: timedelta = timedelta(minutes=30)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     index: int
     uuid: str
@@ -175,7 +226,10 @@ class Node:
 class Shape:
     """Everything about a job that placement looks at: jobs of one shape fit alike.
 
-    `gpu_models` empty means any. `tier_min`..`tier_max` bound spill-over (R13).
+    `gpu_models` empty means any; `memory_gib` is the least that each GPU must have.
+    `tier_min`..`tier_max` bound spill-over (R13). With `h100e` > 0 the job asks for so many
+    H100-equivalents and takes as many GPUs of a pool's model as that needs (R15): `nodes` x
+    `gpus_per_node` is then what H100s would do. With `reservation` it runs only there (R7).
     """
 
     nodes: int
@@ -186,6 +240,10 @@ class Shape:
     tier_max: Tier = Tier.NATIONAL
     preemptible: bool = True
     background: bool = False
+    memory_gib: int = 0
+    h100e: int = 0
+    software: frozenset[str] = frozenset()
+    reservation: ReservationId | None = None
 
     @property
     def gpus(self) -> int:
@@ -198,7 +256,8 @@ class Job:
     """What was asked for, while it waits. `sequence` is the order of submission.
 
     `attempt` is the number the next run will have, from 1. A preempted job comes
-    back with its old `submitted_at` and a `not_before` (R8.6).
+    back with its old `submitted_at` and a `not_before` (R8.6). `predicted` is the run time
+    that was foreseen when it was submitted, None where nothing was known (`predict.py`).
     """
 
     id: JobId
@@ -212,6 +271,8 @@ class Job:
     attempt: int = 1
     preemptions: int = 0
     not_before: datetime | None = None
+    name: str = ""
+    predicted: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -291,6 +352,8 @@ class Run:
     stop_at: datetime | None = None
     preemptions: int = 0
     checkpointed_at: datetime | None = None
+    name: str = ""
+    predicted: timedelta | None = None
 
     @property
     def gpus(self) -> int:
@@ -308,6 +371,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What ended leases have used of a budget, in H100e-seconds; running ones come on top (R4)."""
+
+    budget: BudgetId
+    h100e_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The first job of a reservation started then: it is no longer a no-show (R7)."""
+
+    reservation: ReservationId
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that happened, as far as planning looks at it.
 
@@ -318,13 +397,18 @@ class Snapshot:
     runs: Mapping[RunId, Run] = field(default_factory=dict)
     nodes: Mapping[NodeId, Node] = field(default_factory=dict)
     usage: Mapping[AccountName, Usage] = field(default_factory=dict)
+    spent: Mapping[BudgetId, Spent] = field(default_factory=dict)
+    claims: Mapping[ReservationId, Claim] = field(default_factory=dict)
+
+
+Entity = Job | Run | Node | Usage | Spent | Claim
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
     """An event: this is now so. Level-triggered, so applying it twice changes nothing."""
 
-    entity: Job | Run | Node | Usage
+    entity: Entity
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ kept in the database; a plan says under which revision it was made.
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 
 from scheduler.core.hardware import Hardware
 from scheduler.core.model import (
@@ -13,9 +14,12 @@ from scheduler.core.model import (
     AccountName,
     Agreement,
     AgreementId,
+    Budget,
+    Label,
     Pool,
     PoolId,
     Quota,
+    Reservation,
     Site,
     Tier,
     User,
@@ -31,20 +35,60 @@ class TierRules:
     notice: timedelta
 
 
+class Order(StrEnum):
+    """Who is next: `fair` is least share first, then the account's own order (R2)."""
+
+    FAIR = "fair"
+    FIFO = "fifo"  # by priority and age alone, whoever asks
+
+
+class Backfill(StrEnum):
+    """What may start while an earlier job waits (R6)."""
+
+    STRICT = "strict"  # nothing: the first blocked job stops all behind it
+    EASY = "easy"  # what does not delay the planned start of the first blocked job
+    HOLDS = "holds"  # what delays no planned start, of several heads and of aged jobs
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Knobs that are not about one account or pool.
 
-    `half_life` is that of recorded use (R3). `reserve_depth` is how many blocked heads
-    of each shape get a planned start (R6, K). `bind_within` is how long a lease may wait
-    for its run to start before it is released (R5). `spill_after`: a job leaves its own
-    tier when its own tier's planned start is later than this (R13).
+    `half_life` is that of recorded use (R3). `short_first`: in an account's queue a job goes as
+    if it had come so many times its predicted run time later; 0 is plain age (R2).
+
+    `reserve_depth` is how many blocked heads of each shape get a planned start (R6, K);
+    `hold_after` is how long a job waits at most until it gets one, whatever its place;
+    `hold_depth` is how many such aged jobs each pool plans for at once; `hold_share` is the
+    part of a pool, in per cent, that may stand idle for all planned starts but the oldest.
+
+    `bind_within` is how long a lease may wait for its run to start before it is released
+    (R5). `spill_after`: a job leaves its own tier when its own tier's planned start is later
+    than this (R13). `teardown` is what ending a run takes after its notice (R10).
+
+    Share-driven preemption, borrower against borrower (R8.1), is on with `share_preemption`: it
+    waits until a job has waited `preempt_delay`, and ends at most `preempt_per_hour` runs of a
+    pool in an hour. `min_runtime`: a run is no such victim before it has run so long. After
+    `immune_after` preemptions a job's next run is no victim of shares for `immune_for` (R9).
     """
 
     half_life: timedelta = timedelta(days=14)
+    order: Order = Order.FAIR
+    backfill: Backfill = Backfill.HOLDS
+    short_first: int = 0
     reserve_depth: int = 1
+    hold_after: timedelta = timedelta(days=1)
+    hold_depth: int = 4
+    hold_share: int = 25
     bind_within: timedelta = timedelta(minutes=10)
     spill_after: timedelta = timedelta(0)
+    teardown: timedelta = timedelta(minutes=1)
+    share_preemption: bool = True
+    preempt_delay: timedelta = timedelta(hours=1)
+    preempt_per_hour: int = 10
+    min_runtime: timedelta = timedelta(minutes=10)
+    immune_after: int = 2
+    immune_for: timedelta = timedelta(hours=6)
     default_gpus: int = 1
     max_gpus_per_job: int = 4096
     max_pending_per_user: int = 10_000
@@ -64,6 +108,9 @@ class Policy:
     tiers: tuple[tuple[Tier, TierRules], ...]
     hardware: tuple[Hardware, ...]
     rules: Rules = field(default_factory=Rules)
+    labels: tuple[Label, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
 
     def tier_rules(self, tier: Tier) -> TierRules:
         """Return a tier's rules.

@@ -7,7 +7,9 @@ months plans like one that has just started.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from scheduler.core import fairshare
 from scheduler.core.decisions import Plan, Start, preempted_run, started_run
@@ -16,20 +18,25 @@ from scheduler.core.index import PolicyIndex
 from scheduler.core.model import (
     AccountName,
     AgreementId,
+    BudgetId,
+    Claim,
     DropJob,
     DropNode,
     DropRun,
+    Entity,
     Event,
     Job,
     JobId,
     Node,
     PoolId,
     QuotaClass,
+    ReservationId,
     Run,
     RunId,
     RunState,
     Shape,
     Snapshot,
+    Spent,
     Usage,
 )
 from scheduler.core.ordering import Kind, entry
@@ -37,31 +44,42 @@ from scheduler.core.placement import Floor
 from scheduler.core.policy import Policy
 from scheduler.core.quota import PoolQuota
 
+_Key = TypeVar("_Key")
+_Row = TypeVar("_Row")
 _KindKey = tuple[AccountName, Shape, int]
 
 
 def apply_event(snapshot: Snapshot, event: Event) -> Snapshot:
     """Return the snapshot after one event: the plain meaning that `World.apply` must match."""
-    jobs, runs = dict(snapshot.jobs), dict(snapshot.runs)
-    nodes, usage = dict(snapshot.nodes), dict(snapshot.usage)
     match event:
         case DropJob(job):
-            jobs.pop(job, None)
+            return replace(snapshot, jobs=_without(snapshot.jobs, job))
         case DropRun(run):
-            runs.pop(run, None)
+            return replace(snapshot, runs=_without(snapshot.runs, run))
         case DropNode(node):
-            nodes.pop(node, None)
+            return replace(snapshot, nodes=_without(snapshot.nodes, node))
         case _:
-            match event.entity:
-                case Job() as job_now:
-                    jobs[job_now.id] = job_now
-                case Run() as run_now:
-                    runs[run_now.id] = run_now
-                case Node() as node_now:
-                    nodes[node_now.id] = node_now
-                case Usage() as usage_now:
-                    usage[usage_now.account] = usage_now
-    return Snapshot(jobs, runs, nodes, usage)
+            return _put(snapshot, event.entity)
+
+
+def _put(snapshot: Snapshot, entity: Entity) -> Snapshot:
+    match entity:
+        case Job():
+            return replace(snapshot, jobs={**snapshot.jobs, entity.id: entity})
+        case Run():
+            return replace(snapshot, runs={**snapshot.runs, entity.id: entity})
+        case Node():
+            return replace(snapshot, nodes={**snapshot.nodes, entity.id: entity})
+        case Usage():
+            return replace(snapshot, usage={**snapshot.usage, entity.account: entity})
+        case Spent():
+            return replace(snapshot, spent={**snapshot.spent, entity.budget: entity})
+        case Claim():
+            return replace(snapshot, claims={**snapshot.claims, entity.reservation: entity})
+
+
+def _without(rows: Mapping[_Key, _Row], key: _Key) -> dict[_Key, _Row]:
+    return {name: row for name, row in rows.items() if name != key}
 
 
 class World:
@@ -73,6 +91,8 @@ class World:
         self.jobs: dict[JobId, Job] = {}
         self.runs: dict[RunId, Run] = {}
         self.usage: dict[AccountName, Usage] = {}
+        self.spent: dict[BudgetId, Spent] = dict(snapshot.spent)
+        self.claims: dict[ReservationId, Claim] = dict(snapshot.claims)
         self.floor = Floor()
         self.quotas = {pool.id: PoolQuota(self.index, pool) for pool in policy.pools}
         self.kinds: dict[_KindKey, Kind] = {}
@@ -98,7 +118,14 @@ class World:
     def snapshot(self) -> Snapshot:
         """Return what happened, without the indexes."""
         nodes = {name: state.node for name, state in self.floor.nodes.items()}
-        return Snapshot(dict(self.jobs), dict(self.runs), nodes, dict(self.usage))
+        return Snapshot(
+            dict(self.jobs),
+            dict(self.runs),
+            nodes,
+            dict(self.usage),
+            dict(self.spent),
+            dict(self.claims),
+        )
 
     def apply(self, event: Event) -> None:
         """Bring the world forward by one event, in place."""
@@ -112,7 +139,7 @@ class World:
             case _:
                 self._put(event.entity)
 
-    def _put(self, entity: Job | Run | Node | Usage) -> None:
+    def _put(self, entity: Entity) -> None:
         match entity:
             case Job():
                 self.put_job(entity)
@@ -122,6 +149,10 @@ class World:
                 self.put_node(entity)
             case Usage():
                 self.usage[entity.account] = entity
+            case Spent():
+                self.spent[entity.budget] = entity
+            case Claim():
+                self.claims[entity.reservation] = entity
 
     def advance(self, plan: Plan) -> None:
         """Carry out a plan, in place: the same as `decisions.apply` on the snapshot."""
@@ -276,6 +307,8 @@ def requeued_job(run: Run, not_before: datetime | None) -> Job:
         attempt=run.attempt + 1,
         preemptions=run.preemptions + 1,
         not_before=not_before,
+        name=run.name,
+        predicted=run.predicted,
     )
 
 
