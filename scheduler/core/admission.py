@@ -14,7 +14,7 @@ from scheduler.core.asking import Ask, Case, Refusal, span
 from scheduler.core.eligibility import Eligibility
 from scheduler.core.model import Account, PriorityClass, Shape, User
 from scheduler.core.policy import Policy
-from scheduler.core.policy_checks import ancestors
+from scheduler.core.policy_found import ancestors
 
 __all__ = ["LONGEST_NAME", "Admitted", "Ask", "Refusal", "check", "span"]
 

@@ -108,12 +108,15 @@ def training_flop(parameters: float, tokens: float) -> float:
     """Return the FLOP of training a dense model, or of one with so many active parameters.
 
     Raises:
-        ValueError: either is not a positive number.
+        ValueError: either is not a positive number, or both are beyond all reckoning.
     """
     for name, value in (("parameters", parameters), ("tokens", tokens)):
         if not (isfinite(value) and value > 0):
             raise ValueError(f"{name} must be more than zero, not {value:g}")
-    return ALPHA * parameters * tokens
+    flop = ALPHA * parameters * tokens
+    if not isfinite(flop):
+        raise ValueError(f"{parameters:g} parameters and {tokens:g} tokens are beyond reckoning")
+    return flop
 
 
 def mfu_around(expected: float = MFU) -> Interval:

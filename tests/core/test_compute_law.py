@@ -59,6 +59,11 @@ def test_amounts_are_positive_numbers(bad):
         law.training_flop(1, bad)
 
 
+def test_what_overflows_is_refused_rather_than_infinite():
+    with pytest.raises(ValueError, match="beyond reckoning"):
+        law.training_flop(1e300, 1e300)
+
+
 @pytest.mark.parametrize("bad", [0, -0.1, 1.01, 40, float("nan")])
 def test_utilisation_is_a_part_of_one(bad):
     with pytest.raises(ValueError, match="a part of 1"):
