@@ -19,7 +19,7 @@ def gang(case: Case) -> Refusal | None:
         detail = "a job asks for nodes and GPUs, or for H100-equivalents wherever they are"
         step = "leave out nodes and gpus_per_node, or h100e"
         return Refusal("h100e", str(ask.h100e), "without nodes and gpus_per_node", step, detail)
-    allowed = case.allowed()
+    allowed = case.allowed
     if ask.h100e:
         return _equivalents(case, allowed) if allowed else _nowhere(case)
     # What is too large for everybody is told first, wherever it might go.
@@ -109,7 +109,7 @@ def _too_large(field: str, case: Case, limit: str, detail: str) -> Refusal:
 def time_limit(case: Case) -> timedelta | Refusal:
     """Return the limit: the one asked for, or the default of the lowest tier that can hold it."""
     ask, rules = case.ask, case.rules.tier_rules
-    fitting = [p for p in case.allowed() if _holds(case, p, case.rules.size(case.shape, p))]
+    fitting = [p for p in case.allowed if _holds(case, p, case.rules.size(case.shape, p))]
     tiers = sorted({p.tier for p in fitting}, key=lambda tier: tier.rank)
     longest = max(rules[tier].max_time_limit for tier in tiers)
     default, what = rules[tiers[0]].default_time_limit, "tier"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from scheduler.core.eligibility import Eligibility
 from scheduler.core.model import (
@@ -52,7 +53,7 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """An ask as it is checked: whose it is, and by which rules. `now`: None where nobody says."""
 
@@ -62,13 +63,13 @@ class Case:
     rules: Eligibility
     now: datetime | None = None
 
-    @property
+    @cached_property
     def reservation(self) -> Reservation | None:
         """Return the reservation that the ask names, where the policy has it."""
         name = self.ask.reservation
         return None if name is None else self.rules.reservations.get(name)
 
-    @property
+    @cached_property
     def span(self) -> tuple[Tier, Tier]:
         """Return the lowest and highest tier: those asked for, or the reservation's own."""
         kept = self.reservation
@@ -78,7 +79,7 @@ class Case:
                 return there, there
         return span(self.ask.tiers)
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         """Return what placement looks at. Of H100e, nodes and GPUs are what H100s would do."""
         ask, (lowest, highest) = self.ask, self.span
@@ -101,6 +102,7 @@ class Case:
             reservation=ask.reservation,
         )
 
+    @cached_property
     def allowed(self) -> list[Pool]:
         """Return the pools that may take such a job, of whatever size and length."""
         return [p for p in self.rules.pools if self.rules.allows(self.shape, self.account, p)]

@@ -79,12 +79,12 @@ class Eligibility:
         self.lattice = Lattice(policy.labels)
         self.tier_rules = dict(policy.tiers)
         self.reservations: dict[ReservationId, Reservation] = {r.id: r for r in policy.reservations}
-        self.tiers = self._tiers()
         self._masks: dict[tuple[int, Hashable], int] = {}
         self._verdicts: dict[tuple[int, Hashable, int], Verdict] = {}
         self._screens: dict[Asked, Screen] = {}
 
-    def _tiers(self) -> tuple[int, ...]:
+    @cached_property
+    def tiers(self) -> tuple[int, ...]:
         """Return the pools of each tier, as masks, lowest tier first."""
         masks: dict[int, int] = {}
         for number, pool in enumerate(self.pools):
