@@ -126,6 +126,11 @@ class Eligibility:
         row = self.rows.get(pool.gpu_model)
         return row.memory_gib if row else 0
 
+    def worth(self, pool: Pool) -> int:
+        """Return the H100e thousandths of the pool's GPUs by the newest row (R15)."""
+        row = self.rows.get(pool.gpu_model)
+        return row.factor if row else hardware.H100E
+
     def allows(self, shape: Shape, account: Account, pool: Pool) -> bool:
         """Return whether the pool takes such work of such an account, however much it is."""
         asked = Asked(shape, 0, account.sector)

@@ -29,7 +29,7 @@ def opens(cycle: "Cycle", kind: Kind, pool: Pool) -> datetime | None:
     bit = cycle.world.rooms.bits[pool.id]
     fit = kind.fits.fits[bit]
     quota = quota_opens(cycle, kind, bit)
-    if fit is None or quota is None:
+    if quota is None:
         return None
     nodes = cycle.world.floor.pool(pool.id)
     return cycle.reservations.earliest(pool.id, nodes, fit, quota)
@@ -59,6 +59,8 @@ def wants(cycle: "Cycle", kind: Kind) -> bool:
     if kind.shape.background or kind.shape.reservation is not None:
         return False
     if rules.backfill is Backfill.HOLDS:
+        if kind.shape.nodes < rules.reserve_nodes:
+            return False
         return cycle.held_of_shape.get(kind.shape, 0) < rules.reserve_depth
     return rules.backfill is Backfill.EASY and not cycle.reserves
 
@@ -112,17 +114,16 @@ def _reserve_nodes(cycle: "Cycle", kind: Kind, job: Job, found: tuple[_Option, Q
     fit = kind.fits.fits[cycle.world.rooms.bits[pool.id]]
     nodes = cycle.world.floor.pool(pool.id)
     plans = cycle.reservations.pool(pool.id, nodes)
-    if fit is None:
-        return False
     chosen = plans.choose(fit, start_at)
     masks = masks_of(chosen)
     idle = sum((nodes.order[rank].free & mask).bit_count() for rank, mask in masks.items())
     most = pool.capacity * cycle.rules.hold_share // 100
-    if idle and plans.idle and plans.idle + idle > most:
+    if idle and plans.idle and plans.idle + idle > most and not cycle.is_aged(job):
         return False
+    slots = slots_of(nodes, chosen)
     reserved = Reserved(job.id, turn, start_at, start_at + job.time_limit, masks)
     cycle.reservations.add(pool.id, nodes, reserved)
-    cycle.reserves[job.id] = Reserve(job.id, pool.id, slots_of(nodes, chosen), start_at)
+    cycle.reserves[job.id] = Reserve(job.id, pool.id, slots, start_at)
     cycle.held_of_shape[kind.shape] = cycle.held_of_shape.get(kind.shape, 0) + 1
     if turn is QuotaClass.IN_QUOTA:
         _hold_quota(cycle, kind, job, (pool.id, start_at))
