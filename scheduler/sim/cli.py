@@ -64,7 +64,8 @@ Limits = Annotated[
     str,
     typer.Option(
         metavar="exact|FILE|factor:X",
-        help="Time limits: each job's duration, CSV job_id,limit_s, or X times the duration.",
+        help="Time limits: each job's duration, CSV job_id,limit_s, or X times the duration; "
+        "or asked, what sacct says.",
     ),
 ]
 JsonFile = Annotated[
@@ -146,7 +147,8 @@ def _check_compare(compare: tuple[str, str] | None, jobs_file: Path | None) -> N
 
 def _one(asked: _Asked, policy: str, jobs_file: Path | None, console: Console) -> dict[str, Any]:
     done, told = _simulated(asked, policy)
-    console.print(tables.times_table(done.report, _title(asked, told)))
+    console.print(_title(asked, told), soft_wrap=True)
+    console.print(tables.times_table(done.report))
     console.print(tables.rest_table(done.report))
     console.print(tables.tenants_table(done.report))
     if jobs_file:
@@ -166,7 +168,7 @@ def _compare(
         set_up(asked.trace, asked.cluster, read_rulebook(name), asked.limits)
     first, told = _simulated(asked, named[0])
     second, other = _simulated(asked, named[1])
-    console.print(_title(asked, told | {"policy": f"{named[0]} and {named[1]}"}))
+    console.print(_title(asked, told | {"policy": f"{named[0]} and {named[1]}"}), soft_wrap=True)
     sides = ((first.name, first.report), (second.name, second.report))
     console.print(tables.side_by_side(*sides))
     with _writing(charts):

@@ -41,9 +41,7 @@ class Estimate(Protocol):
 class Predictor(Protocol):
     """Foresees run times from those that ended before (`core/predict.py`)."""
 
-    def observe(  # what a predictor may look at
-        self, user: str, account: str, gpus: int, name: str, seconds: float, at: datetime
-    ) -> None:
+    def observe(self, user: str, account: str, gpus: int, name: str, seconds: float) -> None:
         """Take in how long a job ran."""
         ...
 
@@ -250,7 +248,7 @@ class Engine:
         self._attempts.pop(run.job)
         if self._predictor is not None:
             seconds = progress.total_seconds()
-            self._predictor.observe(run.user, run.account, run.gpus, run.name, seconds, now)
+            self._predictor.observe(run.user, run.account, run.gpus, run.name, seconds)
 
     def _requeue(self, active: Active, gained: timedelta, successors: list[Active]) -> None:
         """Let the job wait again, with its age; not before those bind that it left for (R8.6)."""

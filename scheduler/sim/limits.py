@@ -2,7 +2,7 @@
 
 A trace says how long jobs ran, not what was asked for. `exact` is the oracle of the
 published comparisons; `factor:3` is nearer to what people ask for; a file says it job by
-job (CSV with `job_id,limit_s`).
+job (CSV with `job_id,limit_s`). Slurm's accounting does know what was asked for: `asked`.
 """
 
 from datetime import timedelta
@@ -12,7 +12,7 @@ from pathlib import Path
 from scheduler.core.policy_checks import LONGEST
 from scheduler.errors import Refused
 from scheduler.sim.source import WHOLE_FILE, Problems, Row, read_text, rows
-from scheduler.sim.trace import Trace, note_twice
+from scheduler.sim.trace import Trace, TraceJob, note_twice
 
 _COLUMNS = ["job_id", "limit_s"]
 _SHORTEST = timedelta(microseconds=1)
@@ -26,10 +26,22 @@ def time_limits(said: str, trace: Trace) -> tuple[timedelta, ...]:
     """
     if said == "exact":
         return tuple(job.duration for job in trace.jobs)
+    if said == "asked":
+        return tuple(_asked(job, trace) for job in trace.jobs)
     kind, _, factor = said.partition(":")
     if kind == "factor":
         return _scaled(factor, trace)
     return _listed(Path(said), trace)
+
+
+def _asked(job: TraceJob, trace: Trace) -> timedelta:
+    if job.limit is None:
+        raise Refused(
+            title="--limits asked",
+            detail=f"{trace.file} does not say what time limit job {job.id} had",
+            next_step="export Timelimit with sacct, or use --limits exact or factor:X",
+        )
+    return job.limit
 
 
 def _scaled(text: str, trace: Trace) -> tuple[timedelta, ...]:

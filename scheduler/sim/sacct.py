@@ -1,11 +1,12 @@
 """Slurm's accounting as a trace: what `sacct --allusers --parsable2` prints.
 
 Needed are JobID, Submit, AllocTRES or ReqTRES, and Elapsed or ElapsedRaw; used where
-there: User, Account or Partition (the tenant), AllocNodes or NNodes, JobName, State. Other
-fields are passed over, for sacct has a hundred. Times are taken as UTC unless they name an
-offset, so export with TZ=UTC. Rows of job steps (`123.batch`) are parts of jobs; jobs
-without GPUs, that never ran or that run still are left out and counted. sacct lists by
-job, not by time: rows may come in any order.
+there: User, Account or Partition (the tenant), AllocNodes or NNodes, JobName, State, and
+TimelimitRaw or Timelimit. Other fields are passed over, for sacct has a hundred.
+
+Times are taken as UTC unless they name an offset, so export with TZ=UTC. Rows of job steps
+(`123.batch`) are parts of jobs; jobs without GPUs, that never ran or that run still are
+left out and counted. sacct lists by job, not by time: rows may come in any order.
 
 Source: sacct(1), "Job Accounting Fields" and "--parsable2".
 """
@@ -27,6 +28,7 @@ _NEEDED = (("JobID",), ("Submit",), ("ElapsedRaw", "Elapsed"), ("AllocTRES", "Re
 _ELAPSED = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)(?:\.\d+)?", re.ASCII)
 _GPUS = re.compile(r"(?:^|,)gres/gpu(:[^=,]+)?=(\d+)", re.ASCII)
 _RUNNING = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "COMPLETING"})
+_MOST_DIGITS = 7  # of one part of a time: far beyond any job, and within a timedelta
 _WITHOUT_GPUS, _NEVER_RAN, _RUN_STILL = "without GPUs", "never ran", "still running"
 
 
@@ -100,7 +102,19 @@ def _job(row: Row) -> TraceJob:
         tenant=tenant,
         line=row.line,
         name=row.text("JobName"),
+        limit=_limit(row),
     )
+
+
+def _limit(row: Row) -> timedelta | None:
+    """Return the limit that was asked for; `UNLIMITED` and `Partition_Limit` say no number."""
+    minutes, text = row.text("TimelimitRaw"), row.text("Timelimit")
+    limit = timedelta(0)
+    if minutes.isascii() and minutes.isdigit():
+        limit = timedelta(minutes=int(minutes[:_MOST_DIGITS]))
+    elif parts := _ELAPSED.fullmatch(text):
+        limit = _time(parts)
+    return limit if timedelta(0) < limit <= LONGEST else None
 
 
 def _elapsed(row: Row) -> timedelta:
@@ -112,10 +126,14 @@ def _elapsed(row: Row) -> timedelta:
     if parts is None:
         row.wrong("Elapsed", f"'{text[:40]}' is not [days-]hours:minutes:seconds")
         return timedelta(1)
-    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
-    if days > LONGEST.days:
+    elapsed = _time(parts)
+    if elapsed > LONGEST:
         row.wrong("Elapsed", f"{text} is longer than {LONGEST.days} days")
-        return timedelta(1)
+    return elapsed
+
+
+def _time(parts: re.Match[str]) -> timedelta:
+    days, hours, minutes, seconds = (int((part or "0")[:_MOST_DIGITS]) for part in parts.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 

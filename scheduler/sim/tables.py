@@ -57,10 +57,9 @@ LINES: tuple[Line, ...] = (
 )
 
 
-def times_table(report: Report, title: str) -> Table:
+def times_table(report: Report) -> Table:
     """Return waits and completion times, of all jobs and of gangs, in seconds."""
-    # Names are data: what looks like markup in them is none.
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("seconds")
     for name in ("jobs", "mean", "median", "p95", "p99"):
         table.add_column(name, justify="right")

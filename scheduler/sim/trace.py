@@ -18,8 +18,8 @@ UNKNOWN = "unknown"
 class TraceJob:
     """One job as it happened: `submit` counts from the trace's beginning.
 
-    `gpus` are a gang, all or nothing; `nodes` on how many it ran, where known. `line` is
-    where it stands in its file.
+    `gpus` are a gang, all or nothing; `nodes` on how many it ran, where known; `limit` is
+    the time limit that was asked for, where known. `line` is where it stands in its file.
     """
 
     id: JobId
@@ -31,6 +31,7 @@ class TraceJob:
     tenant: str
     line: int
     name: str = ""
+    limit: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

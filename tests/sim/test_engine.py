@@ -85,7 +85,7 @@ class Fortune:
         return SimpleNamespace(likely=42.0) if account == "b" else None
 
     def observe(self, *told):
-        _, account, gpus, _, seconds, _ = told
+        _, account, gpus, _, seconds = told
         self.seen.append((account, gpus, seconds))
 
 

@@ -195,6 +195,19 @@ def test_a_mistake_in_the_limits_is_told(tmp_path, text, told):
     assert any(told in fault.reason for fault in refused.value.faults)
 
 
+def test_limits_may_be_what_was_asked_of_slurm(tmp_path):
+    asked = SACCT.replace("|State", "|State|Timelimit").splitlines()
+    kept = [asked[0], asked[1] + "|2-00:00:00", asked[4] + "|00:30:00"]
+    made = setting(tmp_path, "\n".join(kept), limits="asked")
+    hours = [work.job.time_limit.total_seconds() / 3600 for work in made.works]
+    assert hours == [0.5, 48]
+    raw = "JobID|Submit|ElapsedRaw|AllocTRES|TimelimitRaw\n7|1000|60|gres/gpu=4|90\n"
+    (work,) = setting(tmp_path, raw, limits="asked").works
+    assert work.job.time_limit == timedelta(minutes=90)
+    with pytest.raises(Refused, match="job 100"):
+        setting(tmp_path, "\n".join([*kept[:2], asked[4] + "|UNLIMITED"]), limits="asked")
+
+
 @pytest.mark.parametrize("said", ["factor:0", "factor:-1", "factor:inf", "factor:x", "factor:1e9"])
 def test_a_factor_that_makes_no_limits_is_refused(tmp_path, said):
     with pytest.raises(Refused, match="--limits factor"):
