@@ -6,6 +6,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from scheduler.embedded.prepare import DEMO_POLICY
 from scheduler.main import app
 from tests.sim.check import Terms, violations
 from tests.sim.replay import text_of
@@ -108,6 +109,20 @@ def test_what_cannot_be_simulated_is_told_in_words(trace, words, told):
     assert "Traceback" not in done.output
 
 
+def test_a_whole_policy_brings_its_own_cluster(tmp_path):
+    file = tmp_path / "trace.csv"
+    file.write_text(text_of([(0, 60, 8, "acme-robotics"), (5, 60, 16, "arl-vision")]))
+    done = simulate(file, "--policy", DEMO_POLICY, "--json", "-")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["unfinished"], told["starts"]) == (0, 2)
+    assert told["gpus"] == 8 * told["nodes"]
+    file.write_text(text_of([(0, 60, 8, "stranger")]))
+    refused = simulate(file, "--policy", DEMO_POLICY)
+    assert refused.exit_code == 1
+    assert "stranger" in refused.output
+
+
 def test_a_bad_trace_is_told_with_file_line_and_field(tmp_path):
     file = tmp_path / "bad.csv"
     file.write_text("job_id,submit_s,duration_s,gpus\nj1,0,-5,1\n")
@@ -125,9 +140,11 @@ def test_a_bad_trace_is_told_with_file_line_and_field(tmp_path):
         pytest.param("version: 1\nrules: {order: luck}\n", "order", id="an unknown order"),
         pytest.param("version: 1\nrules: {reserve_depth: -1}\n", "reserve_depth", id="negative"),
         pytest.param("version: 1\nrules: {reserve_depth: true}\n", "reserve_depth", id="no number"),
-        pytest.param("version: 1\ntiers: {moon: {notice: 1m}}\n", "moon", id="an unknown tier"),
-        pytest.param("version: 2\n", "version", id="another version"),
-        pytest.param("version: 1\nquota: []\n", "quota", id="an unknown section"),
+        pytest.param(
+            "version: 1\nrules: {}\ntiers: {moon: {notice: 1m}}\n", "moon", id="an unknown tier"
+        ),
+        pytest.param("version: 2\nrules: {}\n", "version", id="another version"),
+        pytest.param("version: 1\nrules: {}\nquota: []\n", "quota", id="an unknown section"),
         pytest.param("- 1\n", "(the file)", id="a list"),
         pytest.param("rules: [\n", "not YAML", id="not YAML"),
         pytest.param("version: 1\naccounts:\n- {name: x}\n", "sector", id="half a whole policy"),

@@ -103,7 +103,8 @@ def test_a_predictor_is_asked_at_submission_and_told_at_the_end(tmp_path):
 
 
 def test_a_job_that_no_rule_lets_run_is_unfinished_and_the_simulation_ends(tmp_path):
-    book = rules_of("version: 1\ntiers:\n  institution: {max_time_limit: 1h}\n")
+    tier = "{default_time_limit: 1h, max_time_limit: 1h, notice: 1m}"
+    book = rules_of(f"version: 1\nrules: {{}}\ntiers:\n  institution: {tier}\n")
     history = replay(tmp_path, [(0, 4000, 1, "a"), (1, 10, 1, "a")], book)
     assert [work.job.id for work in history.unfinished] == ["j1"]
     assert measure(history).unfinished == 1
