@@ -9,9 +9,8 @@ from datetime import timedelta
 from math import isfinite
 from pathlib import Path
 
-from scheduler.core.policy_checks import LONGEST
 from scheduler.errors import Refused
-from scheduler.sim.source import WHOLE_FILE, Problems, Row, read_text, rows
+from scheduler.sim.source import LONGEST, WHOLE_FILE, Problems, Row, read_text, rows
 from scheduler.sim.trace import Trace, TraceJob, note_twice
 
 _COLUMNS = ["job_id", "limit_s"]

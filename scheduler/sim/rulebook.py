@@ -13,10 +13,9 @@ import yaml
 from scheduler import policy_file
 from scheduler.core.model import Tier
 from scheduler.core.policy import Policy, Rules, TierRules
-from scheduler.core.policy_checks import LONGEST
 from scheduler.errors import Fault, Refused
 from scheduler.policy_file import PolicyProblem, PolicyRefused
-from scheduler.sim.source import read_text
+from scheduler.sim.source import LONGEST, read_text
 
 SHIPPED = ("default", "easy", "fifo")
 _NOTICE = timedelta(minutes=10)

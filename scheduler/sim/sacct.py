@@ -19,8 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from scheduler.core.model import JobId
-from scheduler.core.policy_checks import LONGEST
-from scheduler.sim.source import WHOLE_FILE, Problems, Row, rows
+from scheduler.sim.source import LONGEST, WHOLE_FILE, Problems, Row, rows
 from scheduler.sim.trace import BEGINS_AT, UNKNOWN, Trace, TraceJob, note_twice
 
 _NEEDED = (("JobID",), ("Submit",), ("ElapsedRaw", "Elapsed"), ("AllocTRES", "ReqTRES"))

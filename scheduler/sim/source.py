@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
-from scheduler.core.policy_checks import LONGEST
 from scheduler.errors import Fault, Refused
 
 WHOLE_FILE = "(the file)"
+LONGEST = timedelta(days=3660)
+"""No time of a trace is longer: ten years, as in policies."""
+
 _MOST = 20
 _MOST_DIGITS = 9
 _GZIP = b"\x1f\x8b"
