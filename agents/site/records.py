@@ -34,6 +34,8 @@ class Ending(StrEnum):
 
     CANCELLED = StopReason.CANCELLED
     RECALLED = StopReason.RECALLED
+    SHARES = StopReason.SHARES
+    RESERVED = StopReason.RESERVED
     TIME_LIMIT = StopReason.TIME_LIMIT
     BIND_EXPIRED = StopReason.BIND_EXPIRED
     UNLISTED = "unlisted"  # the hub no longer knows the lease

@@ -206,6 +206,10 @@ def _stopping(run: RunRow) -> str:
     match run.stop_reason:
         case StopReason.RECALLED:
             return f"Its GPUs were recalled: it checkpoints and ends{by}, then it is requeued."
+        case StopReason.SHARES:
+            return f"A smaller share takes its GPUs over: it checkpoints and ends{by}."
+        case StopReason.RESERVED:
+            return f"Its nodes are reserved or in maintenance soon: it checkpoints and ends{by}."
         case StopReason.TIME_LIMIT:
             return f"It reached its time limit and ends{by}."
         case StopReason.CANCELLED:

@@ -6,73 +6,59 @@ pass of the cycle, borrowed. The world is changed as decisions are made and brou
 at the end (`rollback`), so that planning leaves it as it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
-from scheduler.core import fairshare
-from scheduler.core.decisions import Preempt, Reserve, Start, preempted_run
+from scheduler.core import fairshare, holding, wording
+from scheduler.core.cells import stay_reachable
+from scheduler.core.decisions import Preempt, Reserve, Start
 from scheduler.core.hardware import H100E
-from scheduler.core.model import (
-    AccountName,
-    Agreement,
-    Job,
-    JobId,
-    Pool,
-    PoolId,
-    QuotaClass,
-    Run,
-    Shape,
-    Slot,
-    StopReason,
-)
-from scheduler.core.ordering import Kind
-from scheduler.core.preemption import Recall, Recallable, recall
-from scheduler.core.quota import Level
-from scheduler.core.timeline import (
-    OVERDUE,
-    QuotaHold,
-    Reservations,
-    Reserved,
-    Returns,
-    masks_of,
-    slots_of,
-)
+from scheduler.core.index import Fit
+from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Run, Shape, Slot
+from scheduler.core.ordering import Kind, in_order
+from scheduler.core.preemption import Found, Preemptable
+from scheduler.core.rooms import FitClass
+from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
+from scheduler.core.timeline import Reservations
+from scheduler.core.windows import Window, planned_name, windows
 from scheduler.core.world import World
-
-
-class Terms(NamedTuple):
-    """On which terms a job could start in a pool now, as far as quota goes."""
-
-    quota_class: QuotaClass
-    level: Level | None = None  # the first that is over nominal, for a borrowed start inside
-    agreement: Agreement | None = None
-
-
-class Planned(NamedTuple):
-    """A start that can be foreseen: when, where, and on which (rank, GPUs)."""
-
-    start_at: datetime
-    pool: Pool
-    chosen: tuple[tuple[int, tuple[int, ...]], ...]
 
 
 class Cycle:
     """The state of one cycle over a world: decisions so far, and what is planned for later."""
 
     def __init__(self, world: World, now: datetime) -> None:
+        world.rooms.bring_forward()
         self.world = world
         self.now = now
+        self.rules = world.policy.rules
+        self.purse = Purse(world, now)
         self.starts: list[Start] = []
         self.preempts: list[Preempt] = []
         self.reserves: dict[JobId, Reserve] = {}
+        # What stood in the way of the job tried last, besides nodes and quota.
         self.held_back = False
-        self._back: dict[tuple[AccountName, PoolId], Returns] = {}
-        self._recallable: dict[PoolId, Recallable] = {}
-        self._at_home: dict[Kind, datetime | None] = {}
+        self.over_budget = False
+        self.is_over = False  # strictly first come, first served: the first blocked job ends it
+        self.held_of_shape: dict[Shape, int] = {}
+        self.at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
-        self._reserved_of_shape: dict[Shape, int] = {}
+        self.windows: dict[PoolId, list[Window]] = {}
+        self._full: dict[FitClass, int] = {}
+        self._preemptable: dict[PoolId, Preemptable] = {}
         self._undo: list[tuple[Job, Run] | Run] = []
+        self._before = (dict(world.claims), dict(world.turnovers), world.version)
+        self._keep_windows()
+
+    def _keep_windows(self) -> None:
+        """Plan the advance reservations and maintenance of every pool (R7)."""
+        rows = self.world.policy.reservations
+        for pool in sorted({row.pool for row in rows}):
+            nodes = self.world.floor.pool(pool)
+            here = (row for row in rows if row.pool == pool)
+            self.windows[pool] = windows(here, nodes, self.world.claims, self.now)
+            for window in self.windows[pool]:
+                self.reservations.add(pool, nodes, window.planned)
 
     def rollback(self) -> None:
         """Bring the world back to what it was before the cycle."""
@@ -83,272 +69,280 @@ class Cycle:
                 case (job, run):
                     self.world.drop_run(run.id)
                     self.world.put_job(job)
+        claims, turnovers, version = self._before
+        self.world.claims, self.world.turnovers = dict(claims), dict(turnovers)
+        self.world.version = version
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether the world is still the one that was planned on."""
+        return self.world.version == self._before[2]
+
+    def redo(self) -> None:
+        """Carry the decisions out again after a rollback, to look at the world they make."""
+        self.world.advance_by(self.preempts, self.starts, self.now)
+
+    def room(self, kind: Kind, turn: QuotaClass) -> int:
+        """Return the pools where the kind has room, and may have a start of this pass."""
+        mask = kind.guaranteed if turn is QuotaClass.IN_QUOTA else kind.mask
+        return mask & kind.fits.room & ~self._full.get(kind.fits, 0)
 
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
         """Start the job if any of its pools allows it in this pass of the cycle."""
+        self.held_back = self.over_budget = False
+        if kind.shape.reservation is not None:
+            return self._start_reserved(kind, job)
         end_at = self.now + job.time_limit
-        self.held_back = False
-        for pool in self.pools(kind, turn):
-            terms = self.terms(kind, pool, turn)
-            if terms is None:
+        for bit in in_order(kind.order, self.room(kind, turn)):
+            pool = self.world.rooms.pools[bit]
+            granted = self._granted(kind, bit, turn, job.time_limit)
+            if granted is None:
                 continue
-            slots = self._place(pool, job, end_at, terms.quota_class)
+            slots = self._place(kind, bit, job, (end_at, granted.quota_class))
             if slots is not None:
-                return self._start(kind, job, pool, (slots, terms, ()))
-        if turn is QuotaClass.IN_QUOTA:
-            return self._try_recall(kind, job, end_at)
-        return None
+                return self._start(kind, job, pool, (slots, granted, ()))
+        return self._try_preempting(kind, job, turn)
 
-    def pools(self, kind: Kind, turn: QuotaClass) -> Sequence[Pool]:
-        """Return the pools to try, in tier order; none above its own tier if that is soon (R13)."""
-        in_quota = turn is QuotaClass.IN_QUOTA
-        pools = kind.guaranteed if in_quota else kind.candidates.pools
-        if not self.world.policy.rules.spill_after:
-            return pools
-        return [pool for pool in pools if self.own_tier_start(kind, pool) is None]
+    def _granted(
+        self, kind: Kind, bit: int, turn: QuotaClass, time_limit: timedelta
+    ) -> Terms | None:
+        """Return the terms of a start now, None where quota, a budget or a nearer tier refuses."""
+        pool = self.world.rooms.pools[bit]
+        granted = terms(self.world, kind, bit, turn, self.now)
+        if granted is None or self.own_tier_start(kind, pool) is not None:
+            return None
+        if self.purse.short(kind, bit, time_limit) is not None:
+            self.over_budget = True
+            return None
+        return granted
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
         """Return the start on its own tier that keeps the job out of a higher pool, if any."""
-        patience = self.world.policy.rules.spill_after
+        patience = self.rules.spill_after
         own = self.world.index.own_tier(kind.account) if patience else None
         if own is None or pool.tier.rank <= own.rank:
             return None
-        if kind not in self._at_home:
+        if kind not in self.at_home:
             # Asked once, before the kind's own planned start takes the place it asks about.
-            plans = [self.planned(kind, p) for p in kind.candidates.pools if p.tier is own]
-            soonest = min((p.start_at for p in plans if p is not None), default=None)
-            self._at_home[kind] = soonest
-        start = self._at_home[kind]
+            plans = [holding.opens(self, kind, p) for p in kind.candidates.pools if p.tier is own]
+            self.at_home[kind] = min((at for at in plans if at is not None), default=None)
+        start = self.at_home[kind]
         return None if start is None or start > self.now + patience else start
 
-    def planned(self, kind: Kind, pool: Pool) -> Planned | None:
-        """Return when nodes and the account's own nominal open by all limits, and which GPUs.
-
-        None where no end of a run would open them.
-        """
-        opens = self._quota_opens(kind, pool.id)
-        if opens is None:
-            return None
-        nodes = self.world.floor.pool(pool.id)
-        found = self.reservations.earliest(pool.id, nodes, kind.shape, opens)
-        return None if found is None else Planned(found[0], pool, found[1])
-
-    def terms(self, kind: Kind, pool: Pool, turn: QuotaClass) -> Terms | None:
-        """Return the terms of a start in this pass, None where quota or agreements refuse."""
-        quota = self.world.quotas[pool.id]
-        if not quota.path(kind.account):
-            return self._outsiders_terms(kind, pool, turn)
-        if turn is QuotaClass.BACKGROUND:
-            return Terms(turn) if quota.common >= kind.gpus else None
-        if quota.available(kind.account) < kind.gpus:
-            return None
-        over = quota.beyond(kind.account, kind.gpus)
-        if over is None:
-            return Terms(QuotaClass.IN_QUOTA)
-        if turn is QuotaClass.IN_QUOTA or not kind.shape.preemptible:
-            return None
-        return Terms(QuotaClass.BORROWED, over)
-
-    def _outsiders_terms(self, kind: Kind, pool: Pool, turn: QuotaClass) -> Terms | None:
-        if turn is QuotaClass.IN_QUOTA or not kind.shape.preemptible:
-            return None
-        agreements = self.world.index.agreements(kind.account, pool.id, self.now)
-        if not agreements or self.world.quotas[pool.id].common < kind.gpus:
-            return None
-        for agreement in agreements:
-            if self.world.lent.get(agreement.id, 0) + kind.gpus <= agreement.cap:
-                return Terms(turn, None, agreement)
-        return None
-
-    def _quota_is_open(self, pool: PoolId, job: Job, end_at: datetime) -> bool:
-        """Return whether the start leaves the quota alone that an earlier job waits for (R6)."""
-        if job.shape.background:
-            return True
-        slack = self.reservations.open_quota(job.account, pool, end_at, job.id)
-        return slack is None or job.shape.gpus <= slack
-
     def _place(
-        self, pool: Pool, job: Job, end_at: datetime, quota_class: QuotaClass
+        self, kind: Kind, bit: int, job: Job, until: tuple[datetime, QuotaClass]
     ) -> tuple[Slot, ...] | None:
         """Return GPUs for the gang that delay no planned start, or None.
 
         `held_back` becomes true where only a planned start stands in the way.
         """
-        nodes = self.world.floor.pool(pool.id)
-        if not nodes.has_room(job.shape.nodes, job.shape.gpus_per_node):
+        end_at, quota_class = until
+        pool = self.world.rooms.pools[bit].id
+        nodes = self.world.floor.pool(pool)
+        fit = kind.fits.fits[bit]
+        if fit is None or not nodes.has_room(fit.nodes, fit.gpus_per_node):
+            self._full[kind.fits] = self._full.get(kind.fits, 0) | 1 << bit
             return None
-        if self._quota_is_open(pool.id, job, end_at):
-            blocked = self.reservations.blocked(pool.id, end_at, quota_class, job.id)
-            slots = nodes.place(job.shape.nodes, job.shape.gpus_per_node, blocked)
+        if self.quota_is_open(kind, bit, job, end_at):
+            blocked = self.reservations.pool(pool, nodes).blocked(end_at, quota_class, job.id)
+            if quota_class is QuotaClass.IN_QUOTA:
+                slots = self._pin(job, pool, fit, blocked)
+            else:
+                slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked)
             if slots is not None:
                 return slots
         self.held_back = True
         return None
 
-    def _try_recall(self, kind: Kind, job: Job, end_at: datetime) -> Start | None:
-        """Take GPUs back from borrowers and background work, in the first pool where it works."""
-        for pool in self.pools(kind, QuotaClass.IN_QUOTA):
-            path = self.world.quotas[pool.id].path(kind.account)
-            if path[0].used + kind.gpus > path[0].nominal:
-                continue
-            if not self._quota_is_open(pool.id, job, end_at):
-                continue
-            blocked = self.reservations.blocked(pool.id, end_at, QuotaClass.IN_QUOTA, job.id)
-            if pool.id not in self._recallable:
-                self._recallable[pool.id] = Recallable(self.world, pool.id, self.now)
-            found = recall(self.world, self._recallable[pool.id], pool.id, job, blocked)
-            if found is not None:
-                return self._recalled(kind, job, pool, found)
+    def _pin(
+        self, job: Job, pool: PoolId, fit: Fit, blocked: Mapping[int, int]
+    ) -> tuple[Slot, ...] | None:
+        """Return GPUs for work that nobody may take back, so that all guaranteed cells stay (R11).
+
+        Small work goes to nodes that such work is on already: it splits the smallest cell.
+        """
+        nodes = self.world.floor.pool(pool)
+        touched = ~nodes.untouched
+        for among in (touched, -1) if fit.nodes == 1 else (-1, touched):
+            slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked, among)
+            if slots is not None and self._keeps_cells(job, pool, slots):
+                return slots
         return None
 
-    def _recalled(self, kind: Kind, job: Job, pool: Pool, found: Recall) -> Start:
-        for run in found.victims:
-            preempt = self._preempt(run, job, pool)
+    def _keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...]) -> bool:
+        """Return whether a start that nobody may take back leaves each account its cells (R11).
+
+        A job that has waited `hold_after` is not kept out by this any more (R12).
+        """
+        quota, nodes = self.world.quotas[pool], self.world.floor.pool(pool)
+        if not any(quota.claims.values()) or self.is_aged(job):
+            return True
+        states = ((self.world.floor.nodes[slot.node], len(slot.gpus)) for slot in slots)
+        whole = (((s.healthy & ~s.pinned).bit_count(), taken) for s, taken in states)
+        others = quota.claims_of_others(job.account)
+        return stay_reachable(
+            nodes.cells, others, ((there, there - taken) for there, taken in whole)
+        )
+
+    def is_aged(self, job: Job) -> bool:
+        """Return whether the job has waited so long that it is to get a planned start (R12)."""
+        return self.now - job.submitted_at >= self.rules.hold_after
+
+    def held_back_now(self, kind: Kind, job: Job, pool: Pool) -> bool:
+        """Return whether the job would not fit here even if no account's cells were kept."""
+        fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
+        nodes = self.world.floor.pool(pool.id)
+        plans = self.reservations.pool(pool.id, nodes)
+        blocked = plans.blocked(self.now + job.time_limit, QuotaClass.IN_QUOTA, job.id)
+        return fit is None or nodes.place(fit.nodes, fit.gpus_per_node, blocked) is None
+
+    def quota_is_open(self, kind: Kind, bit: int, job: Job, end_at: datetime) -> bool:
+        """Return whether the start leaves the quota alone that an earlier job waits for (R6)."""
+        if kind.shape.background:
+            return True
+        pool = self.world.rooms.pools[bit].id
+        slack = self.reservations.open_quota(job.account, pool, end_at, job.id)
+        return slack is None or kind.fits.gpus[bit] <= slack
+
+    def _start_reserved(self, kind: Kind, job: Job) -> Start | None:
+        """Start a job of an advance reservation on the reservation's own nodes (R7)."""
+        for bit in in_order(kind.order, self.room(kind, QuotaClass.IN_QUOTA)):
+            pool, fit = self.world.rooms.pools[bit], kind.fits.fits[bit]
+            end_at = self.now + job.time_limit
+            window = self.window(kind, pool)
+            if fit is None or window is None or not window.is_open(self.now, end_at):
+                continue
+            nodes = self.world.floor.pool(pool.id)
+            plans = self.reservations.pool(pool.id, nodes)
+            blocked = plans.blocked(end_at, QuotaClass.IN_QUOTA, planned_name(window.row.id))
+            among = sum(1 << rank for rank in window.masks)
+            slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked, among)
+            if slots is not None:
+                return self._start(kind, job, pool, (slots, IN_QUOTA, ()))
+        return None
+
+    def window(self, kind: Kind, pool: Pool) -> Window | None:
+        """Return the advance reservation that a kind's jobs run in, unless it is over."""
+        here = self.windows.get(pool.id, ())
+        return next((w for w in here if w.row.id == kind.shape.reservation), None)
+
+    def _try_preempting(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
+        """Take GPUs from whom this job may take them, in the first pool where it works (R8)."""
+        if turn is QuotaClass.BACKGROUND:
+            return None
+        for pool in kind.candidates.pools:
+            bit = self.world.rooms.bits[pool.id]
+            if not self.world.recallable.get(pool.id) or not self._may_preempt(kind, bit, turn):
+                continue
+            end_at = self.now + job.time_limit
+            if not self.quota_is_open(kind, bit, job, end_at):
+                continue
+            if self.purse.short(kind, bit, job.time_limit) is not None:
+                continue
+            if self.own_tier_start(kind, pool) is not None:
+                continue
+            found = self._victims(kind, job, pool, turn)
+            if found is not None:
+                return self._preempt_for(kind, job, pool, (found, turn))
+        return None
+
+    def _may_preempt(self, kind: Kind, bit: int, turn: QuotaClass) -> bool:
+        """Return whether quota could allow it, whoever ends: in quota, or by borrowing."""
+        quota = self.world.quotas[self.world.rooms.pools[bit].id]
+        path = quota.path(kind.account)
+        if not path or not kind.fits.gpus[bit]:
+            return False
+        if turn is QuotaClass.IN_QUOTA:
+            return path[0].used + kind.fits.gpus[bit] <= path[0].nominal
+        return kind.shape.preemptible
+
+    def _victims(self, kind: Kind, job: Job, pool: Pool, turn: QuotaClass) -> Found | None:
+        nodes = self.world.floor.pool(pool.id)
+        plans = self.reservations.pool(pool.id, nodes)
+        blocked = plans.blocked(self.now + job.time_limit, turn, job.id)
+        known = self._preemptable.get(pool.id)
+        if known is None:
+            known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
+        fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
+        found = None if fit is None else known.search(job, fit, blocked, turn)
+        if found is None or turn is not QuotaClass.IN_QUOTA:
+            return found
+        return found if self._keeps_cells(job, pool.id, found.slots) else None
+
+    def _preempt_for(
+        self, kind: Kind, job: Job, pool: Pool, found: tuple[Found, QuotaClass]
+    ) -> Start:
+        taken, turn = found
+        for run in taken.victims:
+            preempt = wording.preempt(self.world, run, job, turn)
             self.preempts.append(preempt)
             self._undo.append(run)
-            self._back.pop((run.account, pool.id), None)
-            self._recallable[pool.id].drop(run)
-            self.world.put_run(preempted_run(run, preempt, self.now))
-        terms = Terms(QuotaClass.IN_QUOTA)
-        return self._start(kind, job, pool, (found.slots, terms, found.victims))
-
-    def _preempt(self, run: Run, job: Job, pool: Pool) -> Preempt:
-        """Recall a run, with the notice of its agreement, else of the tier (R9)."""
-        agreements = self.world.policy.agreements
-        agreed = (a.recall_notice for a in agreements if a.id == run.agreement)
-        notice = next(agreed, self.world.index.tier_rules[pool.tier].notice)
-        terms = "background work" if run.quota_class is QuotaClass.BACKGROUND else "borrowed GPUs"
-        why = f"{job.account} takes its GPUs in {pool.id} back, which {run.account} held as {terms}"
-        return Preempt(run.id, job.id, StopReason.RECALLED, notice, why)
+            self._preemptable[pool.id].drop(run)
+            self.world.advance_by((preempt,), (), self.now)
+        over = self.world.quotas[pool.id].beyond(kind.account, sum_of(taken.slots))
+        granted = Terms(turn, over)
+        return self._start(kind, job, pool, (taken.slots, granted, taken.victims))
 
     def _start(
         self,
         kind: Kind,
         job: Job,
         pool: Pool,
-        found: tuple[tuple[Slot, ...], Terms, tuple[Run, ...]],
+        found: tuple[tuple[Slot, ...], Terms, Sequence[Run]],
     ) -> Start:
-        slots, terms, after = found
+        slots, granted, after = found
         start = Start(
             job=job.id,
             pool=pool.id,
             slots=slots,
-            quota_class=terms.quota_class,
-            why=self._why(kind, pool, terms, after),
-            agreement=terms.agreement.id if terms.agreement else None,
+            quota_class=granted.quota_class,
+            why=wording.start(self.world, kind, pool, granted, (slots, after)),
+            agreement=granted.agreement.id if granted.agreement else None,
             after=frozenset(run.id for run in after),
         )
         self.starts.append(start)
-        self._back.pop((job.account, pool.id), None)
         if self.reserves.pop(job.id, None) is not None:
-            self._reserved_of_shape[job.shape] -= 1
-        self.reservations.forget(job.id)
+            holding.given_up(self, job)
         run = self.world.start(start, self.now)
         self._undo.append((job, run))
-        if terms.quota_class is not QuotaClass.BACKGROUND:
-            self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
+        self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
         return start
 
-    def _why(self, kind: Kind, pool: Pool, terms: Terms, after: tuple[Run, ...]) -> str:
-        """Say on which terms a job starts, in one sentence with the numbers."""
-        if terms.agreement is not None:
-            agreed = terms.agreement
-            lent = self.world.lent.get(agreed.id, 0) + kind.gpus
-            return (
-                f"{terms.quota_class.name.lower()} in {pool.id}, lent by {agreed.lender} under "
-                f"agreement {agreed.id}: {lent} of {agreed.cap} GPUs"
-            )
-        if terms.quota_class is QuotaClass.BACKGROUND:
-            return f"background in {pool.id}: uncharged, ends when others need the GPUs"
-        if terms.level is not None:
-            level = terms.level
-            return (
-                f"borrowed in {pool.id}: with this job {level.name} holds "
-                f"{level.used + kind.gpus} GPUs, beyond its nominal of {level.nominal}"
-            )
-        own = self.world.quotas[pool.id].path(kind.account)[0]
-        taken = sum(run.gpus for run in after)
-        back = f"; takes back {taken} GPUs that were lent" if taken else ""
-        return (
-            f"in quota in {pool.id}: with this job {own.name} holds {own.used + kind.gpus} "
-            f"of its {own.nominal} GPUs{back}"
-        )
+    def end_for_windows(self) -> None:
+        """Tell runs to end that would stand in a reservation's or maintenance's way (R7)."""
+        for pool, here in self.windows.items():
+            tier = self.world.index.pools[pool].tier
+            notice = self.world.index.tier_rules[tier].notice
+            for window in here:
+                if window.row.starts_at - notice <= self.now:
+                    self._clear(window, notice)
 
-    def tentative_usage(self, start: Start, gpus: int) -> float:
+    def _clear(self, window: Window, notice: timedelta) -> None:
+        nodes = self.world.floor.pool(window.row.pool)
+        held = {run for rank in window.masks for run in nodes.order[rank].holders}
+        for run in sorted((self.world.runs[name] for name in held), key=lambda run: run.id):
+            stays = run.shape.reservation == window.row.id or run.ends_by <= window.row.starts_at
+            if stays or run.draining or run.stop_at is not None:
+                continue
+            left = min(notice, max(timedelta(0), window.row.starts_at - self.now))
+            preempt = wording.cleared(window.row, run, left)
+            self.preempts.append(preempt)
+            self._undo.append(run)
+            self.world.advance_by((preempt,), (), self.now)
+
+    def user_has_room(self, kind: Kind) -> bool:
+        """Return whether a person may hold the GPUs of one more job of this kind (R1)."""
+        user = self.world.index.users.get(kind.user)
+        if user is None or user.max_gpus is None:
+            return True
+        return self.world.held_by_user.get(kind.user, 0) + kind.fits.least <= user.max_gpus
+
+    def tentative_usage(self, start: Start) -> float:
         """Return what a start counts at once, so that equal accounts take turns (R2)."""
         if start.quota_class is QuotaClass.BACKGROUND:
             return 0.0
-        h100e = gpus * self.world.index.factor(start.pool, self.now) / H100E
+        h100e = sum_of(start.slots) * self.world.index.factor(start.pool, self.now) / H100E
         return h100e * fairshare.TENTATIVE.total_seconds()
-
-    def reserve(self, kind: Kind, job: Job, turn: QuotaClass) -> None:
-        """Plan a start for a blocked head, on named nodes; of many alike, only keep its quota."""
-        if turn is QuotaClass.BACKGROUND or job.id in self.reserves:
-            return
-        pools = [pool for pool in self.pools(kind, turn) if self._may_plan(kind, pool, turn)]
-        if not pools:
-            return
-        depth = self.world.policy.rules.reserve_depth
-        if self._reserved_of_shape.get(kind.shape, 0) < depth:
-            plans = [self.planned(kind, pool) for pool in pools]
-            best = min((p for p in plans if p is not None), key=_soonest, default=None)
-            if best is not None:
-                self._reserve_nodes(kind, job, best, turn)
-        elif turn is QuotaClass.IN_QUOTA:
-            opens = self._quota_opens(kind, pools[0].id)
-            if opens is not None and opens > self.now:
-                self._hold_quota(kind, pools[0].id, job, opens)
-
-    def _may_plan(self, kind: Kind, pool: Pool, turn: QuotaClass) -> bool:
-        """Whether a start there can be foreseen: in quota some day, or borrowed but for nodes.
-
-        What is promised to a borrower is only what quota allows today: room that others
-        may want back is no ground for a promise.
-        """
-        return turn is QuotaClass.IN_QUOTA or self.terms(kind, pool, turn) is not None
-
-    def _reserve_nodes(self, kind: Kind, job: Job, best: Planned, turn: QuotaClass) -> None:
-        pool, start_at = best.pool.id, best.start_at
-        end_at = start_at + job.time_limit
-        reserved = Reserved(job.id, turn, start_at, end_at, masks_of(best.chosen))
-        self.reservations.add(pool, reserved)
-        slots = slots_of(self.world.floor.pool(pool), best.chosen)
-        self.reserves[job.id] = Reserve(job.id, pool, slots, start_at)
-        self._reserved_of_shape[kind.shape] = self._reserved_of_shape.get(kind.shape, 0) + 1
-        if turn is QuotaClass.IN_QUOTA:
-            self._hold_quota(kind, pool, job, start_at)
-
-    def _quota_opens(self, kind: Kind, pool: PoolId) -> datetime | None:
-        """Return when the account's own nominal has room by the limits of its runs (now: it has).
-
-        Levels above cannot stand in the way for long: whoever is over there is recalled.
-        """
-        path = self.world.quotas[pool].path(kind.account)
-        if not path or kind.shape.background:
-            return self.now
-        if kind.gpus > path[0].nominal:
-            return self.now
-        held_until = self.reservations.quota_back_at(kind.account, pool, kind.gpus)
-        excess = path[0].used + kind.gpus - path[0].nominal
-        if excess <= 0:
-            return held_until
-        opens = self._returns(kind.account, pool).when(excess)
-        # A run past its limit is being ended: its GPUs are not back yet, but soon.
-        return None if opens is None else max(opens, self.now + OVERDUE, held_until)
-
-    def _returns(self, account: AccountName, pool: PoolId) -> Returns:
-        known = self._back.get((account, pool))
-        if known is None:
-            known = Returns(self.world.charged.get((account, pool), {}).values())
-            self._back[account, pool] = known
-        return known
-
-    def _hold_quota(self, kind: Kind, pool: PoolId, job: Job, start_at: datetime) -> None:
-        level = self.world.quotas[pool].path(kind.account)[0]
-        back = self._returns(kind.account, pool).by(start_at)
-        slack = level.nominal - (level.used - back) - kind.gpus
-        hold = QuotaHold(job.id, start_at, start_at + job.time_limit, max(0, slack))
-        self.reservations.hold_quota(kind.account, pool, hold)
 
     def longest_limit(self, kind: Kind, job: Job, turn: QuotaClass) -> timedelta:
         """Return the longest time limit with which this shape could start now, else zero.
@@ -357,6 +351,10 @@ class Cycle:
         by halving over the planned starts.
         """
         ends = self.reservations.times(self.now + job.time_limit) if self.held_back else []
+        if self.over_budget:
+            bits = in_order(kind.order, self.room(kind, turn))
+            longest = max(self.purse.longest(kind, bit) or timedelta(0) for bit in bits)
+            ends = sorted({*ends, self.now + min(longest, job.time_limit)})
         fitting = timedelta(0)
         while ends:
             middle = len(ends) // 2
@@ -367,12 +365,15 @@ class Cycle:
         return fitting
 
     def _fits_until(self, kind: Kind, job: Job, turn: QuotaClass, end_at: datetime) -> bool:
-        for pool in self.pools(kind, turn):
-            terms = self.terms(kind, pool, turn)
-            if terms is not None and self._place(pool, job, end_at, terms.quota_class) is not None:
+        for bit in in_order(kind.order, self.room(kind, turn)):
+            granted = self._granted(kind, bit, turn, end_at - self.now)
+            if granted is None:
+                continue
+            if self._place(kind, bit, job, (end_at, granted.quota_class)) is not None:
                 return True
         return False
 
 
-def _soonest(planned: Planned) -> tuple[datetime, int, PoolId]:
-    return (planned.start_at, planned.pool.tier.rank, planned.pool.id)
+def sum_of(slots: Sequence[Slot]) -> int:
+    """Return the GPUs of all slots."""
+    return sum(len(slot.gpus) for slot in slots)

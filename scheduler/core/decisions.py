@@ -4,6 +4,8 @@
 other side is `db.planning.commit_plan` followed by `load_snapshot`.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -11,6 +13,7 @@ from scheduler.core.explain import Verdict
 from scheduler.core.model import (
     AccountName,
     AgreementId,
+    Claim,
     Job,
     JobId,
     PoolId,
@@ -22,6 +25,7 @@ from scheduler.core.model import (
     Slot,
     Snapshot,
     StopReason,
+    Turnover,
     run_id,
 )
 
@@ -41,10 +45,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Preempt:
-    """Tell a run to checkpoint and end within `notice`; its GPUs are leased to `by` (R8, R9)."""
+    """Tell a run to checkpoint and end within `notice`; its GPUs are leased to `by` (R8, R9).
+
+    `by` is None where no job takes them: a reservation or maintenance begins (R7).
+    """
 
     run: RunId
-    by: JobId
+    by: JobId | None
     reason: StopReason
     notice: timedelta
     why: str
@@ -81,7 +88,8 @@ Decision = Start | Preempt | Reserve | Hold
 class Plan:
     """The result of one cycle at `now`, in the order in which it was decided.
 
-    Places in queues are not part of it: `World.position` tells any job's.
+    Places in queues are not part of it: `World.position` tells any job's. `holds` may be worked
+    out only when it is read, which must be before the world changes (`verdicts.Holds`).
     """
 
     now: datetime
@@ -89,7 +97,7 @@ class Plan:
     starts: tuple[Start, ...] = ()
     preempts: tuple[Preempt, ...] = ()
     reserves: tuple[Reserve, ...] = ()
-    holds: tuple[Hold, ...] = ()
+    holds: Sequence[Hold] = ()
 
 
 def started_run(job: Job, start: Start, now: datetime) -> Run:
@@ -125,12 +133,37 @@ def preempted_run(run: Run, preempt: Preempt, now: datetime) -> Run:
     return replace(run, state=RunState.STOPPING, draining=True, stop_at=now + preempt.notice)
 
 
+HOUR = timedelta(hours=1)
+
+
+def turned_over(before: Turnover | None, pool: PoolId, count: int, now: datetime) -> Turnover:
+    """Return a pool's count of runs that lost their GPUs to smaller shares, with some more."""
+    if before is None or now - before.since >= HOUR:
+        return Turnover(pool, now, count)
+    return Turnover(pool, before.since, before.count + count)
+
+
+def turnovers(
+    before: Mapping[PoolId, Turnover],
+    preempts: Iterable[Preempt],
+    runs: Mapping[RunId, Run],
+    now: datetime,
+) -> dict[PoolId, Turnover]:
+    """Return the counts that change with these decisions; `runs` knows the victims' pools."""
+    moved = Counter(runs[p.run].pool for p in preempts if p.reason is StopReason.SHARES)
+    return {pool: turned_over(before.get(pool), pool, n, now) for pool, n in moved.items()}
+
+
 def apply(snapshot: Snapshot, plan: Plan) -> Snapshot:
     """Carry out a plan on a snapshot. Reserves and holds change nothing that planning reads."""
-    jobs, runs = dict(snapshot.jobs), dict(snapshot.runs)
+    jobs, runs, claims = dict(snapshot.jobs), dict(snapshot.runs), dict(snapshot.claims)
     for preempt in plan.preempts:
         runs[preempt.run] = preempted_run(runs[preempt.run], preempt, plan.now)
     for start in plan.starts:
         run = started_run(jobs.pop(start.job), start, plan.now)
         runs[run.id] = run
-    return replace(snapshot, jobs=jobs, runs=runs)
+        if run.shape.reservation is not None:
+            claims.setdefault(run.shape.reservation, Claim(run.shape.reservation, plan.now))
+    moved = turnovers(snapshot.turnovers, plan.preempts, snapshot.runs, plan.now)
+    counts = {**snapshot.turnovers, **moved}
+    return replace(snapshot, jobs=jobs, runs=runs, claims=claims, turnovers=counts)

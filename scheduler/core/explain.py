@@ -29,6 +29,10 @@ class Reason(StrEnum):
     RESERVED = "reserved"  # would delay a planned start (R6)
     BEHIND = "behind"  # waits behind the head of its shape (R2)
     NOT_BEFORE = "not_before"  # requeued, waits for its successor's lease to bind (R8.6)
+    BUDGET = "budget"  # a budget does not cover it up to its limit (R4)
+    RESERVATION = "reservation"  # its advance reservation is not open (R7)
+    MAINTENANCE = "maintenance"  # the nodes are kept for a reservation or maintenance (R7)
+    CELL = "cell"  # would break up whole nodes that others are guaranteed (R11)
     OWN_TIER_SOONER = "own_tier_sooner"  # its own tier starts it soon enough (R13)
 
 
@@ -78,6 +82,13 @@ _SENTENCES: dict[Reason, str] = {
     Reason.BEHIND: "It waits behind an earlier job of the same account and kind.",
     Reason.NOT_BEFORE: "It was preempted and waits until {not_before}, when the job that took "
     "its place has started.",
+    Reason.BUDGET: "Budget {budget} of {account} allows {limit} H100e-hours and has {left} left; "
+    "up to its limit this job may use {asked} in {pool}.",
+    Reason.RESERVATION: "It runs in reservation {reservation} of {pool}, which is {state}.",
+    Reason.MAINTENANCE: "{pool} keeps nodes for {account} from {starts_at} to {ends_at}, before "
+    "this job would end.",
+    Reason.CELL: "{pool} has {free} GPUs free, but a start now would break up whole nodes that "
+    "other accounts are guaranteed.",
     Reason.OWN_TIER_SOONER: "{pool} is not its own tier, and its own tier starts it at {start_at}.",
 }
 

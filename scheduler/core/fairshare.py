@@ -8,12 +8,12 @@ Source: Slurm's multifactor priority (PriorityDecayHalfLife); the continuous for
 solution of du/dt = rate - ln(2)/half_life * u.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import expm1, fsum, log
 
 from scheduler.core.index import PolicyIndex
-from scheduler.core.model import AccountName, Usage
+from scheduler.core.model import AccountName, RunId, Usage
 
 TENTATIVE = timedelta(minutes=1)
 """A start counts at once as if it had run this long, so that equals take turns in a cycle."""
@@ -40,28 +40,58 @@ def share(h100e_seconds: float, weight: int) -> float:
 def subtree_usage(
     index: PolicyIndex, leaves: Mapping[AccountName, float]
 ) -> dict[AccountName, float]:
-    """Return usage of every account with all that is below it."""
-    parts: dict[AccountName, list[float]] = {}
-    for leaf, used in leaves.items():
-        for name in index.chain(leaf):
-            parts.setdefault(name, []).append(used)
-    return {name: fsum(values) for name, values in parts.items()}
+    """Return usage of every account with all that is below it.
 
-
-def leaf_usage(
-    stored: Iterable[Usage],
-    running: Mapping[AccountName, Iterable[tuple[float, datetime]]],
-    now: datetime,
-    half_life: timedelta,
-) -> dict[AccountName, float]:
-    """Return what each leaf has used: settled, plus what its runs have accrued so far.
-
-    `running` gives each run's H100-equivalents and since when it holds them.
+    Added up by name: an order that is the same in every process.
     """
-    parts: dict[AccountName, list[float]] = {}
-    for usage in stored:
-        parts.setdefault(usage.account, []).append(settled(usage, now, half_life))
-    for account, runs in running.items():
-        terms = [accrued(h100e, since, now, half_life) for h100e, since in runs]
-        parts.setdefault(account, []).extend(terms)
-    return {name: fsum(values) for name, values in parts.items()}
+    total: dict[AccountName, float] = {}
+    for leaf in sorted(leaves):
+        used = leaves[leaf]
+        for name in index.chain(leaf):
+            total[name] = total.get(name, 0.0) + used
+    return total
+
+
+class Accruing:
+    """What one account's runs accrue, brought forward in constant time.
+
+    With h the half-life, runs of rate c since s have accrued `sum(c) - sum(c x 2^((s-b)/h)) x
+    2^(-(t-b)/h)`, times h/ln 2, for any instant b. The two sums are exact and change only as
+    runs come and go, so reading does not look at runs.
+    """
+
+    __slots__ = ("_half_life", "_runs", "_sums")
+
+    def __init__(self, half_life: timedelta) -> None:
+        self._half_life = half_life
+        self._runs: dict[RunId, tuple[float, datetime]] = {}
+        self._sums: tuple[datetime, float, float] | None = None
+
+    def put(self, run: RunId, h100e: float, since: datetime) -> None:
+        """Let a run accrue, with so many H100-equivalents since then."""
+        self._runs[run] = (h100e, since)
+        self._sums = None
+
+    def drop(self, run: RunId) -> None:
+        """Let a run accrue no more."""
+        if self._runs.pop(run, None) is not None:
+            self._sums = None
+
+    def runs(self) -> Mapping[RunId, tuple[float, datetime]]:
+        """Return each run's H100-equivalents and since when it holds them."""
+        return self._runs
+
+    def at(self, now: datetime) -> float:
+        """Return what all runs have accrued by `now`, in decayed H100e-seconds."""
+        if not self._runs:
+            return 0.0
+        if self._sums is None:
+            base = max(since for _, since in self._runs.values())
+            kept = fsum(
+                h100e * 0.5 ** ((base - since) / self._half_life)
+                for h100e, since in self._runs.values()
+            )
+            self._sums = (base, fsum(h100e for h100e, _ in self._runs.values()), kept)
+        base, rate, kept = self._sums
+        decayed = kept * float(0.5 ** (max(timedelta(0), now - base) / self._half_life))
+        return (rate - decayed) * (self._half_life.total_seconds() / log(2))

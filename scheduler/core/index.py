@@ -25,6 +25,14 @@ from scheduler.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """A gang on the nodes of one pool."""
+
+    nodes: int
+    gpus_per_node: int
+
+
+@dataclass(frozen=True, slots=True)
 class Candidates:
     """Pools that a kind of job may use, in tier order, and the rule that refuses each other."""
 
@@ -116,6 +124,11 @@ class PolicyIndex:
             for tier, rules in self.tier_rules.items()
             if time_limit <= rules.max_time_limit
         )
+
+    def fit(self, shape: Shape, pool: Pool) -> Fit | None:
+        """Return the gang that the shape is on the pool's nodes."""
+        del pool
+        return Fit(shape.nodes, shape.gpus_per_node)
 
     def candidates(self, account: AccountName, shape: Shape, time_limit: timedelta) -> Candidates:
         """Return the pools a job may use and, for the others, the first rule against each."""

@@ -312,9 +312,16 @@ class StopReason(StrEnum):
     """Why a run was told to end."""
 
     CANCELLED = "cancelled"
-    RECALLED = "recalled"
+    RECALLED = "recalled"  # an owner took its GPUs back (R10), or a higher class (R8.1)
+    SHARES = "shares"  # a borrower with a smaller share took over (R8.1)
+    RESERVED = "reserved"  # a reservation or maintenance of its nodes begins (R7)
     TIME_LIMIT = "time_limit"
     BIND_EXPIRED = "bind_expired"
+
+    @property
+    def is_preemption(self) -> bool:
+        """Return whether others get the GPUs: the job keeps its age and is run again (R8.6)."""
+        return self in (StopReason.RECALLED, StopReason.SHARES, StopReason.RESERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +394,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Turnover:
+    """How many runs of a pool lost their GPUs to smaller shares in the hour from `since` (R9)."""
+
+    pool: PoolId
+    since: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that happened, as far as planning looks at it.
 
@@ -399,9 +415,10 @@ class Snapshot:
     usage: Mapping[AccountName, Usage] = field(default_factory=dict)
     spent: Mapping[BudgetId, Spent] = field(default_factory=dict)
     claims: Mapping[ReservationId, Claim] = field(default_factory=dict)
+    turnovers: Mapping[PoolId, Turnover] = field(default_factory=dict)
 
 
-Entity = Job | Run | Node | Usage | Spent | Claim
+Entity = Job | Run | Node | Usage | Spent | Claim | Turnover
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,76 +2,198 @@
 
 Jobs of one account that placement cannot tell apart wait in one queue (a `Kind`), so a
 shape that cannot start is tried once per cycle, and what waits behind it in other shapes
-is still reached. A cycle takes turns over kinds, never over jobs.
+is still reached. A cycle takes turns over accounts and kinds, never over jobs.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
 from scheduler.core.index import Candidates, PolicyIndex
-from scheduler.core.model import AccountName, Job, JobId, Pool, Shape
+from scheduler.core.model import AccountName, Job, JobId, PoolId, Shape
+from scheduler.core.policy import Rules
+from scheduler.core.rooms import FitClass
 
 Entry = tuple[int, datetime, int, JobId]
-"""A job's place in its queue: priority, then age, then submission."""
+"""A job's place in its queue: priority, then age (with its handicap), then submission."""
 
 
-def entry(job: Job) -> Entry:
-    """Return the job's place among those of its account (R2)."""
-    return (job.priority.rank, job.submitted_at, job.sequence, job.id)
+def entry(job: Job, rules: Rules) -> Entry:
+    """Return the job's place among those of its account (R2).
+
+    With `short_first`, a job goes as if it had come later by so many times its predicted
+    run time: short work overtakes long work, and whatever waits long enough goes first.
+    """
+    at = job.submitted_at
+    if rules.short_first and job.predicted is not None:
+        at += job.predicted * rules.short_first
+    return (job.priority.rank, at, job.sequence, job.id)
+
+
+_LOAD = 256
+
+
+class Queue:
+    """Entries in order, in chunks that know their shortest time limit.
+
+    Finding the first job with a limit that still fits before a planned start looks at
+    chunks, not at jobs: queues are long, and most of their jobs do not fit.
+    """
+
+    __slots__ = ("_chunks", "_lasts", "_least", "_limits", "_size")
+
+    def __init__(self) -> None:
+        self._chunks: list[list[Entry]] = []
+        self._limits: list[list[timedelta]] = []
+        self._lasts: list[Entry] = []
+        self._least: list[timedelta] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return self._size
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield every entry, in order."""
+        for chunk in self._chunks:
+            yield from chunk
+
+    def put(self, place: Entry, limit: timedelta) -> None:
+        """Let one more wait, whose time limit is `limit`."""
+        self._size += 1
+        if not self._chunks:
+            self._chunks, self._limits = [[place]], [[limit]]
+            self._lasts, self._least = [place], [limit]
+            return
+        n = min(bisect_left(self._lasts, place), len(self._chunks) - 1)
+        chunk = self._chunks[n]
+        at = bisect_left(chunk, place)
+        chunk.insert(at, place)
+        self._limits[n].insert(at, limit)
+        self._lasts[n] = chunk[-1]
+        self._least[n] = min(self._least[n], limit)
+        if len(chunk) > 2 * _LOAD:
+            self._split(n)
+
+    def _split(self, n: int) -> None:
+        for lists in (self._chunks, self._limits):
+            whole: list[object] = lists[n]  # type: ignore[assignment]  # either kind of list
+            lists[n : n + 1] = [whole[:_LOAD], whole[_LOAD:]]  # type: ignore[list-item]
+        self._lasts[n : n + 1] = [self._chunks[n][-1], self._chunks[n + 1][-1]]
+        self._least[n : n + 1] = [min(self._limits[n]), min(self._limits[n + 1])]
+
+    def drop(self, place: Entry) -> None:
+        """Take an entry out; one that is not there is out already."""
+        n = bisect_left(self._lasts, place)
+        if n == len(self._chunks):
+            return
+        chunk, limits = self._chunks[n], self._limits[n]
+        at = bisect_left(chunk, place)
+        if at == len(chunk) or chunk[at] != place:
+            return
+        self._size -= 1
+        del chunk[at]
+        gone = limits.pop(at)
+        if not chunk:
+            for lists in (self._chunks, self._limits, self._lasts, self._least):
+                del lists[n]
+            return
+        self._lasts[n] = chunk[-1]
+        if gone == self._least[n]:
+            self._least[n] = min(limits)
+
+    def first(self) -> Entry | None:
+        """Return the head."""
+        return self._chunks[0][0] if self._chunks else None
+
+    def after(self, place: Entry | None, limit: timedelta | None = None) -> Entry | None:
+        """Return the first entry behind `place` whose time limit is at most `limit`."""
+        n = 0 if place is None else bisect_right(self._lasts, place)
+        if n == len(self._chunks):
+            return None
+        at = 0 if place is None else bisect_right(self._chunks[n], place)
+        if limit is None:
+            return self._chunks[n][at]
+        while n < len(self._chunks):
+            if self._least[n] <= limit:
+                limits = self._limits[n]
+                for i in range(at, len(limits)):
+                    if limits[i] <= limit:
+                        return self._chunks[n][i]
+            n, at = n + 1, 0
+        return None
+
+    def before(self, place: Entry) -> int:
+        """Return how many entries are ahead of `place`."""
+        n = bisect_left(self._lasts, place)
+        ahead = sum(map(len, self._chunks[:n]))
+        return ahead + (bisect_left(self._chunks[n], place) if n < len(self._chunks) else 0)
 
 
 class Kind:
     """The waiting jobs of one account and shape whose time limits the same tiers allow.
 
-    `guaranteed` are the pools where the shape could be in quota if all else were idle.
+    Where a person may hold only so many GPUs, their jobs are a kind of their own. `mask` are
+    the candidate pools, a bit each by `PolicyIndex.bits`; `guaranteed` those of them where the
+    shape could be in quota if all else were idle.
     """
 
-    __slots__ = ("account", "candidates", "entries", "gpus", "guaranteed", "key", "shape")
+    __slots__ = (
+        "account",
+        "candidates",
+        "fits",
+        "guaranteed",
+        "key",
+        "mask",
+        "order",
+        "queue",
+        "shape",
+        "user",
+    )
 
     def __init__(
-        self,
-        account: AccountName,
-        shape: Shape,
-        candidates: Candidates,
-        guaranteed: tuple[Pool, ...],
+        self, account: AccountName, shape: Shape, candidates: Candidates, fits: FitClass, user: str
     ) -> None:
-        self.guaranteed = guaranteed
         self.account = account
         self.shape = shape
         self.candidates = candidates
-        self.gpus = shape.gpus
-        self.entries: list[Entry] = []
+        self.fits = fits
+        self.user = user
+        self.guaranteed = 0
+        self.order: Mapping[int, int] = {}  # the place of each pool's bit in spill-over (R13)
+        self.mask = 0
+        self.queue = Queue()
         # What two kinds are told apart by where all else is equal, the same in every process.
-        self.key = (
-            shape.nodes,
-            shape.gpus_per_node,
-            tuple(sorted(shape.gpu_models)),
-            shape.label,
-            shape.tier_min.rank,
-            shape.tier_max.rank,
-            shape.preemptible,
-            shape.background,
-            tuple(pool.id for pool in candidates.pools),
-        )
+        self.key = (*shape_key(shape), tuple(pool.id for pool in candidates.pools), user)
 
-    def put(self, job: Job) -> None:
-        """Let a job wait here."""
-        insort(self.entries, entry(job))
+    def gpus(self, bit: int) -> int:
+        """Return the GPUs of the whole gang in the pool with that bit."""
+        return self.fits.gpus[bit]
 
-    def drop(self, job: Job) -> None:
-        """Take a job out."""
-        place = entry(job)
-        at = bisect_left(self.entries, place)
-        if at < len(self.entries) and self.entries[at] == place:
-            del self.entries[at]
+
+def shape_key(shape: Shape) -> tuple[object, ...]:
+    """Return what tells shapes apart, in an order that is the same in every process."""
+    return (
+        shape.nodes,
+        shape.gpus_per_node,
+        tuple(sorted(shape.gpu_models)),
+        shape.label,
+        shape.tier_min.rank,
+        shape.tier_max.rank,
+        shape.preemptible,
+        shape.background,
+        shape.memory_gib,
+        shape.h100e,
+        tuple(sorted(shape.software)),
+        shape.reservation or "",
+    )
 
 
 class _Branch:
-    """An account in the order of one cycle: what is below it, the next one on top."""
+    """An account in the order of one pass: what is below it, the next one on top."""
 
-    __slots__ = ("branches", "kinds", "name", "parent", "queued", "used", "weight")
+    __slots__ = ("branches", "is_open", "name", "parent", "queued", "used", "weight")
 
     def __init__(
         self, name: AccountName, parent: "_Branch | None", used: float, weight: int
@@ -81,33 +203,28 @@ class _Branch:
         self.used = used
         self.weight = weight
         self.queued = False
+        self.is_open = False  # a leaf that still has something to try
         self.branches: list[tuple[float, AccountName, _Branch]] = []
-        self.kinds: list[tuple[Entry, int, Kind]] = []
 
 
 class Turns:
-    """Hands out kinds in order; each comes back with what its start cost.
-
-    `head` gives the place of a kind's first job that may still be tried, or None.
-    """
+    """Hands out accounts, least share first at every level; each comes back with what it took."""
 
     def __init__(
         self,
         index: PolicyIndex,
         usage: Mapping[AccountName, float],
-        kinds: Iterable[Kind],
-        head: Callable[[Kind], Entry | None],
+        accounts: Iterable[AccountName],
     ) -> None:
         self._index = index
         self._usage = usage
-        self._head = head
         self._branches: dict[AccountName, _Branch] = {}
         self._roots: list[tuple[float, AccountName, _Branch]] = []
         self._path: list[_Branch] = []
-        self._numbers: dict[int, int] = {}
-        for number, kind in enumerate(sorted(kinds, key=lambda k: (k.account, k.key))):
-            self._numbers[id(kind)] = number
-            self._put(kind)
+        for account in accounts:
+            leaf = self._branch(account)
+            leaf.is_open = True
+            self._queue(leaf)
 
     def _branch(self, name: AccountName) -> _Branch:
         known = self._branches.get(name)
@@ -119,13 +236,6 @@ class Turns:
             self._branches[name] = known
         return known
 
-    def _put(self, kind: Kind) -> None:
-        head = self._head(kind)
-        if head is not None:
-            leaf = self._branch(kind.account)
-            heappush(leaf.kinds, (head, self._numbers[id(kind)], kind))
-            self._queue(leaf)
-
     def _queue(self, branch: _Branch | None) -> None:
         while branch is not None and not branch.queued:
             branch.queued = True
@@ -133,22 +243,39 @@ class Turns:
             heappush(above, (branch.used / branch.weight, branch.name, branch))
             branch = branch.parent
 
-    def take(self) -> Kind | None:
-        """Return the next kind, by least share down the tree; give it back before the next."""
+    def take(self) -> AccountName | None:
+        """Return the next account, by least share down the tree; give it back before the next."""
         if not self._roots:
             return None
         self._path = [heappop(self._roots)[2]]
-        while self._path[-1].branches:
+        # An account may hold a queue and have accounts below it, if the policy changed.
+        while self._path[-1].branches and not self._path[-1].is_open:
             self._path.append(heappop(self._path[-1].branches)[2])
         for branch in self._path:
             branch.queued = False
-        return heappop(self._path[-1].kinds)[2]
+        return self._path[-1].name
 
-    def give_back(self, kind: Kind, h100e_seconds: float) -> None:
-        """Charge a start's tentative usage up the tree, and queue what still has a head."""
+    def give_back(self, h100e_seconds: float, is_open: bool) -> None:
+        """Charge what it took up the tree, and queue it again where it has more to try."""
+        leaf = self._path[-1]
+        leaf.is_open = is_open
         for branch in self._path:
             branch.used += h100e_seconds
-        self._put(kind)
         for branch in reversed(self._path):
-            if branch.kinds or branch.branches:
+            if branch.is_open or branch.branches:
                 self._queue(branch)
+
+
+def in_order(order: Mapping[int, int], mask: int) -> list[int]:
+    """Return the bits of a set of pools in a kind's order of spill-over (R13)."""
+    found = []
+    while mask:
+        low = mask & -mask
+        found.append(low.bit_length() - 1)
+        mask ^= low
+    if len(found) > 1:
+        found.sort(key=order.__getitem__)
+    return found
+
+
+PoolBits = Mapping[PoolId, int]

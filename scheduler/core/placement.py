@@ -7,27 +7,32 @@ equal blocks the fullest nodes that still fit are taken, so that whole nodes sta
 (fragmentation strands GPUs: FGD, ATC'23).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from scheduler.core.model import Node, NodeId, PoolId, Run, RunId, Slot
+from scheduler.core.model import Node, NodeId, PoolId, QuotaClass, Run, RunId, Slot
 
 FREE = datetime.min.replace(tzinfo=UTC)
 """The time from which a GPU is free that nobody holds."""
 
 
 class Holder(NamedTuple):
-    """A run's hold on one node: which GPUs (a bit each), and when they are back by its limit."""
+    """A run's hold on one node: which GPUs (a bit each), and when they are back by its limit.
+
+    `pinned`: nobody may take them back before (R11).
+    """
 
     mask: int
     until: datetime
+    pinned: bool
 
 
 class NodeState:
     """A node, and what is free on it. `rank` is its number in the pool."""
 
-    __slots__ = ("_times", "free", "healthy", "holders", "node", "rank")
+    __slots__ = ("_times", "free", "healthy", "holders", "node", "pinned", "rank")
 
     def __init__(self, node: Node, holders: dict[RunId, Holder]) -> None:
         self.node = node
@@ -36,14 +41,18 @@ class NodeState:
         self.healthy = sum(1 << gpu.index for gpu in node.gpus if gpu.healthy)
         self._times: tuple[tuple[datetime, int], ...] | None = None
         self.free = 0
+        self.pinned = 0
         self.refresh()
 
     def refresh(self) -> None:
         """Work out anew what is free, from who holds what."""
-        held = 0
-        for mask, _ in self.holders.values():
+        held = pinned = 0
+        for mask, _, stays in self.holders.values():
             held |= mask
+            if stays:
+                pinned |= mask
         self.free = self.healthy & ~held
+        self.pinned = self.healthy & pinned
         self._times = None
 
     @property
@@ -51,7 +60,7 @@ class NodeState:
         """Return (when free, index) of each healthy GPU, soonest first."""
         if self._times is None:
             back = dict.fromkeys(bits(self.healthy), FREE)
-            for mask, until in self.holders.values():
+            for mask, until, _ in self.holders.values():
                 for gpu in bits(mask & self.healthy):
                     back[gpu] = max(back[gpu], until)
             self._times = tuple(sorted((when, gpu) for gpu, when in back.items()))
@@ -59,9 +68,13 @@ class NodeState:
 
 
 class PoolNodes:
-    """The nodes of one pool, found by how many GPUs are free and by block."""
+    """The nodes of one pool, found by how many GPUs are free and by block.
 
-    def __init__(self) -> None:
+    `cells[c]` counts the groups of `c` GPUs of one node that nothing pinned is in: what owners
+    can have whole, by taking back what was lent (R11).
+    """
+
+    def __init__(self, cell_sizes: tuple[int, ...] = ()) -> None:
         self._by_id: dict[NodeId, NodeState] = {}
         self.order: list[NodeState] = []
         self.unusable: list[NodeState] = []
@@ -69,10 +82,13 @@ class PoolNodes:
         # _at_least[n]: usable nodes with n or more GPUs free, a bit per rank.
         self._at_least: list[int] = []
         self._numbered = True
-        # _ready[n]: (when n GPUs are free at once, rank), soonest first; and whose is out of date.
+        # _ready[n]: (when n GPUs are free at once, rank), soonest first; and whose is out of date,
+        # with the times that the lists still show.
         self._ready: dict[int, list[tuple[datetime, int]]] = {}
-        self._outdated: set[int] = set()
+        self._outdated: dict[int, tuple[tuple[datetime, int], ...]] = {}
         self.free = 0
+        self.untouched = 0  # usable nodes without any pinned GPU, a bit per rank
+        self.cells = dict.fromkeys(cell_sizes, 0)
 
     def put(self, state: NodeState) -> None:
         """Add a node, or replace it; numbers are given anew before the next look."""
@@ -94,11 +110,13 @@ class PoolNodes:
         blocks: dict[str, int] = {}
         most = max((state.healthy.bit_count() for state in states), default=0)
         self._at_least = [0] * (most + 2)
-        self.free = 0
+        self.free = self.untouched = 0
+        self.cells = dict.fromkeys(self.cells, 0)
         for rank, state in enumerate(self.order):
             state.rank = rank
             blocks[state.node.block] = blocks.get(state.node.block, 0) | 1 << rank
             self._count(rank, 0, state.free.bit_count())
+            self._count_cells(state, 1)
         self._blocks = list(blocks.values())
         self._ready.clear()
         self._outdated.clear()
@@ -110,12 +128,26 @@ class PoolNodes:
         for n in range(min(before, after) + 1, max(before, after) + 1):
             self._at_least[n] ^= bit
 
-    def changed(self, state: NodeState, free_before: int) -> None:
+    def _count_cells(self, state: NodeState, sign: int) -> None:
+        if not state.pinned:
+            self.untouched ^= 1 << state.rank
+        left = (state.healthy & ~state.pinned).bit_count()
+        for size in self.cells:
+            self.cells[size] += sign * (left // size)
+
+    def refresh(self, state: NodeState) -> None:
         """Take note that a node's GPUs are held by others than before."""
-        if self._numbered and state.node.usable:
-            self._outdated.add(state.rank)
-            if state.free != free_before:
-                self._count(state.rank, free_before.bit_count(), state.free.bit_count())
+        if not (self._numbered and state.node.usable):
+            state.refresh()
+            return
+        if self._ready:
+            self._outdated.setdefault(state.rank, state.times)
+        free = state.free
+        self._count_cells(state, -1)
+        state.refresh()
+        self._count_cells(state, 1)
+        if state.free != free:
+            self._count(state.rank, free.bit_count(), state.free.bit_count())
 
     def ready(self, gpus: int) -> Sequence[tuple[datetime, int]]:
         """Return (when so many GPUs are free at once, rank) of each node that has them, in order.
@@ -124,16 +156,24 @@ class PoolNodes:
         """
         if self._outdated:
             for n, known in self._ready.items():
-                kept = [entry for entry in known if entry[1] not in self._outdated]
-                self._ready[n] = sorted(kept + self._ready_on(self._outdated, n))
+                self._bring_forward(n, known)
             self._outdated.clear()
         if gpus not in self._ready:
-            self._ready[gpus] = sorted(self._ready_on(range(len(self.order)), gpus))
+            times = ((state.times, state.rank) for state in self.order)
+            ready = ((when[gpus - 1][0], rank) for when, rank in times if len(when) >= gpus)
+            self._ready[gpus] = sorted(ready)
         return self._ready[gpus]
 
-    def _ready_on(self, ranks: Iterable[int], gpus: int) -> list[tuple[datetime, int]]:
-        times = ((self.order[rank].times, rank) for rank in ranks)
-        return [(when[gpus - 1][0], rank) for when, rank in times if len(when) >= gpus]
+    def _bring_forward(self, n: int, known: list[tuple[datetime, int]]) -> None:
+        for rank, before in self._outdated.items():
+            now = self.order[rank].times
+            if len(before) >= n:
+                old = (before[n - 1][0], rank)
+                if len(now) >= n and now[n - 1][0] == old[0]:
+                    continue
+                del known[bisect_left(known, old)]
+            if len(now) >= n:
+                insort(known, (now[n - 1][0], rank))
 
     def with_room(self, gpus: int, blocked: Mapping[int, int]) -> int:
         """Return the nodes with so many GPUs free, not counting `blocked` ones (rank -> GPUs)."""
@@ -150,9 +190,14 @@ class PoolNodes:
         at_least = self._at_least
         return gpus < len(at_least) and at_least[gpus].bit_count() >= nodes
 
-    def place(self, nodes: int, gpus: int, blocked: Mapping[int, int]) -> tuple[Slot, ...] | None:
-        """Return GPUs for a gang of `nodes` x `gpus`, all of it, or None."""
-        room = self.with_room(gpus, blocked)
+    def place(
+        self, nodes: int, gpus: int, blocked: Mapping[int, int], among: int = -1
+    ) -> tuple[Slot, ...] | None:
+        """Return GPUs for a gang of `nodes` x `gpus`, all of it, or None.
+
+        `among` are the ranks to look at, a bit each; all of them where it is left out.
+        """
+        room = self.with_room(gpus, blocked) & among
         if room.bit_count() < nodes:
             return None
         chosen = self._fullest(room, nodes, gpus) if nodes == 1 else self._gang(room, nodes, gpus)
@@ -194,7 +239,8 @@ class PoolNodes:
 class Floor:
     """All nodes of all pools, and who holds their GPUs."""
 
-    def __init__(self) -> None:
+    def __init__(self, cell_sizes: Mapping[PoolId, tuple[int, ...]]) -> None:
+        self._cell_sizes = cell_sizes
         self.pools: dict[PoolId, PoolNodes] = {}
         self.nodes: dict[NodeId, NodeState] = {}
         # Kept by node id: a run may hold GPUs of a node that has not reported yet.
@@ -202,16 +248,22 @@ class Floor:
 
     def pool(self, pool: PoolId) -> PoolNodes:
         """Return a pool's nodes, numbered."""
-        nodes = self.pools.setdefault(pool, PoolNodes())
+        nodes = self._pool(pool)
         nodes.number()
         return nodes
+
+    def _pool(self, pool: PoolId) -> PoolNodes:
+        known = self.pools.get(pool)
+        if known is None:
+            known = self.pools[pool] = PoolNodes(self._cell_sizes.get(pool, ()))
+        return known
 
     def put_node(self, node: Node) -> None:
         """Add a node or replace what is known about it."""
         self.drop_node(node.id)
         state = NodeState(node, self._holders.setdefault(node.id, {}))
         self.nodes[node.id] = state
-        self.pools.setdefault(node.pool, PoolNodes()).put(state)
+        self._pool(node.pool).put(state)
 
     def drop_node(self, node: NodeId) -> None:
         """Forget a node; what runs hold on it is kept, should it come back."""
@@ -222,9 +274,10 @@ class Floor:
     def hold(self, run: Run) -> None:
         """Let a run hold its GPUs until its limit, or until it was told to stop."""
         until = run.ends_by if run.stop_at is None else min(run.ends_by, run.stop_at)
+        pinned = run.quota_class is QuotaClass.IN_QUOTA and not run.draining
         for slot in run.slots:
             holders = self._holders.setdefault(slot.node, {})
-            holders[run.id] = Holder(mask_of(slot.gpus), until)
+            holders[run.id] = Holder(mask_of(slot.gpus), until, pinned)
             self._refresh(slot.node)
 
     def release(self, run: Run) -> None:
@@ -238,11 +291,8 @@ class Floor:
 
     def _refresh(self, node: NodeId) -> None:
         state = self.nodes.get(node)
-        if state is None:
-            return
-        before = state.free
-        state.refresh()
-        self.pools[state.node.pool].changed(state, before)
+        if state is not None:
+            self.pools[state.node.pool].refresh(state)
 
     def state(self) -> Iterator[tuple[NodeId, int, tuple[tuple[datetime, int], ...]]]:
         """Yield what is free on every node, and when the rest will be: for comparing worlds."""

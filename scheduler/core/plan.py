@@ -1,21 +1,36 @@
 """The cycle on one screen: who starts, who ends for whom, who is promised a start, who waits.
 
+Read this first; each rule of docs/scheduling.md is in the module that carries it out:
+
+R1 quotas, agreements  quota.py terms.py    R9  cost of victims   preemption.py
+R2 classes and order   plan.py ordering.py  R10 owner first       preemption.py cycle.py
+R3 decayed usage       fairshare.py         R11 cells             cells.py cycle.py
+R4 budgets             budgets.py terms.py  R12 nobody starves    plan.py holding.py
+R5 gangs, named GPUs   placement.py         R13 spill-over        index.py cycle.py
+R6 limits, backfill    holding.py           R14 labels            labels.py index.py
+   and planned starts  timeline.py          R15 hardware          hardware.py index.py
+R7 reservations        windows.py           R16 compute law       compute_law.py
+R8 legal preemption    preemption.py        R19 health            placement.py verdicts.py
+
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
-borrowed ones; then background work. In each, accounts take turns by least share, and a
-kind of job that cannot start is tried once: its head is told why, the rest wait behind it.
+borrowed ones; then background work. In each, the jobs that have waited too long come first
+(R12), then accounts take turns by least share, and a kind of job that cannot start is tried
+once: its head is told why, the rest wait behind it.
 """
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heapreplace
 
-from scheduler.core import verdicts
+from scheduler.core import holding
 from scheduler.core.cycle import Cycle
-from scheduler.core.decisions import Hold, Plan
-from scheduler.core.explain import Verdict
-from scheduler.core.model import AccountName, Job, JobId, QuotaClass, Shape
+from scheduler.core.decisions import Plan
+from scheduler.core.model import AccountName, Job, QuotaClass
 from scheduler.core.ordering import Entry, Kind, Turns
-from scheduler.core.policy import Policy
+from scheduler.core.policy import Backfill, Order, Policy
+from scheduler.core.verdicts import Holds
 from scheduler.core.world import World
+
+_EVERYBODY = AccountName("")
 
 
 def plan(world: World, policy: Policy, now: datetime) -> Plan:
@@ -29,16 +44,14 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
             f"the world was built for policy revision {world.policy.revision}, "
             f"not for {policy.revision}: build it anew"
         )
+    world.waiting.tidy()
     cycle = Cycle(world, now)
-    queue = _Queue(cycle, world.waiting())
     try:
-        usage = world.usage_at(now)
-        for turn in QuotaClass:
-            queue.rewind()
-            turns = Turns(world.index, usage, queue.of(turn), queue.head)
-            while (kind := turns.take()) is not None:
-                turns.give_back(kind, queue.serve(kind, turn))
-        holds = tuple(queue.holds())
+        cycle.end_for_windows()
+        if world.jobs:
+            usage = world.usage_at(now) if policy.rules.order is Order.FAIR else {}
+            for turn in QuotaClass:
+                _Pass(cycle, turn, Turns(world.index, usage, _groups(world))).run()
     finally:
         cycle.rollback()
     return Plan(
@@ -47,119 +60,136 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
         starts=tuple(cycle.starts),
         preempts=tuple(cycle.preempts),
         reserves=tuple(cycle.reserves.values()),
-        holds=holds,
+        holds=Holds(cycle),
     )
 
 
-class _Queue:
-    """Where each kind stands in this cycle: its next job to try, and who was told what."""
+def _groups(world: World) -> list[AccountName]:
+    """Return who takes turns: accounts; without fair shares, everybody is in one queue."""
+    if world.policy.rules.order is Order.FIFO:
+        return [_EVERYBODY]
+    return world.waiting.accounts()
 
-    def __init__(self, cycle: Cycle, kinds: list[Kind]) -> None:
+
+class _Pass:
+    """One class's turn: where each kind stands, its next job to try and its longest limit."""
+
+    def __init__(self, cycle: Cycle, turn: QuotaClass, turns: Turns) -> None:
         self._cycle = cycle
-        self._kinds = kinds
+        self._turn = turn
+        self._turns = turns
         self._jobs = cycle.world.jobs
-        self._at: dict[Kind, int] = {}
+        self._waiting = cycle.world.waiting
+        self._heads: dict[AccountName, list[tuple[Entry, int, Kind]]] = {}
         self._limit: dict[Kind, timedelta] = {}
-        self._blocked: dict[Kind, JobId] = {}
-        self._full: set[tuple[Kind, str]] = set()
-        # Jobs with a verdict of their own.
-        self._own: dict[Kind, dict[JobId, tuple[Verdict, ...]]] = {}
+        self._recallable = sum(
+            1 << cycle.world.rooms.bits[pool]
+            for pool, runs in cycle.world.recallable.items()
+            if runs and pool in cycle.world.rooms.bits
+        )
 
-    def of(self, turn: QuotaClass) -> list[Kind]:
-        """Return the kinds that may start in this pass."""
-        return [kind for kind in self._kinds if _takes_part(kind, turn)]
+    def run(self) -> None:
+        """Let everyone take turns until nobody has anything left to try."""
+        if self._cycle.rules.backfill is Backfill.HOLDS:
+            self._serve_aged()
+        while not self._cycle.is_over and (group := self._turns.take()) is not None:
+            self._turns.give_back(*self._serve(group))
 
-    def rewind(self) -> None:
-        """Begin a pass: every kind is tried anew from its head."""
-        self._at.clear()
-        self._limit.clear()
+    def _serve_aged(self) -> None:
+        """Start or promise a start to those who have waited longer than `hold_after` (R12)."""
+        rules = self._cycle.rules
+        if self._turn is QuotaClass.BACKGROUND or not rules.hold_depth:
+            return
+        before = self._cycle.now - rules.hold_after
+        for job in self._waiting.oldest(before, rules.hold_depth):
+            kind = self._waiting.kind_of(job.id)
+            if not _takes_part(kind, self._turn) or not self._is_ready(kind, job):
+                continue
+            if self._cycle.try_start(kind, job, self._turn) is None:
+                holding.reserve(self._cycle, kind, job, self._turn, aged=True)
 
-    def head(self, kind: Kind) -> Entry | None:
-        """Return the place of the next job to try; tell those passed over why."""
+    def _serve(self, group: AccountName) -> tuple[float, bool]:
+        """Try a group's jobs in order until one starts; return its usage, and if more may."""
+        heads = self._heads.get(group)
+        if heads is None:
+            heads = self._heads[group] = self._queue(group)
+        while heads:
+            place, number, kind = heads[0]
+            # Asked again: since it was queued, its user may have reached a limit elsewhere.
+            if kind.user and not self._cycle.user_has_room(kind):
+                heappop(heads)
+                continue
+            start = self._cycle.try_start(kind, self._jobs[place[3]], self._turn)
+            if start is None:
+                self._block(kind, self._jobs[place[3]])
+                if self._cycle.is_over:
+                    return 0.0, False
+            following = self._next(kind, place)
+            if following is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (following, number, kind))
+            if start is not None:
+                return self._cycle.tentative_usage(start), bool(heads)
+        return 0.0, False
+
+    def _queue(self, group: AccountName) -> list[tuple[Entry, int, Kind]]:
+        """Return the heads of a group's kinds: all if one may start, else those to be promised."""
+        kinds = list(self._waiting.kinds()) if group == _EVERYBODY else self._waiting.of(group)
+        mine = [kind for kind in kinds if kind.queue and _takes_part(kind, self._turn)]
+        if self._cycle.rules.backfill is not Backfill.STRICT and not any(
+            map(self._may_start, mine)
+        ):
+            mine = [kind for kind in mine if holding.wants(self._cycle, kind)]
+        placed = ((self._next(kind, None), number, kind) for number, kind in enumerate(mine))
+        heads = [(place, number, kind) for place, number, kind in placed if place is not None]
+        heapify(heads)
+        return heads
+
+    def _may_start(self, kind: Kind) -> bool:
+        """Return whether a start is not ruled out by full nodes alone."""
+        if self._cycle.room(kind, self._turn):
+            return True
+        if self._turn is QuotaClass.IN_QUOTA:
+            return bool(kind.guaranteed & self._recallable)
+        return bool(kind.mask & self._recallable) and holding.wants(self._cycle, kind)
+
+    def _block(self, kind: Kind, job: Job) -> None:
+        """Take note that a job waits: promise it a start, and let only shorter ones go on."""
+        cycle = self._cycle
+        limit = timedelta(0)
+        if cycle.held_back or cycle.over_budget:
+            limit = cycle.longest_limit(kind, job, self._turn)
+        if kind not in self._limit:
+            if cycle.rules.backfill is Backfill.STRICT:
+                cycle.is_over = True
+                return
+            self._promise(kind, job)
+        self._limit[kind] = limit
+
+    def _promise(self, kind: Kind, job: Job) -> None:
+        place: Entry | None = self._waiting.entry(job)
+        for _ in range(max(1, self._cycle.rules.reserve_depth)):
+            if place is None:
+                return
+            holding.reserve(self._cycle, kind, self._jobs[place[3]], self._turn)
+            place = kind.queue.after(place)
+
+    def _next(self, kind: Kind, place: Entry | None) -> Entry | None:
+        """Return the kind's first job behind `place` that may be tried."""
         limit = self._limit.get(kind)
         if limit is not None and not limit:
             return None
-        at = self._at.get(kind, 0)
-        entries = kind.entries
-        while at < len(entries):
-            job = self._jobs[entries[at][3]]
-            if (limit is None or job.time_limit <= limit) and not self._passed_over(kind, job):
-                break
-            at += 1
-        self._at[kind] = at
-        return entries[at] if at < len(entries) else None
+        while (place := kind.queue.after(place, limit)) is not None:
+            if self._is_ready(kind, self._jobs[place[3]]):
+                return place
+        return None
 
-    def _passed_over(self, kind: Kind, job: Job) -> bool:
-        """Return whether the job waits for a reason of its own, that no pool can change."""
-        cycle = self._cycle
-        if job.not_before is not None and job.not_before > cycle.now:
-            self._tell(kind, job, verdicts.not_before(job.not_before))
-            return True
-        user = cycle.world.index.users.get(job.user)
-        if user is None or user.max_gpus is None:
+    def _is_ready(self, kind: Kind, job: Job) -> bool:
+        """Return whether the job waits for no reason of its own, that no pool can change."""
+        if job.not_before is not None and job.not_before > self._cycle.now:
             return False
-        if (kind, job.user) in self._full:
-            return True
-        used = cycle.world.held_by_user.get(job.user, 0)
-        if used + kind.gpus <= user.max_gpus:
-            return False
-        # Only the person's first job of the kind is told by itself: there may be thousands.
-        self._full.add((kind, job.user))
-        self._tell(kind, job, verdicts.user_limit(job.user, user.max_gpus, used, kind.gpus))
-        return True
-
-    def _tell(self, kind: Kind, job: Job, told: tuple[Verdict, ...]) -> None:
-        self._own.setdefault(kind, {})[job.id] = told
-
-    def serve(self, kind: Kind, turn: QuotaClass) -> float:
-        """Try the kind's next job; return the tentative usage of its start, 0 where it waits."""
-        # Asked again: since it was queued, its user may have reached a limit elsewhere.
-        head = self.head(kind)
-        if head is None:
-            return 0.0
-        job = self._jobs[head[3]]
-        start = self._cycle.try_start(kind, job, turn)
-        if start is not None:
-            return self._cycle.tentative_usage(start, kind.gpus)
-        if kind not in self._limit:
-            self._blocked[kind] = job.id
-            self._reserve(kind, turn)
-        # Shorter jobs of the kind may still fit before a planned start.
-        self._limit[kind] = self._cycle.longest_limit(kind, job, turn)
-        return 0.0
-
-    def _reserve(self, kind: Kind, turn: QuotaClass) -> None:
-        depth = self._cycle.world.policy.rules.reserve_depth
-        at = self._at[kind]
-        for _, _, _, job in kind.entries[at : at + depth]:
-            self._cycle.reserve(kind, self._jobs[job], turn)
-
-    def holds(self) -> Iterator[Hold]:
-        """Yield one verdict for every job that still waits: its own, or its group's."""
-        groups: dict[tuple[AccountName, Shape], list[Kind]] = {}
-        for kind in sorted(self._kinds, key=lambda k: (k.account, k.key)):
-            if kind.entries:
-                groups.setdefault((kind.account, kind.shape), []).append(kind)
-        for (account, shape), kinds in groups.items():
-            first: tuple[Verdict, ...] = ()
-            covered = 0
-            for kind in kinds:
-                for job_id, told in self._told(kind):
-                    yield Hold(account, shape, told, job_id)
-                    first = first or told
-                    covered += 1
-            if covered < sum(len(kind.entries) for kind in kinds):
-                yield Hold(account, shape, verdicts.behind(first))
-
-    def _told(self, kind: Kind) -> Iterator[tuple[JobId, tuple[Verdict, ...]]]:
-        """Yield the kind's jobs with a verdict of their own: the blocked head first."""
-        own = self._own.get(kind, {})
-        head = self._blocked.get(kind)
-        if head not in self._jobs and not own:
-            head = kind.entries[0][3]  # no pass could take this kind: its first job is told why
-        if head is not None and head in self._jobs:
-            yield head, verdicts.verdicts(self._cycle, kind, self._jobs[head])
-        yield from ((job, told) for job, told in own.items() if job != head)
+        return not kind.user or self._cycle.user_has_room(kind)
 
 
 def _takes_part(kind: Kind, turn: QuotaClass) -> bool:

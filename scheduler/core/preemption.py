@@ -1,9 +1,13 @@
-"""An owner's recall: whose runs end so that an in-quota job starts (R8, R9, R10).
+"""Whose runs end so that another starts: an owner's recall, and shares (R8, R9, R10).
 
 Nodes are chosen first, each with the cheapest legal victims on it, so that every eviction
 helps; victims are whole gangs, so one may free several nodes. Afterwards what was not
 needed is given back, and the whole set is checked again: a victim that was legal may not
 be so any more once others are gone (Kueue #14543).
+
+An owner's in-quota job takes back what was lent. A borrower takes from background work, and
+from a borrower whose share stays larger than its own, even with this job: so no two can take
+from each other in turns. Nobody else preempts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +15,7 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
+from scheduler.core.index import Fit
 from scheduler.core.model import Job, PoolId, QuotaClass, Run, RunId, Slot
 from scheduler.core.placement import lowest
 from scheduler.core.quota import PoolQuota
@@ -28,17 +33,20 @@ ATTEMPTS = 24
 Cost = tuple[int, int, float, RunId]
 
 
-class Recall(NamedTuple):
+class Found(NamedTuple):
     """Whose runs end, and the GPUs that the preemptor is leased at once (R8.6)."""
 
     victims: tuple[Run, ...]
     slots: tuple[Slot, ...]
 
 
-class Recallable:
-    """The runs of one pool that may be recalled in this cycle, priced, cheapest first."""
+class Preemptable:
+    """The runs of one pool that may lose their GPUs in this cycle, priced, cheapest first."""
 
     def __init__(self, world: World, pool: PoolId, now: datetime) -> None:
+        self.world = world
+        self.pool = pool
+        self.now = now
         self.nodes = world.floor.pool(pool)  # numbered now, and not again in this cycle
         runs = world.recallable.get(pool, {})
         self.costs = {
@@ -55,36 +63,50 @@ class Recallable:
                 self.on_node.setdefault(rank, []).append(run)
 
     def drop(self, run: Run) -> None:
-        """Take out a run that was recalled."""
+        """Take out a run that loses its GPUs."""
         del self.runs[run.id]
         for rank in self.ranks[run.id]:
             self.on_node[rank].remove(run)
 
+    def search(
+        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass
+    ) -> Found | None:
+        """Return the cheapest victims found that let the job start here, or None.
 
-def recall(
-    world: World, known: Recallable, pool: PoolId, job: Job, blocked: Mapping[int, int]
-) -> Recall | None:
-    """Return the cheapest victims found that let an in-quota job start here, or None.
-
-    Depth first over "what if not this one": complete for few candidates, bounded for many.
-    """
-    if not known.runs:
-        return None
-    search = _Search(world, known, pool, (job, blocked))
-    waiting: list[frozenset[RunId]] = [frozenset()]
-    seen: set[frozenset[RunId]] = set()
-    for _ in range(ATTEMPTS):
-        if not waiting:
+        Depth first over "what if not this one": complete for few candidates, bounded for many.
+        """
+        asked = _Asked(job, fit, blocked, turn)
+        if not self.runs or not self._worth_a_look(asked):
             return None
-        without = waiting.pop()
-        seen.add(without)
-        found = search.attempt(without)
-        if found is not None:
-            return found
-        if search.conflict:
-            more = (without | {run} for run in sorted(search.tried, reverse=True))
-            waiting.extend(choice for choice in more if choice not in seen)
-    return None
+        search = _Search(self, asked)
+        waiting: list[frozenset[RunId]] = [frozenset()]
+        seen: set[frozenset[RunId]] = set()
+        for _ in range(ATTEMPTS):
+            if not waiting:
+                return None
+            without = waiting.pop()
+            seen.add(without)
+            found = search.attempt(without)
+            if found is not None:
+                return found
+            if search.conflict:
+                more = (without | {run} for run in sorted(search.tried, reverse=True))
+                waiting.extend(choice for choice in more if choice not in seen)
+        return None
+
+    def _worth_a_look(self, asked: "_Asked") -> bool:
+        """Return whether the sums could do, so that a hopeless search is not begun."""
+        lent = sum(run.gpus for run in self.runs.values())
+        return self.nodes.free + lent >= asked.fit.nodes * asked.fit.gpus_per_node
+
+
+class _Asked(NamedTuple):
+    """What a search is for: a job, its gang here, what it must leave alone, and its class."""
+
+    job: Job
+    fit: Fit
+    blocked: Mapping[int, int]
+    turn: QuotaClass
 
 
 def cost(run: Run, factor: int, now: datetime) -> Cost:
@@ -106,27 +128,60 @@ def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
     return quota.is_over(run.account, job.account)
 
 
+def has_larger_share(quota: PoolQuota, run: Run, job: Job, gpus: int) -> bool:
+    """Return whether the run may end for this borrower: its share is larger, strictly (R8.1).
+
+    Shares are instant use per weight, right below where the two accounts' paths meet: the
+    job's branch with the job against the run's branch with the run. The run's accounts stay
+    at or above their nominals without it (R8.2).
+    """
+    parted = quota.parting(job.account, run.account)
+    if parted is None:
+        return False
+    mine, yours = parted
+    if (mine.used + gpus) * yours.weight >= yours.used * mine.weight:
+        return False
+    own = quota.path(run.account)
+    below = own[: own.index(yours) + 1]
+    return all(level.used - run.gpus >= level.nominal for level in below)
+
+
 class _Search:
     """Tries sets of victims on the world's quota, and leaves it as it was."""
 
-    def __init__(
-        self,
-        world: World,
-        known: Recallable,
-        pool: PoolId,
-        asked: tuple[Job, Mapping[int, int]],
-    ) -> None:
+    def __init__(self, known: Preemptable, asked: _Asked) -> None:
         self._nodes = known.nodes
-        self._quota = world.quotas[pool]
+        self._quota = known.world.quotas[known.pool]
         self._known = known
         self._costs = known.costs
-        self._job, self._blocked = asked
+        self._job, self._fit, self._blocked, self._turn = asked
+        self._gpus = asked.fit.nodes * asked.fit.gpus_per_node
         self._without: frozenset[RunId] = frozenset()
         self._gone: dict[RunId, Run] = {}
         self.conflict = False
         self.tried: tuple[RunId, ...] = ()
 
-    def attempt(self, without: frozenset[RunId]) -> Recall | None:
+    def _is_legal(self, run: Run) -> bool:
+        if self._turn is QuotaClass.IN_QUOTA:
+            return is_legal(self._quota, run, self._job)
+        if run.quota_class is QuotaClass.BACKGROUND:
+            return True
+        return self._is_ripe(run) and has_larger_share(self._quota, run, self._job, self._gpus)
+
+    def _is_ripe(self, run: Run) -> bool:
+        """Return whether shares may move at all now: what is bounded in time or rate (R9)."""
+        rules, now = self._known.world.policy.rules, self._known.now
+        since = run.started_at or run.leased_at
+        if not rules.share_preemption or now - self._job.submitted_at < rules.preempt_delay:
+            return False
+        if now - since < rules.min_runtime:
+            return False
+        if run.preemptions >= rules.immune_after and now - since < rules.immune_for:
+            return False
+        moved = sum(1 for gone in self._gone.values() if gone.quota_class is QuotaClass.BORROWED)
+        return moved < self._known.world.may_move(self._known.pool, now)
+
+    def attempt(self, without: frozenset[RunId]) -> Found | None:
         """Choose among all but these; afterwards `tried` and `conflict` say why it failed."""
         self.conflict = False
         self._without = without
@@ -141,7 +196,7 @@ class _Search:
                 self.conflict = True
                 return None
             victims = tuple(sorted(self._gone.values(), key=lambda run: run.id))
-            return Recall(victims, self._slots(ranks))
+            return Found(victims, self._slots(ranks))
         finally:
             for run in list(self._gone.values()):
                 self._put_back(run)
@@ -150,7 +205,7 @@ class _Search:
         """Take nodes one by one, cheapest first, with the victims that each needs."""
         heap = self._estimates()
         chosen: set[int] = set()
-        while heap and len(chosen) < self._job.shape.nodes:
+        while heap and len(chosen) < self._fit.nodes:
             price, rank = heappop(heap)
             if rank in chosen:
                 continue
@@ -165,7 +220,7 @@ class _Search:
             # A whole gang ends: what it held elsewhere is cheaper now.
             for other in sorted({r for run in victims for r in self._known.ranks[run.id]} - chosen):
                 self._offer(heap, other, self._needed(other))
-        return sorted(chosen) if len(chosen) == self._job.shape.nodes else None
+        return sorted(chosen) if len(chosen) == self._fit.nodes else None
 
     def _offer(
         self, heap: list[tuple["_Price", int]], rank: int, victims: list[Run] | None
@@ -175,7 +230,7 @@ class _Search:
 
     def _estimates(self) -> list[tuple["_Price", int]]:
         """Return each node's price if every victim were legal: never more than the real one."""
-        wanted = self._job.shape.gpus_per_node
+        wanted = self._fit.gpus_per_node
         heap: list[tuple[_Price, int]] = []
         for state in self._nodes.order:
             room = self._room(state.rank)
@@ -194,7 +249,7 @@ class _Search:
 
     def _needed(self, rank: int) -> list[Run] | None:
         """Return the cheapest legal victims that make room on one node; None: nothing does."""
-        wanted = self._job.shape.gpus_per_node
+        wanted = self._fit.gpus_per_node
         victims: list[Run] = []
         try:
             for run in self._known.on_node.get(rank, ()):
@@ -202,7 +257,7 @@ class _Search:
                     break
                 if run.id in self._gone or run.id in self._without:
                     continue
-                if is_legal(self._quota, run, self._job):
+                if self._is_legal(run):
                     self._take(run)
                     victims.append(run)
                 elif self._gone:
@@ -227,10 +282,12 @@ class _Search:
 
     def _lacking(self) -> int:
         """Return by how many GPUs quota still refuses the job: over nominal, or not available."""
-        asked, account = self._job.shape.gpus, self._job.account
+        asked, account = self._gpus, self._job.account
+        short = max(0, asked - self._quota.available(account))
+        if self._turn is not QuotaClass.IN_QUOTA:
+            return short
         path = self._quota.path(account)
-        over = sum(max(0, level.used + asked - level.nominal) for level in path)
-        return over + max(0, asked - self._quota.available(account))
+        return short + sum(max(0, level.used + asked - level.nominal) for level in path)
 
     def _free_quota(self) -> bool:
         """Add the cheapest victims that quota needs beyond the nodes' (sums can be short too)."""
@@ -240,7 +297,7 @@ class _Search:
             for run in self._known.runs.values():
                 if run.id in self._gone or run.id in self._without:
                     continue
-                if not is_legal(self._quota, run, self._job):
+                if not self._is_legal(run):
                     self.conflict |= bool(self._gone)
                     continue
                 self._take(run)
@@ -262,7 +319,7 @@ class _Search:
                 self._take(run)
 
     def _fits(self, ranks: Iterable[int]) -> bool:
-        wanted = self._job.shape.gpus_per_node
+        wanted = self._fit.gpus_per_node
         enough = all(self._room(rank).bit_count() >= wanted for rank in ranks)
         return enough and not self._lacking()
 
@@ -270,14 +327,14 @@ class _Search:
         """Check the trimmed set again: each victim must be legal with all others gone (R8.5)."""
         for run in list(self._gone.values()):
             self._put_back(run)
-            legal = is_legal(self._quota, run, self._job)
+            legal = self._is_legal(run)
             self._take(run)
             if not legal:
                 return False
         return self._fits(ranks)
 
     def _slots(self, ranks: list[int]) -> tuple[Slot, ...]:
-        wanted = self._job.shape.gpus_per_node
+        wanted = self._fit.gpus_per_node
         order = self._nodes.order
         return tuple(Slot(order[r].node.id, lowest(self._room(r), wanted)) for r in ranks)
 

@@ -11,8 +11,11 @@ with integers; scheduling.md R1.
 
 from collections.abc import Iterator
 
+from scheduler.core.cells import Claims, cell_sizes
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import AccountName, Pool, PoolId, QuotaClass, Run
+
+_NO_CELLS = Claims((), 0)
 
 
 class Level:
@@ -20,13 +23,16 @@ class Level:
 
     __slots__ = (
         "borrow_max",
+        "cells",
         "home",
         "homepot",
+        "is_leaf",
         "lend_max",
         "name",
         "nominal",
         "pressure",
         "used",
+        "weight",
     )
 
     def __init__(self, name: AccountName, nominal: int, lend_max: int, borrow_max: int) -> None:
@@ -38,6 +44,14 @@ class Level:
         self.homepot = self.home
         self.used = 0
         self.pressure = 0
+        self.weight = 1
+        self.cells = _NO_CELLS
+        self.is_leaf = True  # no account below it has a row of its own
+
+    @property
+    def share(self) -> float:
+        """Return what it uses now per unit of weight: who may preempt whom (R8.1)."""
+        return self.used / self.weight
 
     @property
     def bubble(self) -> int:
@@ -60,6 +74,13 @@ class PoolQuota:
         for (account, pool_id), row in index.quotas.items():
             if pool_id == pool.id and account != pool.owner:
                 self._levels[account] = Level(account, row.nominal, row.lend_max, row.borrow_max)
+        self._mark()
+        # Cells that accounts are guaranteed and do not use yet, by size (R11).
+        leaves = [level for level in self._levels.values() if level.is_leaf and level.nominal]
+        sizes = cell_sizes(pool)
+        for level in leaves:
+            level.cells = Claims(sizes, level.nominal)
+        self.claims = {size: sum(level.nominal // size for level in leaves) for size in sizes}
         # What children keep at home is not the parent's to give; the owner gives the rest.
         self.kept = 0
         for name, level in self._levels.items():
@@ -70,6 +91,14 @@ class PoolQuota:
                 self.kept += level.home
             elif parent in self._levels:
                 self._levels[parent].homepot -= level.home
+
+    def _mark(self) -> None:
+        """Weigh the levels, and note which have others below them."""
+        for name, level in self._levels.items():
+            level.weight = self._index.weight(name)
+            for above in self._index.chain(name)[1:]:
+                if above in self._levels:
+                    self._levels[above].is_leaf = False
 
     def path(self, account: AccountName) -> tuple[Level, ...]:
         """Return the levels from the account up to the owner; empty for an outsider."""
@@ -85,7 +114,11 @@ class PoolQuota:
 
     def _level(self, name: AccountName) -> Level:
         """Return the level; an account without a row has and borrows nothing."""
-        return self._levels.setdefault(name, Level(name, 0, 0, 0))
+        known = self._levels.get(name)
+        if known is None:
+            known = self._levels[name] = Level(name, 0, 0, 0)
+            known.weight = self._index.weight(name)
+        return known
 
     def charge(self, account: AccountName, quota_class: QuotaClass, gpus: int) -> None:
         """Count GPUs (negative: no longer) at the account, or at the owner alone."""
@@ -102,6 +135,25 @@ class PoolQuota:
             level.pressure += carry
             carry = level.bubble - before
         self.owner.pressure += carry
+
+    def pin(self, run: Run, sign: int) -> None:
+        """Count a run that nobody may take back in its account's cells (R11)."""
+        path = self.path(run.account)
+        if not path or not path[0].is_leaf or not path[0].nominal:
+            return
+        own = path[0].cells
+        before = dict(own.left)
+        own.pin(run.slots, sign)
+        for size, left in own.left.items():
+            self.claims[size] += left - before[size]
+
+    def claims_of_others(self, account: AccountName) -> dict[int, int]:
+        """Return the cells that all but this account may still claim, by size (R11)."""
+        path = self.path(account)
+        if not path or not path[0].is_leaf or not path[0].nominal:
+            return self.claims
+        own = path[0].cells.left
+        return {size: total - own[size] for size, total in self.claims.items()}
 
     def charge_run(self, run: Run, sign: int) -> None:
         """Count a run's GPUs, or count them no longer (`sign` -1)."""
@@ -153,9 +205,27 @@ class PoolQuota:
                 return True
         return False
 
+    def parting(self, one: AccountName, other: AccountName) -> tuple[Level, Level] | None:
+        """Return the two levels right below where both accounts' paths meet, if they part.
+
+        None for an outsider, or where one account is above the other.
+        """
+        ours, theirs = self.path(one), self.path(other)
+        mine = _below(ours, theirs)
+        yours = _below(theirs, ours)
+        return None if mine is None or yours is None else (mine, yours)
+
     def state(self) -> Iterator[tuple[PoolId, AccountName, int, int]]:
         """Yield what is in use, by account: for comparing worlds."""
         for name in sorted(self._levels):
             level = self._levels[name]
             if level.used or level.pressure:
                 yield (self.pool.id, name, level.used, level.pressure)
+
+
+def _below(path: tuple[Level, ...], other: tuple[Level, ...]) -> Level | None:
+    """Return the highest level of a path that is not on the other one."""
+    if not path or not other:
+        return None
+    own = [level for level in path if level not in other]
+    return own[-1] if own else None

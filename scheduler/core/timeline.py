@@ -1,9 +1,9 @@
 """What is planned for later: reservations, and what may start before them (R6, EASY).
 
-A reservation names GPUs from its start on. A later job may use them only if its time
-limit ends before; the limits of running jobs say when GPUs come back, so busy nodes
-count as candidates. In-quota reservations bind everyone, borrowed ones bind only
-borrowers and background work: no borrower delays an owner (R10).
+A planned start names GPUs from then on. A later job may use them only if its time limit
+ends before; the limits of running jobs say when GPUs come back, so busy nodes count as
+candidates. In-quota starts bind everyone, borrowed ones bind only borrowers and background
+work: no borrower delays an owner (R10). Advance reservations are held the same way (R7).
 
 Quota is planned too, within one account: a job that waits for its account's own nominal
 is not overtaken by smaller jobs of that account that would still hold it then.
@@ -11,14 +11,15 @@ is not overtaken by smaller jobs of that account that would still hold it then.
 Source: EASY backfill (Lifka, 1995); scheduling.md R6.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple
 
-from scheduler.core.model import AccountName, JobId, PoolId, QuotaClass, Shape, Slot
+from scheduler.core.index import Fit
+from scheduler.core.model import AccountName, JobId, PoolId, QuotaClass, Slot
 from scheduler.core.placement import PoolNodes, bits, mask_of
 
 OVERDUE = timedelta(minutes=1)
@@ -27,6 +28,10 @@ OVERDUE = timedelta(minutes=1)
 NOTHING: Mapping[int, int] = {}
 
 _Times = tuple[tuple[datetime, int], ...]
+_Ready = list[tuple[datetime, int]]
+
+Chosen = tuple[tuple[int, tuple[int, ...]], ...]
+"""Which (rank, GPUs) a gang gets."""
 
 
 class Reserved(NamedTuple):
@@ -51,77 +56,163 @@ class QuotaHold:
         self.slack = slack
 
 
+class PoolPlans:
+    """The planned starts of one pool, and when its nodes are back after them."""
+
+    __slots__ = ("_blocked", "_later", "_lists", "_nodes", "held", "idle", "starts", "taken")
+
+    def __init__(self, nodes: PoolNodes) -> None:
+        self._nodes = nodes
+        self.held: list[Reserved] = []
+        self.starts: list[datetime] = []
+        self.idle = 0  # GPUs that are free now and kept for later
+        # By rank: what is planned there; its GPUs' times then; and by gang size, whose turn.
+        self.taken: dict[int, list[Reserved]] = {}
+        self._later: dict[int, tuple[_Times, _Times]] = {}
+        self._lists: dict[int, _Ready] = {}
+        self._blocked: dict[tuple[QuotaClass, int], Mapping[int, int]] = {}
+
+    def add(self, reserved: Reserved) -> None:
+        """Plan a start."""
+        place = (reserved.start_at, reserved.job)
+        at = bisect_left(self.held, place, key=lambda r: (r.start_at, r.job))
+        self.held.insert(at, reserved)
+        self.starts.insert(at, reserved.start_at)
+        self._blocked.clear()
+        for rank, mask in reserved.masks.items():
+            self.idle += (self._nodes.order[rank].free & mask).bit_count()
+            before = self.later(rank)
+            self.taken.setdefault(rank, []).append(reserved)
+            after = _after(before, rank, (reserved,))
+            self._later[rank] = (self._nodes.order[rank].times, after)
+            for gpus, ready in self._lists.items():
+                _move(ready, rank, (before, after), gpus)
+
+    def forget(self, job: JobId) -> None:
+        """Give up a job's planned start, since it has started elsewhere."""
+        kept = [reserved for reserved in self.held if reserved.job != job]
+        if len(kept) == len(self.held):
+            return
+        self.held, self.starts, self.idle = [], [], 0
+        self.taken.clear()
+        self.touch()
+        self._blocked.clear()
+        for reserved in kept:
+            self.add(reserved)
+
+    def touch(self) -> None:
+        """Take note that what is free now has changed."""
+        self._lists.clear()
+        self._later.clear()
+
+    def blocked(self, end_at: datetime, quota_class: QuotaClass, job: JobId) -> Mapping[int, int]:
+        """Return the GPUs, by node rank, that a start ending at `end_at` must leave alone."""
+        before = bisect_left(self.starts, end_at)
+        if not before:
+            return NOTHING
+        if any(r.job == job for r in self.held[:before]):
+            return _merged(
+                r for r in self.held[:before] if r.quota_class <= quota_class and r.job != job
+            )
+        key = (quota_class, before)
+        known = self._blocked.get(key)
+        if known is None:
+            known = _merged(r for r in self.held[:before] if r.quota_class <= quota_class)
+            self._blocked[key] = known
+        return known
+
+    def later(self, rank: int) -> _Times:
+        """Return when each GPU of a node is free, after the planned starts that hold it."""
+        before = self._nodes.order[rank].times
+        taken = self.taken.get(rank)
+        if not taken:
+            return before
+        known = self._later.get(rank)
+        # A start changes what is free now: the times kept are of the node as it was then.
+        if known is None or known[0] is not before:
+            known = (before, _after(before, rank, taken))
+            self._later[rank] = known
+        return known[1]
+
+    def ready(self, gpus: int) -> Sequence[tuple[datetime, int]]:
+        """Return (when so many GPUs are free at once, rank) of every node, soonest first."""
+        known = self._lists.get(gpus)
+        if known is None:
+            known = list(self._nodes.ready(gpus))
+            if self.taken:
+                later = ((self.later(rank), rank) for rank in self.taken)
+                own = [(times[gpus - 1][0], rank) for times, rank in later if len(times) >= gpus]
+                known = sorted([entry for entry in known if entry[1] not in self.taken] + own)
+            self._lists[gpus] = known
+        return known
+
+    def choose(self, fit: Fit, start_at: datetime) -> Chosen:
+        """Return which (rank, GPUs) a gang gets that starts then: nodes that come back last.
+
+        The others serve what may start before.
+        """
+        ready = self.ready(fit.gpus_per_node)
+        fitting = ready[: bisect_right(ready, start_at, key=_WHEN)]
+        oldest = fitting[-fit.nodes][0]
+        after = fitting[bisect_right(fitting, oldest, key=_WHEN) :]
+        first = bisect_left(fitting, oldest, key=_WHEN)
+        ranks = sorted(
+            rank for _, rank in (*after, *fitting[first : first + fit.nodes - len(after)])
+        )
+        return tuple(
+            (rank, _first(self.later(rank), start_at, fit.gpus_per_node)) for rank in ranks
+        )
+
+
 class Reservations:
-    """The planned starts of one cycle."""
+    """The planned starts of one cycle, in all pools."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
-        self._by_pool: dict[PoolId, list[Reserved]] = {}
+        self._pools: dict[PoolId, PoolPlans] = {}
         self._quota: dict[tuple[AccountName, PoolId], list[QuotaHold]] = {}
-        self._blocked: dict[tuple[PoolId, QuotaClass, int], Mapping[int, int]] = {}
-        # By pool and node: what is planned there, and when its GPUs are free after that.
-        self._taken: dict[PoolId, dict[int, list[Reserved]]] = {}
-        self._times_after: dict[tuple[PoolId, int], tuple[_Times, _Times]] = {}
         self._times: list[datetime] | None = None
-        self._jobs: set[JobId] = set()
+        self._jobs: dict[JobId, PoolId] = {}
 
-    def add(self, pool: PoolId, reserved: Reserved) -> None:
+    def pool(self, pool: PoolId, nodes: PoolNodes) -> PoolPlans:
+        """Return what is planned in a pool."""
+        known = self._pools.get(pool)
+        if known is None:
+            known = self._pools[pool] = PoolPlans(nodes)
+        return known
+
+    def add(self, pool: PoolId, nodes: PoolNodes, reserved: Reserved) -> None:
         """Plan a start."""
-        held = self._by_pool.setdefault(pool, [])
-        held.append(reserved)
-        held.sort(key=lambda r: (r.start_at, r.job))
-        for rank in reserved.masks:
-            self._taken.setdefault(pool, {}).setdefault(rank, []).append(reserved)
-            self._times_after.pop((pool, rank), None)
-        self._changed(reserved.job)
+        self.pool(pool, nodes).add(reserved)
+        self._jobs[reserved.job] = pool
+        self._times = None
 
     def hold_quota(self, account: AccountName, pool: PoolId, hold: QuotaHold) -> None:
         """Keep an account's quota for a job of its own that was there first."""
         self._quota.setdefault((account, pool), []).append(hold)
-        self._changed(hold.job)
-
-    def _changed(self, job: JobId) -> None:
-        self._jobs.add(job)
-        self._blocked.clear()
         self._times = None
 
     def forget(self, job: JobId) -> None:
         """Give up a job's planned start, since it has started elsewhere."""
-        if job not in self._jobs:
-            return
-        self._times_after.clear()
-        for pool, held in self._by_pool.items():
-            held[:] = [reserved for reserved in held if reserved.job != job]
-            taken: dict[int, list[Reserved]] = {}
-            for reserved in held:
-                for rank in reserved.masks:
-                    taken.setdefault(rank, []).append(reserved)
-            self._taken[pool] = taken
-        for holds in self._quota.values():
-            holds[:] = [hold for hold in holds if hold.job != job]
-        self._changed(job)
+        pool = self._jobs.pop(job, None)
+        if pool is not None:
+            self._pools[pool].forget(job)
+            self._times = None
 
-    def blocked(
-        self, pool: PoolId, end_at: datetime, quota_class: QuotaClass, job: JobId
-    ) -> Mapping[int, int]:
-        """Return the GPUs, by node rank, that a start ending at `end_at` must leave alone."""
-        held = self._by_pool.get(pool)
-        if not held:
-            return NOTHING
-        before = sum(1 for r in held if r.start_at < end_at)
-        binding = [r for r in held[:before] if r.quota_class <= quota_class]
-        if any(r.job == job for r in binding):
-            return _merged(r for r in binding if r.job != job)
-        key = (pool, quota_class, before)
-        if key not in self._blocked:
-            self._blocked[key] = _merged(binding)
-        return self._blocked[key]
+    def forget_quota(self, account: AccountName, job: JobId) -> None:
+        """Keep no quota any more for a job that has started."""
+        for (owner, _), holds in self._quota.items():
+            if owner == account:
+                holds[:] = [hold for hold in holds if hold.job != job]
+        self._times = None
 
     def open_quota(
         self, account: AccountName, pool: PoolId, end_at: datetime, job: JobId
     ) -> int | None:
         """Return how many GPUs a start may take that ends then; None: as many as quota allows."""
-        holds = self._quota.get((account, pool), ())
+        holds = self._quota.get((account, pool))
+        if not holds:
+            return None
         slacks = [h.slack for h in holds if h.start_at < end_at and h.job != job]
         return min(slacks, default=None)
 
@@ -131,7 +222,10 @@ class Reservations:
         return max((h.end_at for h in holds if h.slack < gpus), default=self._now)
 
     def started(self, account: AccountName, pool: PoolId, end_at: datetime, gpus: int) -> None:
-        """Count a start against the holds that it outlasts."""
+        """Count a start against the quota holds that it outlasts."""
+        plans = self._pools.get(pool)
+        if plans is not None:
+            plans.touch()
         for hold in self._quota.get((account, pool), ()):
             if hold.start_at < end_at:
                 hold.slack -= gpus
@@ -139,44 +233,21 @@ class Reservations:
     def times(self, end_at: datetime) -> list[datetime]:
         """Return the planned starts before `end_at`, soonest first, each once."""
         if self._times is None:
-            nodes = {r.start_at for held in self._by_pool.values() for r in held}
+            nodes = {when for plans in self._pools.values() for when in plans.starts}
             quota = {h.start_at for holds in self._quota.values() for h in holds}
             self._times = sorted(nodes | quota)
         return self._times[: bisect_left(self._times, end_at)]
 
     def earliest(
-        self, pool: PoolId, nodes: PoolNodes, shape: Shape, quota_opens: datetime
-    ) -> tuple[datetime, tuple[tuple[int, tuple[int, ...]], ...]] | None:
-        """Return when the gang can start by all limits, and on which (rank, GPUs), or None."""
-        taken = self._taken.get(pool, {})
-        gpus = shape.gpus_per_node
-        back = nodes.ready(gpus)
-        if taken:
-            later = [(self._later(pool, nodes, rank), rank) for rank in sorted(taken)]
-            own = [(times[gpus - 1][0], rank) for times, rank in later if len(times) >= gpus]
-            back = sorted([entry for entry in back if entry[1] not in taken] + own)
-        if len(back) < shape.nodes:
+        self, pool: PoolId, nodes: PoolNodes, fit: Fit, quota_opens: datetime
+    ) -> datetime | None:
+        """Return when the gang can start by all limits, or None."""
+        plans = self._pools.get(pool)
+        ready = nodes.ready(fit.gpus_per_node) if plans is None else plans.ready(fit.gpus_per_node)
+        if len(ready) < fit.nodes:
             return None
-        start_at = max(back[shape.nodes - 1][0], quota_opens)
-        if start_at <= self._now:
-            start_at = self._now + OVERDUE
-        chosen = sorted(_last(back, start_at, shape.nodes))
-        return start_at, tuple(
-            (rank, _first(self._later(pool, nodes, rank), start_at, gpus)) for rank in chosen
-        )
-
-    def _later(self, pool: PoolId, nodes: PoolNodes, rank: int) -> _Times:
-        """Return when each GPU of a node is free, after the planned starts that hold it."""
-        taken = self._taken.get(pool, {}).get(rank)
-        if not taken:
-            return nodes.order[rank].times
-        known = self._times_after.get((pool, rank))
-        # A start changes what is free now: the times kept are of the node as it was then.
-        if known is None or known[0] is not nodes.order[rank].times:
-            before = nodes.order[rank].times
-            known = (before, _after(before, rank, taken))
-            self._times_after[pool, rank] = known
-        return known[1]
+        start_at = max(ready[fit.nodes - 1][0], quota_opens)
+        return start_at if start_at > self._now else self._now + OVERDUE
 
 
 class Returns:
@@ -200,12 +271,12 @@ class Returns:
         return self._sums[at - 1] if at else 0
 
 
-def slots_of(nodes: PoolNodes, chosen: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[Slot, ...]:
+def slots_of(nodes: PoolNodes, chosen: Chosen) -> tuple[Slot, ...]:
     """Return (rank, GPUs) pairs as slots on named nodes."""
     return tuple(Slot(nodes.order[rank].node.id, gpus) for rank, gpus in chosen)
 
 
-def masks_of(chosen: tuple[tuple[int, tuple[int, ...]], ...]) -> Mapping[int, int]:
+def masks_of(chosen: Chosen) -> Mapping[int, int]:
     """Return (rank, GPUs) pairs as bits by rank."""
     return {rank: mask_of(gpus) for rank, gpus in chosen}
 
@@ -227,17 +298,16 @@ def _after(times: _Times, rank: int, taken: Iterable[Reserved]) -> _Times:
     return tuple(sorted((when, gpu) for gpu, when in back.items()))
 
 
+def _move(ready: _Ready, rank: int, times: tuple[_Times, _Times], gpus: int) -> None:
+    before, after = times
+    if len(before) >= gpus:
+        old = (before[gpus - 1][0], rank)
+        del ready[bisect_left(ready, old)]
+        insort(ready, (after[gpus - 1][0], rank))
+
+
 def _first(times: _Times, start_at: datetime, gpus: int) -> tuple[int, ...]:
     return tuple(sorted(gpu for when, gpu in times if when <= start_at)[:gpus])
-
-
-def _last(back: Sequence[tuple[datetime, int]], start_at: datetime, nodes: int) -> list[int]:
-    """Of all nodes back by then, take those that come back last: the others serve backfill."""
-    fitting = back[: bisect_right(back, start_at, key=_WHEN)]
-    oldest = fitting[-nodes][0]
-    after = fitting[bisect_right(fitting, oldest, key=_WHEN) :]
-    first = bisect_left(fitting, oldest, key=_WHEN)
-    return [rank for _, rank in (*after, *fitting[first : first + nodes - len(after)])]
 
 
 _WHEN = itemgetter(0)

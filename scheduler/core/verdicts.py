@@ -4,23 +4,118 @@ Asked only for jobs that stay behind, after all decisions of the cycle, so each 
 what a person would find by looking.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import overload
 
 from scheduler.core.cycle import Cycle
+from scheduler.core.decisions import Hold
 from scheduler.core.explain import Reason, Verdict
-from scheduler.core.model import Job, Pool
+from scheduler.core.index import Fit
+from scheduler.core.model import AccountName, Job, JobId, Pool, QuotaClass, Shape
 from scheduler.core.ordering import Kind
 from scheduler.core.placement import PoolNodes
 from scheduler.core.timeline import NOTHING
 
 Numbers = tuple[tuple[str, int | str], ...]
 
+_MILLI_HOUR = 3_600_000  # thousandths of an H100e-second in an H100e-hour
+
 _NAMED = 3
 """So many unusable nodes are named; of more, how many more."""
 
 
+class Holds(Sequence[Hold]):
+    """One verdict for every job that still waits, its own or its group's; worked out when read.
+
+    Most readers of a plan want its starts, and verdicts of a long queue cost more than those.
+    It has to be read before the world changes.
+    """
+
+    def __init__(self, cycle: Cycle) -> None:
+        self._cycle: Cycle | None = cycle
+        self._rows: tuple[Hold, ...] = ()
+
+    def _all(self) -> tuple[Hold, ...]:
+        cycle = self._cycle
+        if cycle is not None:
+            if not cycle.is_current:
+                raise RuntimeError("a plan's holds are to be read before its world changes")
+            cycle.redo()
+            try:
+                self._rows = tuple(_holds(cycle))
+            finally:
+                cycle.rollback()
+            self._cycle = None
+        return self._rows
+
+    def __len__(self) -> int:
+        """Return how many verdicts there are."""
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, at: int) -> Hold: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Hold]: ...
+    def __getitem__(self, at: int | slice) -> Hold | Sequence[Hold]:
+        """Return one, or some of them."""
+        return self._all()[at]
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the verdicts are the same."""
+        return isinstance(other, Sequence) and self._all() == tuple(other)
+
+    def __hash__(self) -> int:
+        """Hash the verdicts."""
+        return hash(self._all())
+
+    def __repr__(self) -> str:
+        """Show the verdicts."""
+        return repr(self._all())
+
+
+def _holds(cycle: Cycle) -> Iterator[Hold]:
+    waiting = cycle.world.waiting
+    later: dict[Kind, list[Job]] = {}
+    for job_id, until in sorted(waiting.later.items()):
+        if until > cycle.now:
+            later.setdefault(waiting.kind_of(job_id), []).append(waiting.jobs[job_id])
+    groups: dict[tuple[AccountName, Shape], list[Kind]] = {}
+    for kind in waiting.kinds():
+        groups.setdefault((kind.account, kind.shape), []).append(kind)
+    for (account, shape), kinds in groups.items():
+        first: tuple[Verdict, ...] = ()
+        covered = 0
+        for kind in kinds:
+            for job_id, told in _told(cycle, kind, later.get(kind, [])):
+                yield Hold(account, shape, told, job_id)
+                first = first or told
+                covered += 1
+        if covered < sum(len(kind.queue) for kind in kinds):
+            yield Hold(account, shape, behind(first))
+
+
+def _told(
+    cycle: Cycle, kind: Kind, later: Iterable[Job]
+) -> Iterator[tuple[JobId, tuple[Verdict, ...]]]:
+    """Yield the kind's jobs with a verdict of their own: the first that may start, first."""
+    delayed = {job.id for job in later}
+    place = kind.queue.after(None)
+    while place is not None and place[3] in delayed:
+        place = kind.queue.after(place)
+    if place is not None:
+        yield place[3], verdicts(cycle, kind, cycle.world.jobs[place[3]])
+    for job in later:
+        if job.not_before is not None:
+            yield job.id, not_before(job.not_before)
+
+
 def verdicts(cycle: Cycle, kind: Kind, job: Job) -> tuple[Verdict, ...]:
     """Return what keeps a tried job out of each pool, in tier order."""
+    user = cycle.world.index.users.get(kind.user)
+    if user is not None and user.max_gpus is not None and not cycle.user_has_room(kind):
+        used = cycle.world.held_by_user.get(kind.user, 0)
+        return user_limit(kind.user, user.max_gpus, used, kind.fits.least)
     against = [_against(cycle, kind, job, pool) for pool in kind.candidates.pools]
     if kind.candidates.pools:
         return (*against, *kind.candidates.refusals)
@@ -48,17 +143,40 @@ def _against(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
     soon = cycle.own_tier_start(kind, pool)
     if soon is not None:
         return Verdict(Reason.OWN_TIER_SOONER, pool.id, (("start_at", _instant(soon)),))
+    if kind.shape.reservation is not None:
+        return _reservation(cycle, kind, pool) or _nodes(cycle, kind, job, pool)
+    bit = cycle.world.rooms.bits[pool.id]
+    gpus = kind.fits.gpus[bit]
     quota = cycle.world.quotas[pool.id]
     if not quota.path(kind.account):
-        refusal = _outsider(cycle, kind, pool)
+        refusal = _outsider(cycle, kind, pool, gpus)
     elif kind.shape.background:
-        refusal = _common(cycle, kind, pool) if quota.common < kind.gpus else None
+        refusal = _common(cycle, pool, gpus) if quota.common < gpus else None
     else:
-        refusal = _quota(cycle, kind, pool)
-    return refusal or _nodes(cycle, kind, job, pool)
+        refusal = _quota(cycle, kind, pool, gpus)
+    return refusal or _budget(cycle, kind, job, pool) or _nodes(cycle, kind, job, pool)
 
 
-def _outsider(cycle: Cycle, kind: Kind, pool: Pool) -> Verdict | None:
+def _reservation(cycle: Cycle, kind: Kind, pool: Pool) -> Verdict | None:
+    """Refuse a job whose reservation is not open, or no more (R7)."""
+    window = cycle.window(kind, pool)
+    name = kind.shape.reservation or ""
+    if window is None:
+        return Verdict(Reason.RESERVATION, pool.id, (("reservation", name), ("state", "over")))
+    row = window.row
+    state = "open" if row.starts_at <= cycle.now else "not open yet"
+    numbers: Numbers = (
+        ("reservation", name),
+        ("state", state),
+        ("starts_at", _instant(row.starts_at)),
+        ("ends_at", _instant(row.ends_at)),
+    )
+    if state == "open" and cycle.room(kind, QuotaClass.IN_QUOTA):
+        return None
+    return Verdict(Reason.RESERVATION, pool.id, numbers)
+
+
+def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None:
     agreements = cycle.world.index.agreements(kind.account, pool.id, cycle.now)
     numbers: Numbers
     if not agreements:
@@ -70,20 +188,20 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool) -> Verdict | None:
     lent = cycle.world.lent
     roomiest = max(agreements, key=lambda a: a.cap - lent.get(a.id, 0))
     used = lent.get(roomiest.id, 0)
-    if used + kind.gpus > roomiest.cap:
+    if used + gpus > roomiest.cap:
         numbers = (
             ("agreement", roomiest.id),
             ("cap", roomiest.cap),
             ("used", used),
-            ("asked", kind.gpus),
+            ("asked", gpus),
         )
         return Verdict(Reason.AGREEMENT_CAP, pool.id, numbers)
-    if cycle.world.quotas[pool.id].common < kind.gpus:
-        return _common(cycle, kind, pool)
+    if cycle.world.quotas[pool.id].common < gpus:
+        return _common(cycle, pool, gpus)
     return None
 
 
-def _common(cycle: Cycle, kind: Kind, pool: Pool) -> Verdict:
+def _common(cycle: Cycle, pool: Pool, gpus: int) -> Verdict:
     """Refuse what only the owner's unused and unkept part could serve (R1)."""
     quota = cycle.world.quotas[pool.id]
     numbers: Numbers = (
@@ -92,24 +210,24 @@ def _common(cycle: Cycle, kind: Kind, pool: Pool) -> Verdict:
         ("nominal", pool.capacity - quota.kept),
         ("borrow_max", 0),
         ("available", max(0, quota.common)),
-        ("asked", kind.gpus),
+        ("asked", gpus),
     )
     return Verdict(Reason.QUOTA, pool.id, numbers)
 
 
-def _quota(cycle: Cycle, kind: Kind, pool: Pool) -> Verdict | None:
+def _quota(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None:
     """Refuse by the first level that fails, named (R1); None where only nodes are missing."""
     quota = cycle.world.quotas[pool.id]
-    over = quota.beyond(kind.account, kind.gpus)
+    over = quota.beyond(kind.account, gpus)
     if over is None:
         return None
     available = quota.available(kind.account)
     numbers: Numbers = (("level", over.name), ("used", over.used), ("nominal", over.nominal))
-    if available < kind.gpus:
+    if available < gpus:
         more: Numbers = (
             ("borrow_max", over.borrow_max),
             ("available", available),
-            ("asked", kind.gpus),
+            ("asked", gpus),
         )
         return Verdict(Reason.QUOTA, pool.id, (*numbers, *more))
     if not kind.shape.preemptible:
@@ -117,43 +235,81 @@ def _quota(cycle: Cycle, kind: Kind, pool: Pool) -> Verdict | None:
     return None
 
 
+def _budget(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict | None:
+    """Refuse what a budget does not cover up to the job's limit (R4), in H100e-hours."""
+    bit = cycle.world.rooms.bits[pool.id]
+    short = cycle.purse.short(kind, bit, job.time_limit)
+    if short is None:
+        return None
+    numbers: Numbers = (
+        ("budget", short.budget.id),
+        ("account", short.budget.account),
+        ("limit", short.budget.h100e_hours),
+        ("left", max(0, short.left) // _MILLI_HOUR),
+        ("asked", -(-short.asked // _MILLI_HOUR)),
+    )
+    return Verdict(Reason.BUDGET, pool.id, numbers)
+
+
 def _nodes(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
     nodes = cycle.world.floor.pool(pool.id)
-    shape = kind.shape
-    fitting = nodes.with_room(shape.gpus_per_node, NOTHING).bit_count()
-    if fitting >= shape.nodes:
+    fit = kind.fits.fits[cycle.world.rooms.bits[pool.id]] or Fit(0, 0)
+    fitting = nodes.with_room(fit.gpus_per_node, NOTHING).bit_count()
+    if fitting >= fit.nodes:
         return _reserved(cycle, kind, job, pool)
-    left_out = [s for s in nodes.unusable if s.healthy.bit_count() >= shape.gpus_per_node]
-    if fitting + len(left_out) >= shape.nodes:
-        numbers: Numbers = (("count", len(left_out)), ("which", _named(nodes)))
+    left_out = [s for s in nodes.unusable if s.healthy.bit_count() >= fit.gpus_per_node]
+    if fitting + len(left_out) >= fit.nodes:
+        numbers: Numbers = (("count", len(left_out)), ("which", _left_out(nodes)))
         return Verdict(Reason.NODES_UNUSABLE, pool.id, numbers)
     numbers = (
         ("free", nodes.free),
         ("fitting", fitting),
-        ("nodes", shape.nodes),
-        ("gpus_per_node", shape.gpus_per_node),
+        ("nodes", fit.nodes),
+        ("gpus_per_node", fit.gpus_per_node),
     )
     return Verdict(Reason.CAPACITY, pool.id, numbers)
 
 
 def _reserved(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
-    """Nodes are free, but a planned start needs them, or the quota, before this job's limit."""
-    times = cycle.reservations.times(cycle.now + job.time_limit)
+    """Nodes are free, but a planned start needs them, or the quota, or the cells others keep."""
+    end_at = cycle.now + job.time_limit
     free = cycle.world.floor.pool(pool.id).free
-    if not times:
-        # Its own GPUs are lent and cannot be recalled as whole gangs that would help.
-        available = cycle.world.quotas[pool.id].available(kind.account)
-        numbers: Numbers = (
-            ("free", min(free, available)),
-            ("fitting", 0),
-            ("nodes", kind.shape.nodes),
-            ("gpus_per_node", kind.shape.gpus_per_node),
-        )
-        return Verdict(Reason.CAPACITY, pool.id, numbers)
-    return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(times[0]))))
+    window = _window_in_the_way(cycle, pool, end_at)
+    if window is not None:
+        return window
+    times = cycle.reservations.times(end_at)
+    if times:
+        return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(times[0]))))
+    if not cycle.held_back_now(kind, job, pool):
+        return Verdict(Reason.CELL, pool.id, (("free", free), ("asked", kind.fits.least)))
+    # Its own GPUs are lent and cannot be recalled as whole gangs that would help.
+    available = cycle.world.quotas[pool.id].available(kind.account)
+    numbers: Numbers = (
+        ("free", min(free, available)),
+        ("fitting", 0),
+        ("nodes", kind.shape.nodes),
+        ("gpus_per_node", kind.shape.gpus_per_node),
+    )
+    return Verdict(Reason.CAPACITY, pool.id, numbers)
 
 
-def _named(nodes: PoolNodes) -> str:
+def _window_in_the_way(cycle: Cycle, pool: Pool, end_at: datetime) -> Verdict | None:
+    """Name the reservation or maintenance that begins before a job would end (R7)."""
+    for window in cycle.windows.get(pool.id, ()):
+        row = window.row
+        if row.starts_at < end_at:
+            numbers: Numbers = (
+                ("reservation", row.id),
+                ("account", row.account or "maintenance"),
+                ("starts_at", _instant(row.starts_at)),
+                ("ends_at", _instant(row.ends_at)),
+                ("why", row.reason),
+            )
+            return Verdict(Reason.MAINTENANCE, pool.id, numbers)
+    return None
+
+
+def _left_out(nodes: PoolNodes) -> str:
     """Name the nodes that take no work, and why (R19)."""
     named = [
         f"{state.node.id} ({state.node.why_unusable or 'not usable'})"

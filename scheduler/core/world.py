@@ -5,14 +5,24 @@ function of what happened, kept with integers and exact sums, so that a hub that
 months plans like one that has just started.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 from scheduler.core import fairshare
-from scheduler.core.decisions import Plan, Start, preempted_run, started_run
+from scheduler.core.budgets import Budgets, charged_until
+from scheduler.core.cells import cell_sizes
+from scheduler.core.decisions import (
+    HOUR,
+    Plan,
+    Preempt,
+    Start,
+    preempted_run,
+    started_run,
+    turnovers,
+)
+from scheduler.core.fairshare import Accruing
 from scheduler.core.hardware import H100E
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import (
@@ -28,25 +38,28 @@ from scheduler.core.model import (
     Job,
     JobId,
     Node,
+    NodeId,
     PoolId,
     QuotaClass,
+    Reservation,
     ReservationId,
     Run,
     RunId,
     RunState,
-    Shape,
     Snapshot,
     Spent,
+    Turnover,
     Usage,
 )
-from scheduler.core.ordering import Kind, entry
 from scheduler.core.placement import Floor
 from scheduler.core.policy import Policy
 from scheduler.core.quota import PoolQuota
+from scheduler.core.rooms import Rooms
+from scheduler.core.timeline import Returns
+from scheduler.core.waiting import Waiting
 
 _Key = TypeVar("_Key")
 _Row = TypeVar("_Row")
-_KindKey = tuple[AccountName, Shape, int]
 
 
 def apply_event(snapshot: Snapshot, event: Event) -> Snapshot:
@@ -63,19 +76,25 @@ def apply_event(snapshot: Snapshot, event: Event) -> Snapshot:
 
 
 def _put(snapshot: Snapshot, entity: Entity) -> Snapshot:
+    jobs, runs, nodes = dict(snapshot.jobs), dict(snapshot.runs), dict(snapshot.nodes)
+    usage, spent = dict(snapshot.usage), dict(snapshot.spent)
+    claims, moved = dict(snapshot.claims), dict(snapshot.turnovers)
     match entity:
         case Job():
-            return replace(snapshot, jobs={**snapshot.jobs, entity.id: entity})
+            jobs[entity.id] = entity
         case Run():
-            return replace(snapshot, runs={**snapshot.runs, entity.id: entity})
+            runs[entity.id] = entity
         case Node():
-            return replace(snapshot, nodes={**snapshot.nodes, entity.id: entity})
+            nodes[entity.id] = entity
         case Usage():
-            return replace(snapshot, usage={**snapshot.usage, entity.account: entity})
+            usage[entity.account] = entity
         case Spent():
-            return replace(snapshot, spent={**snapshot.spent, entity.budget: entity})
+            spent[entity.budget] = entity
         case Claim():
-            return replace(snapshot, claims={**snapshot.claims, entity.reservation: entity})
+            claims[entity.reservation] = entity
+        case Turnover():
+            moved[entity.pool] = entity
+    return Snapshot(jobs, runs, nodes, usage, spent, claims, moved)
 
 
 def _without(rows: Mapping[_Key, _Row], key: _Key) -> dict[_Key, _Row]:
@@ -88,32 +107,34 @@ class World:
     def __init__(self, policy: Policy, snapshot: Snapshot) -> None:
         self.policy = policy
         self.index = PolicyIndex(policy)
-        self.jobs: dict[JobId, Job] = {}
+        # Changes with everything that planning looks at: what was worked out before may not hold.
+        self.version = 0
         self.runs: dict[RunId, Run] = {}
-        self.usage: dict[AccountName, Usage] = {}
+        self.usage: dict[AccountName, Usage] = dict(snapshot.usage)
         self.spent: dict[BudgetId, Spent] = dict(snapshot.spent)
         self.claims: dict[ReservationId, Claim] = dict(snapshot.claims)
-        self.floor = Floor()
+        self.turnovers: dict[PoolId, Turnover] = dict(snapshot.turnovers)
+        self.floor = Floor({pool.id: cell_sizes(pool) for pool in policy.pools})
         self.quotas = {pool.id: PoolQuota(self.index, pool) for pool in policy.pools}
-        self.kinds: dict[_KindKey, Kind] = {}
-        self._by_account: dict[AccountName, list[Kind]] = {}
+        self.rooms = Rooms(self.index, self.floor)
+        self.waiting = Waiting(self.index, self.rooms, self.quotas)
+        self.jobs = self.waiting.jobs
+        self.budgets = Budgets(self.index)
+        self.notices = {signed.id: signed.recall_notice for signed in policy.agreements}
         self.lent: dict[AgreementId, int] = {}
         self.held_by_user: dict[str, int] = {}
         # Runs that an owner may recall (R10); and when each run that counts in an account's
         # quota of a pool ends by its limit, with how many GPUs.
         self.recallable: dict[PoolId, dict[RunId, Run]] = {}
         self.charged: dict[tuple[AccountName, PoolId], dict[RunId, tuple[datetime, int]]] = {}
-        self._accruing: dict[AccountName, dict[RunId, tuple[float, datetime]]] = {}
-        self._kind_of: dict[JobId, Kind] = {}
-        self._limit_classes: dict[timedelta, int] = {}
+        self._returns: dict[tuple[AccountName, PoolId], Returns] = {}
+        self._accruing: dict[AccountName, Accruing] = {}
         for node in snapshot.nodes.values():
             self.put_node(node)
         for run in snapshot.runs.values():
             self.put_run(run)
         for job in snapshot.jobs.values():
             self.put_job(job)
-        for usage in snapshot.usage.values():
-            self.usage[usage.account] = usage
 
     def snapshot(self) -> Snapshot:
         """Return what happened, without the indexes."""
@@ -125,6 +146,7 @@ class World:
             dict(self.usage),
             dict(self.spent),
             dict(self.claims),
+            dict(self.turnovers),
         )
 
     def apply(self, event: Event) -> None:
@@ -135,7 +157,7 @@ class World:
             case DropRun(run):
                 self.drop_run(run)
             case DropNode(node):
-                self.floor.drop_node(node)
+                self._drop_node(node)
             case _:
                 self._put(event.entity)
 
@@ -153,134 +175,180 @@ class World:
                 self.spent[entity.budget] = entity
             case Claim():
                 self.claims[entity.reservation] = entity
+            case Turnover():
+                self.turnovers[entity.pool] = entity
+        self.version += 1
 
     def advance(self, plan: Plan) -> None:
         """Carry out a plan, in place: the same as `decisions.apply` on the snapshot."""
-        for preempt in plan.preempts:
-            self.put_run(preempted_run(self.runs[preempt.run], preempt, plan.now))
-        for start in plan.starts:
-            self.start(start, plan.now)
+        self.advance_by(plan.preempts, plan.starts, plan.now)
+
+    def advance_by(
+        self, preempts: Iterable[Preempt], starts: Iterable[Start], now: datetime
+    ) -> None:
+        """Carry out decisions made at `now`, in place."""
+        preempts = tuple(preempts)
+        self.turnovers.update(turnovers(self.turnovers, preempts, self.runs, now))
+        for preempt in preempts:
+            self.put_run(preempted_run(self.runs[preempt.run], preempt, now))
+        for start in starts:
+            self.start(start, now)
 
     def start(self, start: Start, now: datetime) -> Run:
         """Turn a waiting job into the run that a start creates."""
-        run = started_run(self.jobs[start.job], start, now)
+        job = self.jobs[start.job]
+        run = started_run(job, start, now)
         self.drop_job(start.job)
         self.put_run(run)
+        reservation = job.shape.reservation
+        if reservation is not None and reservation not in self.claims:
+            self.claims[reservation] = Claim(reservation, now)
         return run
 
     def put_node(self, node: Node) -> None:
         """Add a node or replace what is known about it."""
+        self._drop_node(node.id)
         self.floor.put_node(node)
+        self.rooms.touch(node.pool)
+
+    def _drop_node(self, node: NodeId) -> None:
+        known = self.floor.nodes.get(node)
+        if known is not None:
+            self.rooms.touch(known.node.pool)
+        self.floor.drop_node(node)
+        self.version += 1
 
     def put_job(self, job: Job) -> None:
         """Let a job wait, or replace what is known about it."""
-        self.drop_job(job.id)
-        self.jobs[job.id] = job
-        kind = self._kind(job)
-        kind.put(job)
-        self._kind_of[job.id] = kind
+        self.waiting.put(job)
+        self.version += 1
 
     def drop_job(self, job_id: JobId) -> None:
         """Let a job wait no longer."""
-        job = self.jobs.pop(job_id, None)
-        if job is None:
-            return
-        self._kind_of.pop(job_id).drop(job)
-
-    def _kind(self, job: Job) -> Kind:
-        limits = self._limit_classes.get(job.time_limit)
-        if limits is None:
-            limits = self.index.limit_class(job.time_limit)
-            self._limit_classes[job.time_limit] = limits
-        key = (job.account, job.shape, limits)
-        kind = self.kinds.get(key)
-        if kind is None:
-            candidates = self.index.candidates(job.account, job.shape, job.time_limit)
-            guaranteed = tuple(
-                pool
-                for pool in candidates.pools
-                if self.quotas[pool.id].can_be_in_quota(job.account, job.shape.gpus)
-            )
-            kind = Kind(job.account, job.shape, candidates, guaranteed)
-            self.kinds[key] = kind
-            self._by_account.setdefault(job.account, []).append(kind)
-        return kind
+        self.waiting.drop(job_id)
+        self.version += 1
 
     def put_run(self, run: Run) -> None:
         """Let a run hold its GPUs, or replace what is known about it."""
         self.drop_run(run.id)
         self.runs[run.id] = run
-        self.floor.hold(run)
+        self._hold(run)
+        if run.draining:
+            return
+        self._count(run, 1)
         if run.quota_class is not QuotaClass.BACKGROUND:
-            h100e = run.gpus * self.index.factor(run.pool, run.leased_at) / H100E
-            self._accruing.setdefault(run.account, {})[run.id] = (h100e, run.leased_at)
-        if not run.draining:
-            self._count(run, 1)
-            if run.quota_class is not QuotaClass.BACKGROUND:
-                charged = self.charged.setdefault((run.account, run.pool), {})
-                charged[run.id] = (run.ends_by, run.gpus)
-            if is_recallable(run):
-                self.recallable.setdefault(run.pool, {})[run.id] = run
+            key = (run.account, run.pool)
+            self.charged.setdefault(key, {})[run.id] = (run.ends_by, run.gpus)
+            self._returns.pop(key, None)
+        if is_recallable(run):
+            self.recallable.setdefault(run.pool, {})[run.id] = run
+
+    def _hold(self, run: Run) -> None:
+        self.version += 1
+        self.floor.hold(run)
+        self._touch(run)
+        if run.quota_class is QuotaClass.BACKGROUND or run.shape.reservation is not None:
+            return  # not charged (R2), or charged as a reservation (R7)
+        factor = self.index.factor(run.pool, run.leased_at)
+        self.budgets.count(run, factor, 1)
+        accruing = self._accruing.get(run.account)
+        if accruing is None:
+            accruing = self._accruing[run.account] = Accruing(self.policy.rules.half_life)
+        accruing.put(run.id, run.gpus * factor / H100E, run.leased_at)
+
+    def _touch(self, run: Run) -> None:
+        """Take note of what has changed on a run's nodes, which may be of another pool by now."""
+        for slot in run.slots:
+            state = self.floor.nodes.get(slot.node)
+            if state is not None:
+                self.rooms.touch(state.node.pool)
 
     def drop_run(self, run_id: RunId) -> None:
         """Let a run hold nothing any more."""
         run = self.runs.pop(run_id, None)
         if run is None:
             return
+        self.version += 1
         self.floor.release(run)
-        self._accruing.get(run.account, {}).pop(run_id, None)
+        self._touch(run)
+        if run.account in self._accruing:
+            self._accruing[run.account].drop(run_id)
+        if run.quota_class is not QuotaClass.BACKGROUND:
+            self.budgets.count(run, self.index.factor(run.pool, run.leased_at), -1)
         if not run.draining:
             self._count(run, -1)
-            self.charged.get((run.account, run.pool), {}).pop(run_id, None)
+            key = (run.account, run.pool)
+            self.charged.get(key, {}).pop(run_id, None)
+            self._returns.pop(key, None)
             self.recallable.get(run.pool, {}).pop(run_id, None)
 
     def _count(self, run: Run, sign: int) -> None:
         """Count a run in quotas: a draining one no longer counts, its successor does (R8.6)."""
         gpus = sign * run.gpus
-        if run.pool in self.quotas:
+        if run.pool in self.quotas and run.shape.reservation is None:
             self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
+            if run.quota_class is QuotaClass.IN_QUOTA:
+                self.quotas[run.pool].pin(run, sign)
         self.held_by_user[run.user] = self.held_by_user.get(run.user, 0) + gpus
         if run.agreement is not None:
             self.lent[run.agreement] = self.lent.get(run.agreement, 0) + gpus
 
+    def may_move(self, pool: PoolId, now: datetime) -> int:
+        """Return how many more runs of a pool may lose their GPUs to smaller shares now (R9)."""
+        known = self.turnovers.get(pool)
+        recent = known.count if known is not None and now - known.since < HOUR else 0
+        return self.policy.rules.preempt_per_hour - recent
+
+    def returns(self, account: AccountName, pool: PoolId) -> Returns:
+        """Return when the GPUs that an account is charged for in a pool are back by limits."""
+        key = (account, pool)
+        known = self._returns.get(key)
+        if known is None:
+            known = self._returns[key] = Returns(self.charged.get(key, {}).values())
+        return known
+
     def usage_at(self, now: datetime) -> dict[AccountName, float]:
         """Return every account's decayed usage with its subtree, in H100e-seconds (R3)."""
         half_life = self.policy.rules.half_life
-        running = {name: runs.values() for name, runs in self._accruing.items()}
-        leaves = fairshare.leaf_usage(self.usage.values(), running, now, half_life)
+        leaves = {
+            name: fairshare.settled(usage, now, half_life) for name, usage in self.usage.items()
+        }
+        for name, accruing in self._accruing.items():
+            leaves[name] = leaves.get(name, 0.0) + accruing.at(now)
+        for row in sorted(self.policy.reservations, key=lambda r: r.id):
+            if row.account is not None and row.starts_at < now:
+                used = self._reserved_use(row, now)
+                leaves[row.account] = leaves.get(row.account, 0.0) + used
         return fairshare.subtree_usage(self.index, leaves)
 
-    def waiting(self) -> list[Kind]:
-        """Return the kinds that have jobs; forget the others."""
-        if any(not kind.entries for kind in self.kinds.values()):
-            self.kinds = {key: kind for key, kind in self.kinds.items() if kind.entries}
-            self._by_account = {}
-            for kind in self.kinds.values():
-                self._by_account.setdefault(kind.account, []).append(kind)
-        return list(self.kinds.values())
+    def _reserved_use(self, row: Reservation, now: datetime) -> float:
+        """Return the decayed usage of an advance reservation, which counts used or not (R7)."""
+        half_life = self.policy.rules.half_life
+        pool = self.index.pools[row.pool]
+        gpus = (len(row.nodes) or row.node_count) * pool.gpus_per_node
+        h100e = gpus * self.index.factor(row.pool, row.starts_at) / H100E
+        until = min(now, charged_until(row, self.claims, now))
+        used = fairshare.accrued(h100e, row.starts_at, until, half_life)
+        return used * float(0.5 ** ((now - until) / half_life))
 
     def position(self, job_id: JobId) -> int | None:
         """Return a job's place in its account's queue, from 1; None where it does not wait."""
-        job = self.jobs.get(job_id)
-        if job is None:
-            return None
-        place = entry(job)
-        kinds = self._by_account.get(job.account, ())
-        return 1 + sum(bisect_left(kind.entries, place) for kind in kinds)
+        return self.waiting.position(job_id)
 
     def state(self) -> tuple[object, ...]:
         """Return all that planning looks at in one canonical form, for comparing worlds."""
-        kinds = {k: tuple(kind.entries) for k, kind in self.kinds.items() if kind.entries}
+        accruing = ((name, known.runs()) for name, known in self._accruing.items())
         return (
             self.snapshot(),
-            kinds,
+            self.waiting.state(),
             tuple(self.floor.state()),
             tuple(row for pool in sorted(self.quotas) for row in self.quotas[pool].state()),
             {name: gpus for name, gpus in self.lent.items() if gpus},
             {name: gpus for name, gpus in self.held_by_user.items() if gpus},
+            {name: amount for name, amount in self.budgets.committed.items() if amount},
             _filled(self.recallable.items()),
             _filled(self.charged.items()),
-            _filled(self._accruing.items()),
+            _filled(accruing),
         )
 
 

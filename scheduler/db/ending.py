@@ -152,7 +152,8 @@ async def _requeue(
     conn: AsyncConnection, run: RunRow, end: End, not_before: datetime | None
 ) -> None:
     """Put the job back with its age; after a preemption, behind the successor's binding."""
-    recalled = run.stop_reason is StopReason.RECALLED or end.state is RunState.PREEMPTED
+    told = run.stop_reason is not None and run.stop_reason.is_preemption
+    recalled = told or end.state is RunState.PREEMPTED
     await conn.execute(
         update(jobs)
         .where(jobs.c.id == run.job_id)
@@ -174,6 +175,8 @@ async def _requeue(
 
 _WHY = {
     StopReason.RECALLED: "its GPUs were recalled",
+    StopReason.SHARES: "an account with a smaller share took its GPUs over",
+    StopReason.RESERVED: "its nodes are reserved or in maintenance",
     StopReason.BIND_EXPIRED: "the site did not start it in time",
     StopReason.CANCELLED: "it was cancelled",
     StopReason.TIME_LIMIT: "it reached its time limit",

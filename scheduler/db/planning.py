@@ -102,7 +102,7 @@ async def commit_plan(conn: AsyncConnection, plan: Plan, policy: Policy) -> Comm
 
 
 def _units(plan: Plan) -> list[_Unit]:
-    victims: defaultdict[JobId, list[Preempt]] = defaultdict(list)
+    victims: defaultdict[JobId | None, list[Preempt]] = defaultdict(list)
     for preempt in plan.preempts:
         victims[preempt.by].append(preempt)
     units = [_Unit(start, tuple(victims.pop(start.job, ()))) for start in plan.starts]
@@ -235,7 +235,7 @@ async def _recall(
 
 
 def _farewell(victim: Run, preempt: Preempt, facts: _Facts) -> str:
-    by = facts.jobs.get(preempt.by)
+    by = facts.jobs.get(preempt.by) if preempt.by is not None else None
     whose = f" by {by.account}" if by else ""
     return f"recalled{whose}: checkpoint by {victim.stop_at:%H:%M:%S} UTC ({preempt.why})"
 

@@ -5,7 +5,7 @@ anything goes wrong in between, it is thrown away and read anew: the database is
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -53,7 +53,7 @@ class CycleLoop:
         self._cycle_seconds = cycle_seconds
         self._look = min(cycle_seconds, _LOOK_SECONDS if db.dialect == "postgresql" else 3600)
         self._world: World | None = None
-        self._told: tuple[tuple[Hold, ...], tuple[Reserve, ...]] | None = None
+        self._told: tuple[Sequence[Hold], Sequence[Reserve]] | None = None
         self._planned_at = -float("inf")
         # While a plan is made in another thread, the world is not what it seems.
         self._planning = asyncio.Lock()

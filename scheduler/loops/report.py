@@ -51,8 +51,8 @@ def _count(committed: Committed) -> None:
 def gauge(world: World) -> None:
     """Show how many jobs wait and how many runs hold GPUs."""
     waiting = Counter[str]()
-    for kind in world.waiting():
-        waiting[kind.account] += len(kind.entries)
+    for kind in world.waiting.kinds():
+        waiting[kind.account] += len(kind.queue)
     metrics.PENDING.clear()
     for account, count in waiting.items():
         metrics.PENDING.labels(account).set(count)

@@ -169,6 +169,8 @@ def test_an_owner_below_nominal_is_never_refused_for_a_borrower(scene: Scene):
         if scene.policy.rules.spill_after or _held_back(hold):
             continue
         for pool in pools:
+            if not _fits_its_cells(job, pool, index):
+                continue
             assert oracle.legal_recall(scene.policy, pool, after, job) is None, (pool, in_quota)
         assert job.id not in in_quota
         assert promised <= set(after.jobs)
@@ -178,8 +180,16 @@ def _waits_for_itself(hold) -> bool:
     return hold.verdicts[0].reason in (Reason.USER_LIMIT, Reason.NOT_BEFORE)
 
 
+def _fits_its_cells(job, pool, index) -> bool:
+    """Whether as many whole nodes are guaranteed to the account as the gang is spread over."""
+    row = index.quotas.get((job.account, pool.id))
+    nominal = pool.capacity if pool.owner == job.account else row.nominal if row else 0
+    return job.shape.nodes == 1 or job.shape.nodes <= nominal // pool.gpus_per_node
+
+
 def _held_back(hold) -> bool:
-    return any(verdict.reason is Reason.RESERVED for verdict in hold.verdicts)
+    """A planned start is in the way, or the cells of others (R11)."""
+    return any(verdict.reason in (Reason.RESERVED, Reason.CELL) for verdict in hold.verdicts)
 
 
 @LONGER
@@ -193,7 +203,7 @@ def test_victims_are_legal_whole_and_only_those_that_are_needed(scene: Scene):
     for preempt in result.preempts:
         start = by_job[preempt.by]
         victim = snapshot.runs[preempt.run]
-        assert start.quota_class is QuotaClass.IN_QUOTA
+        assert start.quota_class < victim.quota_class
         assert preempt.run in start.after
         assert victim.quota_class is not QuotaClass.IN_QUOTA
         assert not victim.draining
@@ -216,6 +226,9 @@ def test_each_recall_is_legal_at_the_moment_it_is_decided(scene: Scene):
         left = [r for r in snapshot.runs.values() if r.id not in start.after]
         for preempt in victims:
             run = snapshot.runs[preempt.run]
+            if run.quota_class is QuotaClass.BACKGROUND:
+                assert start.quota_class is not QuotaClass.BACKGROUND
+                continue
             assert oracle.is_legal_victim(scene.policy, pools[start.pool], [*left, run], run, job)
         one = replace(result, starts=(start,), preempts=tuple(victims))
         snapshot = apply(snapshot, one)

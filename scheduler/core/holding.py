@@ -1,0 +1,146 @@
+"""Planned starts: which blocked jobs are promised one, when, and on which named nodes (R6, R12).
+
+The first blocked jobs of each shape get one, and the oldest that have waited too long. Limits
+of running jobs say when nodes come back, so busy nodes count as candidates.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from scheduler.core.decisions import Reserve
+from scheduler.core.model import Job, Pool, PoolId, QuotaClass
+from scheduler.core.ordering import Kind
+from scheduler.core.policy import Backfill
+from scheduler.core.terms import terms
+from scheduler.core.timeline import OVERDUE, QuotaHold, Reserved, masks_of, slots_of
+
+if TYPE_CHECKING:
+    from scheduler.core.cycle import Cycle
+
+
+class _Option(NamedTuple):
+    start_at: datetime
+    rank: int
+    pool: Pool
+
+
+def opens(cycle: "Cycle", kind: Kind, pool: Pool) -> datetime | None:
+    """Return when nodes and the account's own nominal open by all limits; None: not foreseen."""
+    bit = cycle.world.rooms.bits[pool.id]
+    fit = kind.fits.fits[bit]
+    quota = quota_opens(cycle, kind, bit)
+    if fit is None or quota is None:
+        return None
+    nodes = cycle.world.floor.pool(pool.id)
+    return cycle.reservations.earliest(pool.id, nodes, fit, quota)
+
+
+def quota_opens(cycle: "Cycle", kind: Kind, bit: int) -> datetime | None:
+    """Return when the account's own nominal has room by the limits of its runs (now: it has).
+
+    Levels above cannot stand in the way for long: whoever is over there is recalled.
+    """
+    pool, gpus = cycle.world.rooms.pools[bit].id, kind.fits.gpus[bit]
+    path = cycle.world.quotas[pool].path(kind.account)
+    if not path or kind.shape.background or gpus > path[0].nominal:
+        return cycle.now
+    held_until = cycle.reservations.quota_back_at(kind.account, pool, gpus)
+    excess = path[0].used + gpus - path[0].nominal
+    if excess <= 0:
+        return held_until
+    back = cycle.world.returns(kind.account, pool).when(excess)
+    # A run past its limit is being ended: its GPUs are not back yet, but soon.
+    return None if back is None else max(back, cycle.now + OVERDUE, held_until)
+
+
+def wants(cycle: "Cycle", kind: Kind) -> bool:
+    """Return whether a blocked job of this kind would still be promised a start."""
+    rules = cycle.rules
+    if kind.shape.background or kind.shape.reservation is not None:
+        return False
+    if rules.backfill is Backfill.HOLDS:
+        return cycle.held_of_shape.get(kind.shape, 0) < rules.reserve_depth
+    return rules.backfill is Backfill.EASY and not cycle.reserves
+
+
+def reserve(cycle: "Cycle", kind: Kind, job: Job, turn: QuotaClass, aged: bool = False) -> None:
+    """Plan a start for a blocked job, on named nodes; of many alike, only keep its quota."""
+    if turn is QuotaClass.BACKGROUND or job.id in cycle.reserves:
+        return
+    options = _options(cycle, kind, job, turn)
+    if not options:
+        return
+    if aged or wants(cycle, kind):
+        for option in options:
+            if _reserve_nodes(cycle, kind, job, (option, turn)):
+                return
+    elif turn is QuotaClass.IN_QUOTA and cycle.rules.backfill is Backfill.HOLDS:
+        pool = options[0].pool
+        at = quota_opens(cycle, kind, cycle.world.rooms.bits[pool.id])
+        if at is not None and at > cycle.now:
+            _hold_quota(cycle, kind, job, (pool.id, at))
+
+
+def _options(cycle: "Cycle", kind: Kind, job: Job, turn: QuotaClass) -> list[_Option]:
+    """Return the starts that can be foreseen: in quota some day, or borrowed but for nodes.
+
+    What is promised to a borrower is only what quota allows today: room that others
+    may want back is no ground for a promise.
+    """
+    mask = kind.guaranteed if turn is QuotaClass.IN_QUOTA else kind.mask
+    found = []
+    for rank, pool in enumerate(kind.candidates.pools):
+        bit = cycle.world.rooms.bits[pool.id]
+        if not mask >> bit & 1 or cycle.own_tier_start(kind, pool) is not None:
+            continue
+        if turn is not QuotaClass.IN_QUOTA and (
+            terms(cycle.world, kind, bit, turn, cycle.now) is None
+        ):
+            continue
+        if cycle.purse.short(kind, bit, job.time_limit) is not None:
+            continue
+        start_at = opens(cycle, kind, pool)
+        if start_at is not None:
+            found.append(_Option(start_at, rank, pool))
+    return sorted(found, key=lambda o: (o.start_at, o.pool.tier.rank, o.pool.id))
+
+
+def _reserve_nodes(cycle: "Cycle", kind: Kind, job: Job, found: tuple[_Option, QuotaClass]) -> bool:
+    """Name the nodes; False where too much of the pool would stand idle for planned starts."""
+    option, turn = found
+    pool, start_at = option.pool, option.start_at
+    fit = kind.fits.fits[cycle.world.rooms.bits[pool.id]]
+    nodes = cycle.world.floor.pool(pool.id)
+    plans = cycle.reservations.pool(pool.id, nodes)
+    if fit is None:
+        return False
+    chosen = plans.choose(fit, start_at)
+    masks = masks_of(chosen)
+    idle = sum((nodes.order[rank].free & mask).bit_count() for rank, mask in masks.items())
+    most = pool.capacity * cycle.rules.hold_share // 100
+    if idle and plans.idle and plans.idle + idle > most:
+        return False
+    reserved = Reserved(job.id, turn, start_at, start_at + job.time_limit, masks)
+    cycle.reservations.add(pool.id, nodes, reserved)
+    cycle.reserves[job.id] = Reserve(job.id, pool.id, slots_of(nodes, chosen), start_at)
+    cycle.held_of_shape[kind.shape] = cycle.held_of_shape.get(kind.shape, 0) + 1
+    if turn is QuotaClass.IN_QUOTA:
+        _hold_quota(cycle, kind, job, (pool.id, start_at))
+    return True
+
+
+def given_up(cycle: "Cycle", job: Job) -> None:
+    """Give up the planned start of a job that has started."""
+    cycle.held_of_shape[job.shape] -= 1
+    cycle.reservations.forget(job.id)
+    cycle.reservations.forget_quota(job.account, job.id)
+
+
+def _hold_quota(cycle: "Cycle", kind: Kind, job: Job, at: tuple[PoolId, datetime]) -> None:
+    pool, start_at = at
+    gpus = kind.fits.gpus[cycle.world.rooms.bits[pool]]
+    level = cycle.world.quotas[pool].path(kind.account)[0]
+    back = cycle.world.returns(kind.account, pool).by(start_at)
+    slack = level.nominal - (level.used - back) - gpus
+    hold = QuotaHold(job.id, start_at, start_at + job.time_limit, max(0, slack))
+    cycle.reservations.hold_quota(kind.account, pool, hold)

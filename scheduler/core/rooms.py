@@ -1,0 +1,68 @@
+"""Which pools have room for which gangs, so that a cycle looks only at work that might start.
+
+Kinds of work that need the same nodes and GPUs in every pool form a class. Each class has
+one integer, a bit per pool, that says where a gang of it fits at this moment; only pools
+in which something has changed are looked at anew.
+"""
+
+from scheduler.core.index import Fit, PolicyIndex
+from scheduler.core.model import Pool, PoolId, Shape
+from scheduler.core.placement import Floor
+
+
+class FitClass:
+    """Gangs that fit alike. `gpus` of the whole gang by pool bit; `room`: pools where it fits."""
+
+    __slots__ = ("fits", "gpus", "least", "room")
+
+    def __init__(self, fits: tuple[Fit | None, ...]) -> None:
+        self.fits = fits
+        self.gpus = tuple(fit.nodes * fit.gpus_per_node if fit else 0 for fit in fits)
+        self.least = min((gpus for gpus in self.gpus if gpus), default=0)
+        self.room = 0
+
+
+class Rooms:
+    """All classes of a world. Pools have a bit each, in the order of tiers and names (R13)."""
+
+    def __init__(self, index: PolicyIndex, floor: Floor) -> None:
+        self._index = index
+        self._floor = floor
+        self.pools: tuple[Pool, ...] = tuple(
+            sorted(index.pools.values(), key=lambda pool: (pool.tier.rank, pool.id))
+        )
+        self.bits: dict[PoolId, int] = {pool.id: bit for bit, pool in enumerate(self.pools)}
+        self._classes: dict[tuple[int, ...], FitClass] = {}
+        self._changed: set[int] = set()
+
+    def of(self, shape: Shape) -> FitClass:
+        """Return the class of a shape."""
+        key: tuple[int, ...] = (shape.nodes, shape.gpus_per_node, shape.h100e)
+        known = self._classes.get(key)
+        if known is None:
+            known = FitClass(tuple(self._index.fit(shape, pool) for pool in self.pools))
+            self._classes[key] = known
+            for bit in range(len(self.pools)):
+                self._look(known, bit)
+        return known
+
+    def touch(self, pool: PoolId) -> None:
+        """Take note that something has changed in a pool."""
+        bit = self.bits.get(pool)
+        if bit is not None:
+            self._changed.add(bit)
+
+    def bring_forward(self) -> None:
+        """Look anew at the pools that have changed."""
+        for bit in self._changed:
+            for known in self._classes.values():
+                self._look(known, bit)
+        self._changed.clear()
+
+    def _look(self, known: FitClass, bit: int) -> None:
+        fit = known.fits[bit]
+        nodes = self._floor.pool(self.pools[bit].id)
+        if fit is not None and nodes.has_room(fit.nodes, fit.gpus_per_node):
+            known.room |= 1 << bit
+        else:
+            known.room &= ~(1 << bit)

@@ -1,0 +1,182 @@
+"""The jobs that wait, by account and kind, so that a cycle walks over kinds and not over jobs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from scheduler.core.index import PolicyIndex
+from scheduler.core.model import AccountName, Job, JobId, PoolId, Shape
+from scheduler.core.ordering import Entry, Kind, entry
+from scheduler.core.rooms import Rooms
+
+if TYPE_CHECKING:
+    from scheduler.core.quota import PoolQuota
+
+_KindKey = tuple[AccountName, Shape, int, str]
+_Age = tuple[datetime, int, JobId]
+
+# So many empty kinds are kept before they are forgotten: most get another job soon.
+_SPARE = 1000
+
+
+class Waiting:
+    """Pending jobs in their queues."""
+
+    def __init__(
+        self, index: PolicyIndex, rooms: Rooms, quotas: Mapping[PoolId, "PoolQuota"]
+    ) -> None:
+        self.jobs: dict[JobId, Job] = {}
+        self._index = index
+        self._rooms = rooms
+        self._quotas = quotas
+        self._kinds: dict[_KindKey, Kind] = {}
+        self._kind_of: dict[JobId, Kind] = {}
+        self._limit_classes: dict[timedelta, int] = {}
+        # Kinds of an account, in the order of their keys; and of accounts, by name.
+        self._of_account: dict[AccountName, list[Kind]] = {}
+        self._accounts: list[AccountName] | None = None
+        # Jobs of each shape by age, oldest first; some of them may have gone.
+        self._ages: dict[Shape, list[_Age]] = {}
+        self._empty = 0
+        self.later: dict[JobId, datetime] = {}  # jobs that may not start before then (R8.6)
+
+    def put(self, job: Job) -> None:
+        """Let a job wait, or replace what is known about it."""
+        self.drop(job.id)
+        self.jobs[job.id] = job
+        if job.not_before is not None:
+            self.later[job.id] = job.not_before
+        kind = self._kind(job)
+        if not kind.queue:
+            self._empty -= 1
+        kind.queue.put(self.entry(job), job.time_limit)
+        self._kind_of[job.id] = kind
+        ages = self._ages.get(job.shape)
+        if ages is None:
+            ages = self._ages[job.shape] = []
+        heappush(ages, (job.submitted_at, job.sequence, job.id))
+        if len(ages) > 64 + 4 * len(self.jobs):
+            self._forget_gone(job.shape)
+
+    def drop(self, job_id: JobId) -> None:
+        """Let a job wait no longer."""
+        job = self.jobs.pop(job_id, None)
+        if job is None:
+            return
+        self.later.pop(job_id, None)
+        kind = self._kind_of.pop(job_id)
+        kind.queue.drop(self.entry(job))
+        if not kind.queue:
+            self._empty += 1
+
+    def entry(self, job: Job) -> Entry:
+        """Return the job's place among those of its account."""
+        return entry(job, self._index.policy.rules)
+
+    def kind_of(self, job: JobId) -> Kind:
+        """Return the kind that a waiting job belongs to."""
+        return self._kind_of[job]
+
+    def _kind(self, job: Job) -> Kind:
+        limits = self._limit_classes.get(job.time_limit)
+        if limits is None:
+            limits = self._index.limit_class(job.time_limit)
+            self._limit_classes[job.time_limit] = limits
+        user = self._index.users.get(job.user)
+        person = job.user if user is not None and user.max_gpus is not None else ""
+        key = (job.account, job.shape, limits, person)
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = self._new(job, person)
+            self._of_account.setdefault(job.account, []).append(kind)
+            self._of_account[job.account].sort(key=lambda kind: kind.key)
+            self._accounts = None
+            self._empty += 1
+        return kind
+
+    def _new(self, job: Job, person: str) -> Kind:
+        candidates = self._index.candidates(job.account, job.shape, job.time_limit)
+        kind = Kind(job.account, job.shape, candidates, self._rooms.of(job.shape), person)
+        order: dict[int, int] = {}
+        for place, pool in enumerate(candidates.pools):
+            bit = self._rooms.bits[pool.id]
+            order[bit] = place
+            kind.mask |= 1 << bit
+            if self._quotas[pool.id].can_be_in_quota(job.account, kind.gpus(bit)):
+                kind.guaranteed |= 1 << bit
+        kind.order = order
+        return kind
+
+    def tidy(self) -> None:
+        """Forget empty kinds, if there are many: nothing that planning looks at changes."""
+        if self._empty <= max(_SPARE, len(self._kinds) // 2):
+            return
+        self._kinds = {key: kind for key, kind in self._kinds.items() if kind.queue}
+        self._of_account = {}
+        for kind in self._kinds.values():
+            self._of_account.setdefault(kind.account, []).append(kind)
+        for kinds in self._of_account.values():
+            kinds.sort(key=lambda kind: kind.key)
+        self._accounts = None
+        self._empty = 0
+
+    def accounts(self) -> list[AccountName]:
+        """Return the accounts that have, or lately had, jobs waiting, by name."""
+        if self._accounts is None:
+            self._accounts = sorted(self._of_account)
+        return self._accounts
+
+    def of(self, account: AccountName) -> list[Kind]:
+        """Return an account's kinds, in the order of their keys; some may be empty."""
+        return self._of_account.get(account, [])
+
+    def kinds(self) -> Iterator[Kind]:
+        """Yield every kind that has jobs, by account and key."""
+        for account in self.accounts():
+            yield from (kind for kind in self._of_account[account] if kind.queue)
+
+    def oldest(self, before: datetime, each: int) -> Iterable[Job]:
+        """Return the oldest jobs of every shape that came before then, oldest first.
+
+        Background work is not among them: nothing is ever held for it (R2).
+        """
+        found: list[_Age] = []
+        for shape, ages in self._ages.items():
+            if shape.background or not ages or ages[0][0] > before:
+                continue
+            found += self._first(ages, each, before)
+        return [self.jobs[job] for _, _, job in sorted(found)]
+
+    def _first(self, ages: list[_Age], each: int, before: datetime) -> list[_Age]:
+        first: list[_Age] = []
+        while ages and len(first) < each and ages[0][0] <= before:
+            age = heappop(ages)
+            job = self.jobs.get(age[2])
+            if job is not None and job.submitted_at == age[0] and age not in first[-1:]:
+                first.append(age)
+        for age in first:
+            heappush(ages, age)
+        return first
+
+    def _forget_gone(self, shape: Shape) -> None:
+        there = {age for age in self._ages[shape] if age[2] in self.jobs}
+        self._ages[shape] = list(there)
+        heapify(self._ages[shape])
+
+    def position(self, job_id: JobId) -> int | None:
+        """Return a job's place in its account's queue, from 1; None where it does not wait."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            return None
+        place = self.entry(job)
+        return 1 + sum(kind.queue.before(place) for kind in self.of(job.account))
+
+    def state(self) -> dict[object, object]:
+        """Return every queue, and where its jobs have room: for comparing worlds."""
+        self._rooms.bring_forward()
+        return {
+            key: (tuple(kind.queue), kind.fits.room, kind.mask, kind.guaranteed)
+            for key, kind in self._kinds.items()
+            if kind.queue
+        }
