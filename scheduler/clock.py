@@ -27,3 +27,8 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds that never run backwards, for measuring durations."""
         return time.monotonic()
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time that this process has used so far, to measure what work costs."""
+    return time.process_time()

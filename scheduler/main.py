@@ -59,6 +59,7 @@ COMMANDS = {
     "node-agent": Late("agents.node.main:app", _RUN, "Report nodes and their GPUs."),
     "portal": Late("portal.main:app", _RUN, "Serve the web pages."),
     "policy": Late(_ADMIN + "policy_app", _RUN, "Check, apply or show the policy."),
+    "simulate": Late("scheduler.sim.cli:app", _RUN, "Replay a trace of jobs under a policy."),
     "token": Late(_ADMIN + "token_app", _RUN, "Create, list or revoke tokens."),
     "admin": Late(_ADMIN + "admin_app", _RUN, "Migrate; look at nodes and accounts."),
     "version": Late(_ADMIN + "version_app", _RUN, "Show the version, here and at the hub."),

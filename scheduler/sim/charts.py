@@ -1,0 +1,123 @@
+"""The difference between two simulations, drawn: a PNG, and an HTML page without a network."""
+
+import io
+from html import escape
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scheduler.sim.compare import (
+    Bars,
+    Lines,
+    Simulated,
+    utilisation_over_time,
+    waits_by_size,
+    waits_by_tenant,
+)
+from scheduler.sim.tables import compared, duration
+
+_FIRST, _SECOND = "#4063d8", "#d8632b"
+_HALF = 0.4
+_NOTHING_DRAWN = 1e-9
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto }}
+table {{ border-collapse: collapse }} td, th {{ padding: .2rem 1rem; text-align: right }}
+tr > :first-child {{ text-align: left }} tbody tr:nth-child(odd) {{ background: #8881 }}
+svg {{ width: 100%; height: auto }}
+</style>
+<h1>{title}</h1>
+{drawing}
+<table><thead><tr><th></th><th>{first}</th><th>{second}</th><th>difference</th></tr></thead>
+<tbody>
+{rows}
+</tbody></table>
+</html>
+"""
+
+
+def draw(first: Simulated, second: Simulated, stem: Path) -> tuple[Path, Path]:
+    """Write `stem`.png and `stem`.html and return both; the same input gives the same bytes."""
+    png, page = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".html")
+    svg = io.StringIO()
+    # Ids in an SVG are random unless they are salted, and text stays text, for readers.
+    # A name with dollars in it is a name, not a formula.
+    with rc_context(
+        {"svg.hashsalt": "commonpool", "svg.fonttype": "none", "text.parse_math": False}
+    ):
+        figure = _figure(first, second)
+        figure.savefig(png, dpi=120, metadata={"Software": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    drawing = svg.getvalue()
+    page.write_text(_page(first, second, drawing[drawing.index("<svg") :]), encoding="utf-8")
+    return png, page
+
+
+def _figure(first: Simulated, second: Simulated) -> Figure:
+    tenants = waits_by_tenant(first, second)
+    figure = Figure(figsize=(11, 10 + 0.2 * len(tenants.labels)), layout="constrained")
+    sizes, over_time, by_tenant = figure.subplots(
+        3, 1, height_ratios=(3, 4, 3 + 0.2 * len(tenants.labels))
+    )
+    names = (first.name, second.name)
+    _waits_by_size(sizes, waits_by_size(first, second), names)
+    _utilisation(over_time, utilisation_over_time(first, second), names)
+    _waits_by_tenant(by_tenant, tenants, names)
+    return figure
+
+
+def _waits_by_size(axes: Axes, bars: Bars, names: tuple[str, str]) -> None:
+    places = range(len(bars.labels))
+    both = ((bars.first, _FIRST, -_HALF / 2), (bars.second, _SECOND, _HALF / 2))
+    for name, (values, colour, shift) in zip(names, both, strict=True):
+        at = [place + shift for place in places]
+        drawn = axes.bar(at, [v / 3600 for v in values], _HALF, color=colour, label=name)
+        axes.bar_label(drawn, [duration(value) for value in values], fontsize=8)
+    axes.set_xticks(list(places), bars.labels)
+    axes.set(title="Mean wait by size of job", xlabel="GPUs per job", ylabel="hours")
+    axes.legend()
+
+
+def _utilisation(axes: Axes, lines: Lines, names: tuple[str, str]) -> None:
+    axes.step(lines.days, lines.first, where="post", color=_FIRST, label=names[0])
+    axes.step(lines.days, lines.second, where="post", color=_SECOND, label=names[1])
+    for colour, above in ((_FIRST, False), (_SECOND, True)):
+        pairs = zip(lines.first, lines.second, strict=True)
+        where = [(b > a) is above and abs(b - a) > _NOTHING_DRAWN for a, b in pairs]
+        axes.fill_between(
+            lines.days, lines.first, lines.second, where, step="post", color=colour, alpha=0.25
+        )
+    axes.set(title="GPUs in use", xlabel="days", ylabel="part of all", ylim=(0, 1.05))
+    axes.legend()
+
+
+def _waits_by_tenant(axes: Axes, bars: Bars, names: tuple[str, str]) -> None:
+    places = range(len(bars.labels))
+    both = ((bars.first, _FIRST, -_HALF / 2), (bars.second, _SECOND, _HALF / 2))
+    for name, (values, colour, shift) in zip(names, both, strict=True):
+        at = [place + shift for place in places]
+        drawn = axes.barh(at, [v / 3600 for v in values], _HALF, color=colour, label=name)
+        axes.bar_label(drawn, [duration(value) for value in values], fontsize=8, padding=2)
+    axes.set_yticks(list(places), bars.labels)
+    axes.invert_yaxis()
+    axes.set(title="Mean wait by tenant, the largest first", xlabel="hours")
+    axes.legend()
+
+
+def _page(first: Simulated, second: Simulated, drawing: str) -> str:
+    rows = [
+        f"<tr><td>{escape(name)}</td><td>{shown(before)}</td><td>{shown(after)}</td>"
+        f"<td>{shown(after - before)}</td></tr>"
+        for name, before, after, shown in compared(first.report, second.report)
+    ]
+    return _PAGE.format(
+        title=escape(f"{first.name} and {second.name}"),
+        first=escape(first.name),
+        second=escape(second.name),
+        drawing=drawing,
+        rows="\n".join(rows),
+    )
