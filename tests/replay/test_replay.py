@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 
 from scheduler.core.decisions import Plan
-from scheduler.core.model import Put
+from scheduler.core.model import DropRun, Put, run_id
 from scheduler.core.plan import plan
 from scheduler.core.world import World
 from scheduler.errors import Refused
 from scheduler.replay.again import replay
+from scheduler.replay.past import past_jobs
 from scheduler.replay.recorder import Recorder, member
 from scheduler.replay.recording import read_recording
 from tests import build, strategies
@@ -194,3 +195,25 @@ def test_where_the_disk_refuses_recording_stops_and_planning_does_not(tmp_path):
         decided = plan(world, POLICY, NOON)
         recorder.planned(world, decided)
         recorder.carried_out(decided)
+
+
+def test_a_recording_is_a_history_that_what_if_can_play(tmp_path):
+    world = World(POLICY, build.snapshot(build.nodes(count=2)))
+    recorder = Recorder(tmp_path, cycles=2)
+    happened = [
+        [Put(build.job("j1", gpus=8)), Put(build.job("j2", gpus=8))],
+        [Put(build.run("j1", "national", {"hub-1": range(8)}))],
+        [Put(build.run("j2", "national", {"hub-2": range(8)}))],
+        [DropRun(run_id("j1", 1))],
+        [DropRun(run_id("j2", 1)), Put(build.job("j2", gpus=8, attempt=2))],
+    ]
+    for number, events in enumerate(happened):
+        for event in events:
+            world.apply(event)
+        recorder.heard(events)
+        decided = plan(world, POLICY, NOON + 10 * MINUTE * number)
+        recorder.planned(world, decided)
+        world.advance(decided)
+        recorder.carried_out(decided)
+    past = past_jobs(read_recording(file) for file in files(tmp_path))
+    assert [(one.job.id, one.job.attempt, one.ran) for one in past] == [("j1", 1, 30 * MINUTE)]
