@@ -6,7 +6,7 @@ it decides (R2): shares level by level down the tree, then priority class, then 
 the handicap of a long predicted run, where the policy has one), then submission.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,10 +39,13 @@ class Share:
     waiting: int
 
 
-def shares(world: World, now: datetime) -> tuple[Share, ...]:
-    """Return the tree of accounts, each followed by what is below it, least share first."""
+def shares(world: World, jobs: Iterable[Job], now: datetime) -> tuple[Share, ...]:
+    """Return the tree of accounts, each followed by what is below it, least share first.
+
+    `jobs` are those that wait; the world may have been built without them, which is quick.
+    """
     used = world.usage_at(now)
-    waiting = _waiting(world)
+    waiting = _waiting(world, jobs)
     children: dict[AccountName | None, list[AccountName]] = {}
     for account in world.policy.accounts:
         children.setdefault(account.parent, []).append(account.name)
@@ -79,10 +82,10 @@ def _share(world: World, used: Mapping[AccountName, float], name: AccountName) -
     return fairshare.share(used.get(name, 0.0), world.index.weight(name))
 
 
-def _waiting(world: World) -> dict[AccountName, int]:
+def _waiting(world: World, jobs: Iterable[Job]) -> dict[AccountName, int]:
     """Return how many jobs wait in each account's subtree."""
     counts: dict[AccountName, int] = {}
-    for job in world.jobs.values():
+    for job in jobs:
         for name in world.index.chain(job.account):
             counts[name] = counts.get(name, 0) + 1
     return counts
@@ -127,15 +130,15 @@ def handicap(world: World, job: Job) -> timedelta:
     return job.predicted * world.policy.rules.short_first
 
 
-def factors(world: World, now: datetime) -> tuple[Factors, ...]:
-    """Return every waiting job with what orders it, in the order in which they are tried.
+def factors(world: World, jobs: Collection[Job], now: datetime) -> tuple[Factors, ...]:
+    """Return these waiting jobs with what orders it, in the order in which they are tried.
 
     The order is of this moment: each start adds to a share, so that accounts take turns.
     """
     used = world.usage_at(now)
     paths = {
         name: tuple((each, _share(world, used, each)) for each in _path(world, name))
-        for name in {job.account for job in world.jobs.values()}
+        for name in {job.account for job in jobs}
     }
 
     def order(job: Job) -> tuple[Sequence[tuple[float, str]], _Key]:
@@ -143,7 +146,7 @@ def factors(world: World, now: datetime) -> tuple[Factors, ...]:
 
     counts: dict[AccountName, int] = {}
     found = []
-    for place, job in enumerate(sorted(world.jobs.values(), key=order), start=1):
+    for place, job in enumerate(sorted(jobs, key=order), start=1):
         counts[job.account] = counts.get(job.account, 0) + 1
         found.append(_factors(world, job, (place, counts[job.account]), paths[job.account], now))
     return tuple(found)
@@ -196,11 +199,23 @@ class Ahead:
     own_branch: AccountName | None = None
     own_share: float | None = None
 
+    def sentence(self) -> str:
+        """Return it in one plain sentence, with the factor between the shares."""
+        jobs = "1 job" if self.jobs == 1 else f"{self.jobs} jobs"
+        if self.share is None or self.own_share is None:
+            return (
+                f"{jobs} of {self.account} {'is' if self.jobs == 1 else 'are'} ahead: {self.why}."
+            )
+        if self.share > 0:
+            times = f"{self.own_share / self.share:.1f} times as much per weight"
+        else:
+            times = f"{self.own_share / 3600:.1f} H100e-hours per weight, and {self.account} none"
+        return f"{self.account} ({jobs}) goes first: {self.own_branch} has used {times}."
 
-def ahead(world: World, job_id: JobId, now: datetime) -> tuple[Ahead, ...]:
-    """Return who is ahead of a waiting job, from the root of the tree down to its own queue."""
-    job = world.jobs[job_id]
-    used, waiting = world.usage_at(now), _waiting(world)
+
+def ahead(world: World, jobs: Collection[Job], job: Job, now: datetime) -> tuple[Ahead, ...]:
+    """Return who of `jobs` is ahead of one of them, from the root down to its own queue."""
+    used, waiting = world.usage_at(now), _waiting(world, jobs)
     found: list[Ahead] = []
     for branch in _path(world, job.account):
         own = _share(world, used, branch)
@@ -211,16 +226,14 @@ def ahead(world: World, job_id: JobId, now: datetime) -> tuple[Ahead, ...]:
             if name != branch and waiting.get(name) and (share, name) < (own, branch):
                 why = "it has used less per weight"
                 found.append(Ahead(name, waiting[name], why, share, branch, own))
-    found.extend(_in_own_queue(world, job))
+    found.extend(_in_own_queue(world, jobs, job))
     return tuple(found)
 
 
-def _in_own_queue(world: World, job: Job) -> list[Ahead]:
+def _in_own_queue(world: World, jobs: Collection[Job], job: Job) -> list[Ahead]:
     key = queue_key(world, job)
     before = [
-        other
-        for other in world.jobs.values()
-        if other.account == job.account and queue_key(world, other) < key
+        other for other in jobs if other.account == job.account and queue_key(world, other) < key
     ]
     higher = sum(other.priority.rank < job.priority.rank for other in before)
     older = sum(

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 
-from scheduler.core.diagnostics import ahead, factors, shares
+from scheduler.core import diagnostics
 from scheduler.core.model import PriorityClass, Usage
 from scheduler.core.policy import Rules
 from scheduler.core.world import World
@@ -24,6 +24,18 @@ POLICY = build.policy(TREE)
 
 def world(*things, policy=POLICY) -> World:
     return World(policy, build.snapshot(*things))
+
+
+def shares(world, now):
+    return diagnostics.shares(world, world.jobs.values(), now)
+
+
+def factors(world, now):
+    return diagnostics.factors(world, world.jobs.values(), now)
+
+
+def ahead(world, job, now):
+    return diagnostics.ahead(world, world.jobs.values(), world.jobs[job], now)
 
 
 def used(who, seconds) -> Usage:
@@ -86,6 +98,10 @@ def test_who_is_ahead_is_told_with_both_shares_where_the_paths_part():
     assert [(t.account, t.jobs, t.share, t.own_branch, t.own_share) for t in told] == [
         ("b", 2, 40.0, "a", 100.0),
         ("a2", 1, 0.0, "a1", 300.0),
+    ]
+    assert [t.sentence() for t in told] == [
+        "b (2 jobs) goes first: a has used 2.5 times as much per weight.",
+        "a2 (1 job) goes first: a1 has used 0.1 H100e-hours per weight, and a2 none.",
     ]
 
 
