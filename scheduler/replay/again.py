@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler.core.decisions import Plan
+from scheduler.core.model import Snapshot
 from scheduler.core.plan import plan as decide
 from scheduler.core.world import World
 from scheduler.replay.codec import digest, text_of
@@ -55,3 +56,16 @@ def _first(kind: str, then: Sequence[object], now: Sequence[object]) -> str | No
         if old != new:
             return f"{kind}, number {number + 1}: recorded {old}; now {new}"
     return None
+
+
+def last_state(recording: Recording) -> tuple[Snapshot, datetime | None]:
+    """Return the world as the last cycle saw it, and when that was; None without any cycle."""
+    world = World(recording.policy, recording.snapshot)
+    at: datetime | None = None
+    for number, frame in enumerate(recording.frames, start=1):
+        for event in frame.events:
+            world.apply(event)
+        at = frame.now
+        if frame.carried is not None and number < len(recording.frames):
+            world.advance(frame.carried)
+    return world.snapshot(), at
