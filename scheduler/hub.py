@@ -38,12 +38,15 @@ from scheduler.loops.cycle import CycleLoop
 from scheduler.loops.forecast import ForecastLoop, Past
 from scheduler.loops.supervise import Supervisor, alone, elected
 from scheduler.loops.watch import WatchLoop
+from scheduler.replay.recorder import Recorder
 from scheduler.sim.past import play
 from scheduler.wake import Wake
 
 log = structlog.get_logger("hub")
 
 _REQUESTS_SECONDS = 2
+# Looked through at each forecast: of the latest jobs, those that ended since the last.
+_LEARN_FROM_JOBS = 1_000
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
     """Put a hub together. Nothing is opened but the folders for packages and logs."""
     db = Database(settings.sqlalchemy_url)
     wake = Wake()
-    cycle = CycleLoop(db, wake, clock, settings.cycle_seconds)
+    recorder = None if settings.record is None else Recorder(settings.record)
+    cycle = CycleLoop(db, wake, clock, settings.cycle_seconds, recorder)
     forecasts = ForecastLoop(cycle, clock, _past_of(db))
     loops = (cycle, WatchLoop(db, wake, clock, settings), forecasts)
     leadership = alone if db.dialect == "sqlite" else elected(db)
@@ -97,7 +101,7 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
 def _past_of(db: Database) -> Past:
     async def past(since: datetime) -> Sequence[PastJob]:
         async with db.reading() as conn:
-            return await past_jobs(conn, since)
+            return await past_jobs(conn, since, _LEARN_FROM_JOBS)
 
     return past
 
