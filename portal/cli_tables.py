@@ -84,6 +84,7 @@ def print_explanation(console: Console, explanation: Explanation, now: datetime)
     if explanation.starts_at is not None and not explanation.state.is_terminal:
         at = moment(explanation.starts_at, now, now.tzinfo or UTC)
         console.print(f"planned start {at}, {ahead(explanation.starts_at, now)}", highlight=False)
+    _print_outlook(console, explanation)
     if explanation.verdicts:
         console.print("\nwhat each pool says", style="bold")
         table = Table.grid(padding=(0, 2))
@@ -96,6 +97,22 @@ def print_explanation(console: Console, explanation: Explanation, now: datetime)
         console.print(table)
     if explanation.history:
         console.print(Group(Text("\nhistory", style="bold"), _history(explanation, now)))
+
+
+def _print_outlook(console: Console, explanation: Explanation) -> None:
+    """Print when it should start, who goes first, and what would start it sooner."""
+    if explanation.eta is not None:
+        console.print(explanation.eta.sentence, highlight=False)
+    for heading, said in (
+        ("who is ahead", [one.sentence for one in explanation.ahead]),
+        ("what would start it sooner", [one.sentence for one in explanation.sooner]),
+    ):
+        if said:
+            console.print(f"\n{heading}", style="bold")
+            for line in said:
+                console.print(f"  {escape(line)}", highlight=False)
+    if explanation.note:
+        console.print(f"\n{escape(explanation.note)}", highlight=False)
 
 
 def _history(explanation: Explanation, now: datetime) -> Table:

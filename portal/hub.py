@@ -25,10 +25,14 @@ from scheduler.wire.accounts import (
     TokenList,
     TokenRequest,
 )
+from scheduler.wire.diagnostics import Diagnostics, PrioPage, QueuePage, ShareList
 from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView, LogPage
+from scheduler.wire.what_if import WhatIf, WhatIfRequest
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
+WHAT_IF_SECONDS = 600.0
+_WHAT_IF = "/v1/what-if"
 LOG_PIECE_BYTES = 262_144
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -172,6 +176,27 @@ class Hub:
         """Return the tree of accounts with weights and decayed usage."""
         return self._read(AccountList, "/v1/accounts")
 
+    def queue(self, after: str | None = None, limit: int = 100) -> QueuePage:
+        """Return a page of the caller's waiting jobs with planned and expected starts."""
+        return self._read(QueuePage, "/v1/queue", {"after": after, "limit": limit})
+
+    def shares(self) -> ShareList:
+        """Return the tree of accounts by share."""
+        return self._read(ShareList, "/v1/shares")
+
+    def prio(self, after: str | None = None, limit: int = 100) -> PrioPage:
+        """Return a page of waiting jobs with what orders them, the next to be tried first."""
+        return self._read(PrioPage, "/v1/prio", {"after": after, "limit": limit})
+
+    def diagnostics(self) -> Diagnostics:
+        """Return how planning goes (admin scope)."""
+        return self._read(Diagnostics, "/v1/diagnostics")
+
+    def what_if(self, request: WhatIfRequest) -> WhatIf:
+        """Play the hub's recent past with and without changes; takes a while (admin scope)."""
+        asked = request.model_dump(mode="json", exclude_unset=True)
+        return self._parse(WhatIf, self._send("POST", _WHAT_IF, json=asked))
+
     def policy(self) -> str:
         """Return the policy in force, as its YAML text."""
         return self._send("GET", "/v1/policy").text
@@ -227,6 +252,7 @@ class Hub:
         json: object | None = None,
         content: bytes | None = None,
     ) -> httpx.Response:
+        seconds = WHAT_IF_SECONDS if path == _WHAT_IF else ANSWER_SECONDS
         try:
             response = self._client.request(
                 method,
@@ -235,6 +261,7 @@ class Hub:
                 params=params,
                 json=json,
                 content=content,
+                timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
             )
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise HubUnreachable(self.url, _in_words(error)) from error

@@ -19,6 +19,7 @@ from portal.hub import Hub
 from scheduler import policy_file
 from scheduler.admin_direct import Direct, read_policy
 from scheduler.clock import SystemClock
+from scheduler.replay_cli import policy_diff
 from scheduler.wire.accounts import Scope, TokenRequest
 
 hub_app = typer.Typer()
@@ -90,6 +91,9 @@ def policy_show(door: Door, database_url: DatabaseUrl = "") -> None:
     """Print the policy in force, as it was written."""
     text = door.policy() if isinstance(door, Hub) else Direct(door, database_url).policy()
     typer.echo(text, nl=not text.endswith("\n"))
+
+
+policy_app.command("diff")(policy_diff)
 
 
 @token_app.command("create")

@@ -10,9 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler import policy_file
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import HubSettings
+from scheduler.core.model import Snapshot
+from scheduler.core.policy import Policy
 from scheduler.db import policies, tokens
 from scheduler.db.engine import Database
 from scheduler.db.in_use import refuse_what_is_in_use
+from scheduler.db.planning import load_snapshot
 from scheduler.errors import Fault, Refused
 from scheduler.wire.accounts import PolicyApplied, TokenIssued, TokenList, TokenRequest
 
@@ -80,6 +83,10 @@ class Direct:
             raise Refused("No policy", "no policy was applied yet", next_step=next_step)
         return stored.document
 
+    def state(self, policy: Policy) -> Snapshot:
+        """Return what the planner would look at now."""
+        return self._write(lambda conn: load_snapshot(conn, policy))
+
     def issue_token(self, request: TokenRequest) -> TokenIssued:
         """Make a token."""
         return self._write(lambda conn: tokens.issue_token(conn, request, self._clock.now()))
@@ -96,6 +103,10 @@ class Direct:
         """
         if not self._write(lambda conn: tokens.revoke_token(conn, token_id, self._clock.now())):
             raise Refused("No such token", f"no working token has the id {token_id}", field="id")
+
+    def is_there(self) -> bool:
+        """Return whether there is a database to look at."""
+        return bool(self._settings.database_url) or self._file.exists()
 
     @property
     def _file(self) -> Path:

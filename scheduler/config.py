@@ -32,6 +32,9 @@ class HubSettings(BaseSettings):
     site_lost_seconds: float = Field(
         default=120, gt=0, description="Silence after which a site's runs are unknown"
     )
+    record: Path | None = Field(
+        default=None, description="Folder to record cycles into, for `commonpool replay`"
+    )
     log_format: str = Field(default="console", pattern="^(console|json)$")
 
     @property

@@ -12,9 +12,10 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 import uvicorn
@@ -27,19 +28,25 @@ from scheduler.api.deps import HubState
 from scheduler.api.ray_jobs_socket import DroppingWebSocket
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import HubSettings
+from scheduler.core.whatif import PastJob
 from scheduler.db.engine import Database
+from scheduler.db.past import past_jobs
 from scheduler.db.policies import PolicyCache
 from scheduler.errors import StorageUnavailable
 from scheduler.files import FileStore
 from scheduler.loops.cycle import CycleLoop
-from scheduler.loops.forecast import ForecastLoop
+from scheduler.loops.forecast import ForecastLoop, Past
 from scheduler.loops.supervise import Supervisor, alone, elected
 from scheduler.loops.watch import WatchLoop
+from scheduler.replay.recorder import Recorder
+from scheduler.sim.past import play
 from scheduler.wake import Wake
 
 log = structlog.get_logger("hub")
 
 _REQUESTS_SECONDS = 2
+# Looked through at each forecast: of the latest jobs, those that ended since the last.
+_LEARN_FROM_JOBS = 1_000
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,9 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
     """Put a hub together. Nothing is opened but the folders for packages and logs."""
     db = Database(settings.sqlalchemy_url)
     wake = Wake()
-    cycle = CycleLoop(db, wake, clock, settings.cycle_seconds)
-    forecasts = ForecastLoop(cycle, clock)
+    recorder = None if settings.record is None else Recorder(settings.record)
+    cycle = CycleLoop(db, wake, clock, settings.cycle_seconds, recorder)
+    forecasts = ForecastLoop(cycle, clock, _past_of(db))
     loops = (cycle, WatchLoop(db, wake, clock, settings), forecasts)
     leadership = alone if db.dialect == "sqlite" else elected(db)
     supervisor = Supervisor(leadership, loops, wake)
@@ -69,6 +77,11 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
         policies=PolicyCache(),
         loops_fault=supervisor.fault,
         forecasts=forecasts.starts,
+        etas=forecasts.etas,
+        looked_at=cycle.looked_at,
+        predictor=forecasts.predictor,
+        score=forecasts.score,
+        play=play,
     )
 
     @asynccontextmanager
@@ -83,6 +96,14 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
             await db.close()
 
     return Hub(state, create_app(state, lifespan), supervisor)
+
+
+def _past_of(db: Database) -> Past:
+    async def past(since: datetime) -> Sequence[PastJob]:
+        async with db.reading() as conn:
+            return await past_jobs(conn, since, _LEARN_FROM_JOBS)
+
+    return past
 
 
 def serve(settings: HubSettings) -> None:

@@ -41,6 +41,7 @@ class Late:
 
 
 _EMBEDDED, _PEOPLE, _ADMIN = "scheduler.embedded.cli:app", "portal.cli:app", "scheduler.admin_cli:"
+_PLANNER, _REPLAY = "portal.cli_planner:app", "scheduler.replay_cli:app"
 COMMANDS = {
     "up": Late(_EMBEDDED, _HERE, "Start everything on this machine.", "up"),
     "status": Late(_EMBEDDED, _HERE, "Show each process and the pools.", "status"),
@@ -53,13 +54,19 @@ COMMANDS = {
     "logs": Late(_PEOPLE, _WORK, "Print a job's log.", "logs"),
     "explain": Late(_PEOPLE, _WORK, "Say why a job is where it is.", "explain"),
     "cancel": Late(_PEOPLE, _WORK, "End jobs.", "cancel"),
+    "queue": Late(_PLANNER, _WORK, "List waiting jobs and their starts.", "queue"),
+    "shares": Late(_PLANNER, _WORK, "Show the tree of accounts by share.", "shares"),
+    "prio": Late(_PLANNER, _WORK, "Show what orders waiting jobs.", "prio"),
     "pools": Late(_PEOPLE, _WORK, "Show what is free, tier by tier.", "pools"),
     "estimate": Late("scheduler.estimate_cli:app", _WORK, "Say what a training run takes."),
     "hub": Late(_ADMIN + "hub_app", _RUN, "Run a hub in the foreground."),
     "site-agent": Late("agents.site.main:app", _RUN, "Carry out leases at one site."),
     "node-agent": Late("agents.node.main:app", _RUN, "Report nodes and their GPUs."),
     "portal": Late("portal.main:app", _RUN, "Serve the web pages."),
-    "policy": Late(_ADMIN + "policy_app", _RUN, "Check, apply or show the policy."),
+    "policy": Late(_ADMIN + "policy_app", _RUN, "Check, compare, apply or show the policy."),
+    "diag": Late(_PLANNER, _RUN, "Say how planning goes.", "diag"),
+    "what-if": Late(_REPLAY, _RUN, "Play the past under another policy.", "what-if"),
+    "replay": Late(_REPLAY, _RUN, "Plan a recording again.", "replay"),
     "simulate": Late("scheduler.sim.cli:app", _RUN, "Replay a trace of jobs under a policy."),
     "token": Late(_ADMIN + "token_app", _RUN, "Create, list or revoke tokens."),
     "admin": Late(_ADMIN + "admin_app", _RUN, "Migrate; look at nodes and accounts."),

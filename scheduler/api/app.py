@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from scheduler.api import (
     accounts,
+    diagnostics,
     jobs,
     nodes,
     openapi,
@@ -17,6 +18,7 @@ from scheduler.api import (
     ray_jobs_socket,
     sites,
     tokens,
+    what_if,
 )
 from scheduler.api.deps import HubState
 from scheduler.api.frame import Frame
@@ -42,7 +44,8 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
-    for room in (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops):
+    rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
+    for room in (*rooms, diagnostics, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

@@ -14,17 +14,28 @@ from starlette.requests import HTTPConnection
 
 from scheduler.api.auth import Caller, TokenCache, caller_of, secret_of, unauthorized, wrong_scope
 from scheduler.api.group_commit import GroupCommit
+from scheduler.api.insights import Insights
 from scheduler.clock import Clock
 from scheduler.config import HubSettings
+from scheduler.core.forecast import Eta, Score
+from scheduler.core.model import Snapshot
 from scheduler.core.policy import Policy
+from scheduler.core.predict import Predictor
+from scheduler.core.whatif import Play
 from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
 from scheduler.files import FileStore
 from scheduler.wake import Wake
 from scheduler.wire.accounts import Scope
 
+LookedAt = Callable[[], Awaitable[tuple[Policy, Snapshot] | None]]
+
 
 def _all_well() -> str | None:
+    return None
+
+
+async def _not_looked() -> tuple[Policy, Snapshot] | None:
     return None
 
 
@@ -33,7 +44,9 @@ class HubState:
     """The parts of a hub's process that endpoints use.
 
     `loops_fault` says why the loops of this process are not alive (None: they are);
-    `forecasts` are starts by job id, as the loops last forecast them.
+    `forecasts` and `etas` are starts by job id, as the loops last forecast them; `predictor`
+    and `score` are what those go by and how they did. `looked_at` is what the last cycle went
+    by. `play` replays a history under a policy; None where the simulator is not there.
     """
 
     db: Database
@@ -44,6 +57,12 @@ class HubState:
     policies: PolicyCache
     loops_fault: Callable[[], str | None] = _all_well
     forecasts: Mapping[str, datetime] = field(default_factory=dict)
+    etas: Mapping[str, Eta] = field(default_factory=dict)
+    looked_at: LookedAt = _not_looked
+    predictor: Predictor = field(default_factory=Predictor)
+    score: Score = field(default_factory=Score)
+    play: Play | None = None
+    insights: Insights = field(default_factory=Insights)
     tokens: TokenCache = field(default_factory=TokenCache)
 
     @cached_property

@@ -230,3 +230,159 @@ TOKEN_LIST: Example = {
 POLICY = "# See infra/policies/demo.yaml for a whole one.\nusers:\n  - name: dana\n"
 
 POLICY_APPLIED: Example = {"revision": 2, "changed": True}
+
+_ETA: Example = {
+    "low": _AT,
+    "likely": _LATER,
+    "high": "2026-03-02T09:45:00Z",
+    "informed": True,
+    "sentence": "It should start within a minute (four times in five between at once and "
+    "in about 15 min).",
+}
+
+EXPLANATION |= {
+    "eta": _ETA,
+    "ahead": [
+        {
+            "account": "state-u",
+            "jobs": 2,
+            "why": "it has used less per weight",
+            "share": 43200.0,
+            "own_branch": "arl",
+            "own_share": 86400.0,
+            "sentence": "state-u (2 jobs) goes first: arl has used 2.0 times as much per weight.",
+        }
+    ],
+    "sooner": [
+        {
+            "knob": "nodes",
+            "before": "2",
+            "after": "1",
+            "starts_at": _AT,
+            "sentence": "1 node instead of 2 would start at once.",
+        }
+    ],
+    "note": "",
+}
+
+DIAGNOSTICS: Example = {
+    "at": _LATER,
+    "policy": 2,
+    "leads": True,
+    "cycles": {"committed": 41, "unchanged": 7},
+    "phases": [
+        {
+            "phase": "plan",
+            "count": 48,
+            "last_seconds": 0.004,
+            "mean_seconds": 0.005,
+            "max_seconds": 0.031,
+        }
+    ],
+    "decisions": [{"kind": "start", "reason": "in_quota", "count": 37}],
+    "stale": 0,
+    "events": 212,
+    "waiting": 3,
+    "runs": 5,
+    "nodes": 7,
+    "usable_nodes": 7,
+    "gpus": 56,
+    "accounts": 9,
+    "pools": 3,
+    "etas": {"hits": 8, "misses": 1, "rate": 0.8888888888888888},
+}
+
+SHARE_LIST: Example = {
+    "at": _LATER,
+    "half_life_seconds": 1209600.0,
+    "shares": [
+        {
+            "account": "arl-vision",
+            "parent": "arl",
+            "depth": 2,
+            "weight": 1,
+            "weight_share": 0.5,
+            "h100e_seconds": 86400.0,
+            "usage_share": 0.75,
+            "share": 86400.0,
+            "place": 2,
+            "waiting": 1,
+        }
+    ],
+}
+
+PRIO_PAGE: Example = {
+    "at": _LATER,
+    "jobs": [
+        {
+            "job": _JOB,
+            "user": "dana",
+            "account": "arl-vision",
+            "place": 2,
+            "account_place": 1,
+            "path": [
+                {"account": "arl", "share": 86400.0},
+                {"account": "arl-vision", "share": 86400.0},
+            ],
+            "priority": "standard",
+            "submitted_at": _AT,
+            "age_seconds": 90.0,
+            "predicted_seconds": None,
+            "handicap_seconds": 0.0,
+            "goes_as_of": _AT,
+            "not_before": None,
+        }
+    ],
+    "next": "2",
+}
+
+QUEUE_PAGE: Example = {
+    "jobs": [
+        {
+            "job": _JOB,
+            "user": "dana",
+            "account": "arl-vision",
+            "priority": "standard",
+            "nodes": 2,
+            "gpus_per_node": 8,
+            "position": 1,
+            "planned_at": _LATER,
+            "planned_pool": "national-hub",
+            "planned_nodes": ["national-1", "national-2"],
+            "eta": _ETA,
+            "reason": JOB_VIEW["reason"],
+        }
+    ],
+    "next": "41",
+}
+
+WHAT_IF_REQUEST: Example = {
+    "changes": [
+        {"what": "quota", "account": "arl-vision", "pool": "national-hub", "nominal": 16},
+        {"what": "weight", "account": "arl", "weight": 2},
+    ],
+    "hours": 168,
+}
+
+
+def _fared(account: str | None, mean_wait_seconds: float) -> Example:
+    return {
+        "account": account,
+        "jobs": 12,
+        "unfinished": 0,
+        "mean_wait_seconds": mean_wait_seconds,
+        "p95_wait_seconds": 5400.0,
+        "gpu_hours": 96.0,
+        "preemptions": 1,
+    }
+
+
+def _outcome(mean_wait_seconds: float) -> Example:
+    return {
+        "utilisation": 0.82,
+        "total": _fared(None, mean_wait_seconds),
+        "accounts": [_fared("arl-vision", mean_wait_seconds)],
+    }
+
+
+WHAT_IF: Example = {"jobs": 12, "before": _outcome(1800.0), "after": _outcome(600.0)}

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from scheduler.api import body, examples, ray_jobs_runtime_env
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
+from scheduler.api.explanations import with_insight
 from scheduler.api.openapi import accepts, answers
 from scheduler.api.submit import find_packages, submit
 from scheduler.api.views import JobFacts, explanation, job_view, new_job_view
@@ -136,14 +137,14 @@ async def cancel(request: Request, user: User, job: JobKey) -> Response:
     "/{job}/explanation", response_model=Explanation, responses=answers(examples.EXPLANATION)
 )
 async def explain(request: Request, user: User, job: JobKey) -> Response:
-    """Say why a job is where it is: each pool's rule and numbers, and what happened so far."""
+    """Say why a job is where it is: each pool's rule, who is ahead, when, what would help."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         found = await existing_job(conn, job, user)
         policy = await hub.policies.current(conn)
         (facts,) = await job_facts(hub, conn, [found])
         events = await events_of(conn, found.id)
-    return body.reply(explanation(facts, events, policy))
+    return body.reply(await with_insight(hub, explanation(facts, events, policy)))
 
 
 @router.get("/{job}/log", response_model=LogPage, responses=answers(examples.LOG_PAGE))

@@ -17,8 +17,16 @@ from scheduler.wire.accounts import Problem, TokenRequest
 from scheduler.wire.jobs import JobRequest
 from scheduler.wire.nodes import NodeReports
 from scheduler.wire.sites import SiteSync
+from scheduler.wire.what_if import WhatIfRequest
 
-_MESSAGES: tuple[type[BaseModel], ...] = (JobRequest, NodeReports, Problem, SiteSync, TokenRequest)
+_MESSAGES: tuple[type[BaseModel], ...] = (
+    JobRequest,
+    NodeReports,
+    Problem,
+    SiteSync,
+    TokenRequest,
+    WhatIfRequest,
+)
 _REF = "#/components/schemas/{model}"
 _OPEN = frozenset({"/healthz", "/readyz"})
 

@@ -1,56 +1,266 @@
-"""When would each waiting job start, if every run used its whole time limit?
+"""When would each waiting job start? The planner itself is asked, under virtual time.
 
-The planner itself is asked, again and again, on a copy of the world under virtual time:
-to the next end of a run, the run ends, plan again. Limits are an upper bound, so these
-are the latest starts that today's queue foresees; jobs not reached within the steps have
-none.
+`forecast` lets every run use its whole time limit: the latest starts that today's queue
+foresees. `outlook` lets runs end as runs like them did before (`predict.py`), in a few
+scenarios, and gives an interval that should hold in four cases of five (scheduling.md §5).
+Whether it does is counted (`Score`), and published.
+
+Scenarios are drawn without chance: each run takes another quantile of its run times in each
+scenario, spread evenly, so the same world gives the same forecast.
 """
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from zlib import crc32
 
-from scheduler.core.model import JobId, Run
+from scheduler.core.decisions import Plan
+from scheduler.core.model import Job, JobId, Run, RunId, Snapshot
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
+from scheduler.core.predict import HIGH, LIKELY, LOW, Predictor, Runtimes, quantile
 from scheduler.core.timeline import OVERDUE
 from scheduler.core.world import World, requeued_job
 
 STEPS = 20
+SCENARIOS = 9
+GRAIN = 0.05
+"""Ends that are closer together than this part of the time looked ahead are taken at once."""
+
+Lasts = Callable[[Run, datetime], timedelta]
+"""How much longer a run goes on from an instant, its time limit left aside."""
+
+_GOLDEN = 0.6180339887498949  # the most even way to go on dividing a circle
+_EVER = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Eta:
+    """An expected start: within `low`..`high` in four cases of five; None is beyond the horizon.
+
+    `informed` is whether run times of earlier jobs went into it, or limits alone.
+    """
+
+    low: datetime
+    likely: datetime | None
+    high: datetime | None
+    informed: bool = True
+
+    def holds(self, started_at: datetime) -> bool:
+        """Return whether a start was within the interval."""
+        return self.low <= started_at and (self.high is None or started_at <= self.high)
 
 
 def forecast(
     world: World, policy: Policy, now: datetime, limit_steps: int = STEPS
 ) -> Mapping[JobId, datetime]:
-    """Return expected starts of the jobs that wait now; each step costs about one cycle."""
-    wanted = set(world.jobs)
-    ahead = World(policy, world.snapshot())
-    starts: dict[JobId, datetime] = {}
-    at = now
-    for _ in range(limit_steps):
-        decided = plan(ahead, policy, at)
+    """Return the latest expected starts of the jobs that wait now; a step costs about a cycle."""
+    return _Ahead(policy, world.snapshot(), now, lambda _run, _at: _EVER, 0.0).starts(
+        set(world.jobs), limit_steps
+    )
+
+
+def typical_starts(
+    foresight: "Foresight", snapshot: Snapshot, now: datetime, wanted: Collection[JobId], steps: int
+) -> Mapping[JobId, datetime]:
+    """Return when jobs start if every run lasts as long as is likely; ends once all have."""
+    lasts = foresight.lasts(lambda _job: LIKELY)
+    return _Ahead(foresight.policy, snapshot, now, lasts, GRAIN).starts(set(wanted), steps)
+
+
+def outlook(
+    foresight: "Foresight",
+    snapshot: Snapshot,
+    now: datetime,
+    scenarios: int = SCENARIOS,
+    steps: int = STEPS,
+) -> Mapping[JobId, Eta]:
+    """Return the expected starts of the jobs that wait; costs scenarios x steps cycles."""
+    found: dict[JobId, list[datetime | None]] = {job: [] for job in snapshot.jobs}
+    for number in range(scenarios):
+        lasts = foresight.lasts(_even(number))
+        ahead = _Ahead(foresight.policy, snapshot, now, lasts, GRAIN)
+        starts = ahead.starts(set(snapshot.jobs), steps)
+        for job, all_starts in found.items():
+            all_starts.append(starts.get(job))
+    etas = {job: _eta(starts, foresight.informed) for job, starts in found.items()}
+    return {job: eta for job, eta in etas.items() if eta is not None}
+
+
+class Foresight:
+    """How long runs go on, by what is known of runs like them."""
+
+    def __init__(self, policy: Policy, predictor: Predictor) -> None:
+        self.policy = policy
+        self.informed = False
+        self._predictor = predictor
+
+    def lasts(self, part: Callable[[JobId], float]) -> Lasts:
+        """Return the rest of each run by its quantile `part(job)`.
+
+        Where nothing is known, any time up to the limit is as good as another.
+        """
+
+        def rest(run: Run, at: datetime) -> timedelta:
+            found = self._runtimes(run, at)
+            if found is None:
+                return max(run.ends_by - at, timedelta(0)) * part(run.job)
+            self.informed = True
+            return timedelta(seconds=found.quantile(part(run.job)))
+
+        return rest
+
+    def _runtimes(self, run: Run, at: datetime) -> Runtimes | None:
+        # A lease whose work has not begun has everything before it.
+        elapsed = 0.0 if run.started_at is None else (at - run.started_at).total_seconds()
+        return self._predictor.runtimes(run.user, run.account, run.gpus, run.name, elapsed)
+
+
+def _even(scenario: int) -> Callable[[JobId], float]:
+    def part(job: JobId) -> float:
+        return (crc32(job.encode()) / 2**32 + scenario * _GOLDEN) % 1.0
+
+    return part
+
+
+def _eta(starts: list[datetime | None], informed: bool) -> Eta | None:
+    """Return the interval of what was seen, by the same quantiles as run times; None: too far."""
+    seen = sorted(start for start in starts if start is not None)
+    if not seen:
+        return None
+    first = seen[0]
+    # What was not reached is later than all that was.
+    never = len(starts) - len(seen)
+    after = [(start - first).total_seconds() for start in [*seen, *seen[-1:] * never]]
+    low, likely, high = (
+        first + timedelta(seconds=quantile(after, part)) for part in (LOW, LIKELY, HIGH)
+    )
+    reached = len(seen) / len(starts)
+    return Eta(
+        low, likely if reached > LIKELY else None, high if reached > HIGH else None, informed
+    )
+
+
+class _Ahead:
+    """A copy of the world that runs ahead: plan, go to the next ends of runs, plan again."""
+
+    def __init__(
+        self, policy: Policy, snapshot: Snapshot, now: datetime, lasts: Lasts, grain: float
+    ) -> None:
+        self._world = World(policy, snapshot)
+        self._now = self._at = now
+        self._lasts = lasts
+        self._grain = grain
+        self._ends: list[tuple[datetime, RunId]] = []
+        for run in snapshot.runs.values():
+            self._foresee(run, now)
+
+    def starts(self, wanted: set[JobId], steps: int) -> Mapping[JobId, datetime]:
+        """Return the starts of wanted jobs, as far as so many steps lead."""
+        found: dict[JobId, datetime] = {}
+        for _ in range(steps):
+            decided = plan(self._world, self._world.policy, self._at)
+            self._carry_out(decided, found)
+            if wanted <= found.keys() or not self._world.jobs:
+                break
+            if not self._go_on(decided):
+                break
+        return {job: start for job, start in found.items() if job in wanted}
+
+    def _carry_out(self, decided: Plan, found: dict[JobId, datetime]) -> None:
         notices = {preempt.run: preempt.notice for preempt in decided.preempts}
+        self._world.advance(decided)
+        for run in notices:
+            self._foresee(self._world.runs[run], self._at)
+        leased = {run.job: run for run in self._world.runs.values()} if decided.starts else {}
         for start in decided.starts:
-            wait = max((notices[run] for run in start.after), default=at - at)
-            starts.setdefault(start.job, at + wait)
-        ahead.advance(decided)
-        if not ahead.jobs or not ahead.runs:
-            break
-        at = _end_next(ahead, at)
-    return {job: start for job, start in starts.items() if job in wanted}
+            victims = (self._world.runs.get(run) for run in start.after)
+            stops = [run.stop_at for run in victims if run is not None and run.stop_at is not None]
+            begins_at = max(stops, default=self._at)
+            found.setdefault(start.job, begins_at)
+            self._foresee(leased[start.job], begins_at)
 
+    def _foresee(self, run: Run, at: datetime) -> None:
+        """Note when the run ends, the sooner of what is foreseen and what its limit allows."""
+        limit = run.ends_by if run.leased_at < self._at else at + run.time_limit
+        end = min(limit, at + self._lasts(run, at))
+        if run.stop_at is not None:
+            end = min(end, run.stop_at)
+        heappush(self._ends, (end if end > at else at + OVERDUE, run.id))
 
-def _end_next(ahead: World, at: datetime) -> datetime:
-    """Go to the next time at which runs end, end them, and requeue those that were recalled."""
-    ends = {run.id: _ends(run, at) for run in ahead.runs.values()}
-    soonest = min(ends.values())
-    for run_id in sorted(run for run, end in ends.items() if end == soonest):
-        run = ahead.runs[run_id]
-        ahead.drop_run(run_id)
+    def _go_on(self, decided: Plan) -> bool:
+        """Go to the next time at which something happens; False where nothing ever will."""
+        planned = [reserve.start_at for reserve in decided.reserves if reserve.start_at > self._at]
+        if not self._ends:
+            self._at = min(planned, default=self._at)
+            return bool(planned)
+        until = self._ends[0][0]
+        until = max(until, self._at + (until - self._now) * self._grain)
+        while self._ends and self._ends[0][0] <= until:
+            self._at, run = heappop(self._ends)
+            self._end(run)
+        return True
+
+    def _end(self, name: RunId) -> None:
+        """End a run, and let it wait again if it was recalled."""
+        run = self._world.runs.get(name)
+        if run is None:
+            return  # it was told to end sooner than first foreseen
+        self._world.drop_run(name)
         if run.draining:
-            ahead.put_job(requeued_job(run, None))
-    return soonest
+            self._world.put_job(requeued_job(run, None))
 
 
-def _ends(run: Run, at: datetime) -> datetime:
-    end = run.ends_by if run.stop_at is None else min(run.ends_by, run.stop_at)
-    return end if end > at else at + OVERDUE
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the first ETA that a job was given."""
+
+    job: JobId
+    eta: Eta
+    started_at: datetime
+
+    @property
+    def hit(self) -> bool:
+        """Return whether the job started within the interval."""
+        return self.eta.holds(self.started_at)
+
+
+class Score:
+    """How often the intervals held: the first one that each job was given counts."""
+
+    def __init__(self, most: int = 100_000) -> None:
+        self.hits = 0
+        self.misses = 0
+        self._most = most
+        self._open: dict[JobId, Eta] = {}
+
+    @property
+    def rate(self) -> float | None:
+        """Return the part of intervals that held; None before any was settled."""
+        settled = self.hits + self.misses
+        return self.hits / settled if settled else None
+
+    def promise(self, etas: Mapping[JobId, Eta]) -> Mapping[JobId, Eta]:
+        """Take in what was told; return what is the first told of its job."""
+        new = {job: eta for job, eta in etas.items() if job not in self._open}
+        for job in sorted(new)[: max(0, self._most - len(self._open))]:
+            self._open[job] = new[job]
+        return {job: eta for job, eta in new.items() if job in self._open}
+
+    def settle(self, jobs: Mapping[JobId, Job], runs: Collection[Run]) -> tuple[Settled, ...]:
+        """Settle what has started since; forget what neither waits nor runs."""
+        settled, still = [], {job: self._open[job] for job in self._open if job in jobs}
+        for run in sorted(runs, key=lambda run: run.id):
+            eta = self._open.get(run.job)
+            if eta is None or run.job in jobs:
+                continue
+            if run.started_at is None:
+                still[run.job] = eta  # leased, and about to start
+            else:
+                settled.append(Settled(run.job, eta, run.started_at))
+        self._open = still
+        hits = sum(one.hit for one in settled)
+        self.hits += hits
+        self.misses += len(settled) - hits
+        return tuple(settled)

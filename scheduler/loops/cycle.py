@@ -28,6 +28,7 @@ from scheduler.db.planning import (
 from scheduler.db.policies import policy_in_force, revision_in_force
 from scheduler.errors import Refused
 from scheduler.loops.report import gauge, report
+from scheduler.replay.recorder import Recorder
 from scheduler.wake import Wake
 
 log = structlog.get_logger("cycle")
@@ -46,7 +47,16 @@ class CycleLoop:
     name = "cycle"
     bell = "cycle"
 
-    def __init__(self, db: Database, wake: Wake, clock: Clock, cycle_seconds: float) -> None:
+    def __init__(
+        self,
+        db: Database,
+        wake: Wake,
+        clock: Clock,
+        cycle_seconds: float,
+        recorder: Recorder | None = None,
+    ) -> None:
+        """Plan at least every `cycle_seconds`; write each cycle's input down where asked."""
+        self._recorder = recorder
         self._db = db
         self._wake = wake
         self._clock = clock
@@ -100,6 +110,7 @@ class CycleLoop:
             return more
         with self._timed("plan"):
             plan = await self._plan(world)
+        await self._record(world, plan)
         if not self._is_news(plan):
             metrics.CYCLES.labels("unchanged").inc()
             return more
@@ -109,6 +120,8 @@ class CycleLoop:
             self.reset()
             return True
         world.advance(committed.plan)
+        if self._recorder is not None:
+            self._recorder.carried_out(committed.plan)
         self._told = (plan.holds, plan.reserves)
         report(committed, self._wake)
         gauge(world)
@@ -131,6 +144,9 @@ class CycleLoop:
             return True, changes.more
         for event in changes.events:
             self._world.apply(event)
+        metrics.EVENTS.inc(len(changes.events))
+        if self._recorder is not None:
+            self._recorder.heard(changes.events)
         return True, changes.more
 
     async def _build(self) -> None:
@@ -155,6 +171,12 @@ class CycleLoop:
         if len(world.jobs) + len(world.runs) < _LARGE:
             return decide(world, world.policy, now)
         return await asyncio.to_thread(decide, world, world.policy, now)
+
+    async def _record(self, world: World, plan: Plan) -> None:
+        """Write the cycle down while the world is still as it was planned on."""
+        if self._recorder is not None:
+            with self._timed("record"):
+                await asyncio.to_thread(self._recorder.planned, world, plan)
 
     def _is_news(self, plan: Plan) -> bool:
         return bool(plan.starts or plan.preempts) or self._told != (plan.holds, plan.reserves)

@@ -1,53 +1,136 @@
-"""When would each waiting job start? The planner itself is asked, beside the cycle."""
+"""When will each waiting job start? The planner itself is asked, beside the cycle.
+
+Run times are learnt from jobs as they end. The interval that a job is first told is a
+statement: when the job starts it is held against it, and the hit rate is published.
+"""
 
 import asyncio
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
 
+from scheduler import metrics
 from scheduler.clock import Clock
-from scheduler.core.forecast import STEPS, forecast
-from scheduler.core.model import Snapshot
+from scheduler.core.forecast import Eta, Foresight, Score, Settled, outlook
+from scheduler.core.model import JobId, Snapshot
 from scheduler.core.policy import Policy
-from scheduler.core.world import World
+from scheduler.core.predict import Predictor
+from scheduler.core.whatif import PastJob
 from scheduler.loops.cycle import CycleLoop
 
 _SECONDS = 5.0
-# A forecast costs about a cycle per step: a long queue is looked at less far ahead.
-_LONG_QUEUE, _FEWER_STEPS = 500, 3
+# Scenarios and steps by the length of the queue: a forecast costs about a cycle for each
+# step of each scenario, so a long queue is looked at less far ahead and in fewer ways.
+_EFFORT = ((100, 9, 60), (500, 5, 30), (5_000, 3, 6))
+_LEAST_EFFORT = (1, 3)
 # The share of a core that forecasts may take: they share it with everything else here.
 _SHARE = 0.05
+_LEARN_FROM = timedelta(days=30)
+
+Past = Callable[[datetime], Awaitable[Sequence[PastJob]]]
+"""Returns the jobs that ended after an instant."""
+
+
+class EtaLedger(Protocol):
+    """Where intervals are kept beyond this process."""
+
+    async def record(self, etas: Mapping[JobId, Eta], made_at: datetime) -> None:
+        """Keep the interval that each job was first told."""
+        ...
+
+    async def settle(self, settled: Sequence[Settled]) -> None:
+        """Keep what became of them."""
+        ...
+
+
+async def nothing_ended(since: datetime) -> Sequence[PastJob]:
+    """Return no past jobs: nothing is learnt."""
+    del since
+    return ()
 
 
 class ForecastLoop:
-    """Keeps `starts`, by job id, of the jobs that wait."""
+    """Keeps `etas`, and their likely `starts`, by job id, of the jobs that wait."""
 
     name = "forecast"
     bell = "forecast"
 
-    def __init__(self, cycle: CycleLoop, clock: Clock) -> None:
+    def __init__(
+        self,
+        cycle: CycleLoop,
+        clock: Clock,
+        past: Past = nothing_ended,
+        ledger: EtaLedger | None = None,
+    ) -> None:
         self._cycle = cycle
         self._clock = clock
+        self._past = past
+        self._ledger = ledger
+        self._learnt_until: datetime | None = None
+        self._learnt: set[JobId] = set()
         self.starts: dict[str, datetime] = {}
+        self.etas: dict[str, Eta] = {}
+        self.predictor = Predictor()
+        self.score = Score()
 
     def reset(self) -> None:
-        """Forget what was forecast."""
+        """Forget what was forecast; what was learnt stays true."""
         self.starts.clear()
+        self.etas.clear()
 
     async def step(self) -> float:
-        """Forecast once, where anything waits."""
+        """Settle what has started, and forecast once, where anything waits."""
         found = await self._cycle.looked_at()
-        if found is None or not found[1].jobs:
+        if found is None:
             self.reset()
             return _SECONDS
         policy, snapshot = found
-        began = self._clock.monotonic()
-        starts = await asyncio.to_thread(_forecast, policy, snapshot, self._clock.now())
-        # Changed in place: the API holds this very mapping.
-        self.starts.clear()
-        self.starts.update(starts)
+        await self._settle(snapshot)
+        if not snapshot.jobs:
+            self.reset()
+            return _SECONDS
+        await self._learn()
+        began, now = self._clock.monotonic(), self._clock.now()
+        etas = await asyncio.to_thread(self._look_ahead, policy, snapshot, now)
+        await self._tell(etas, now)
         return max(_SECONDS, (self._clock.monotonic() - began) / _SHARE)
 
+    def _look_ahead(self, policy: Policy, snapshot: Snapshot, now: datetime) -> Mapping[JobId, Eta]:
+        jobs = len(snapshot.jobs)
+        scenarios, steps = next(
+            ((scenarios, steps) for most, scenarios, steps in _EFFORT if jobs <= most),
+            _LEAST_EFFORT,
+        )
+        return outlook(Foresight(policy, self.predictor), snapshot, now, scenarios, steps)
 
-def _forecast(policy: Policy, snapshot: Snapshot, now: datetime) -> dict[str, datetime]:
-    steps = STEPS if len(snapshot.jobs) < _LONG_QUEUE else _FEWER_STEPS
-    starts = forecast(World(policy, snapshot), policy, now, steps)
-    return {str(job): start for job, start in starts.items()}
+    async def _tell(self, etas: Mapping[JobId, Eta], now: datetime) -> None:
+        # Changed in place: the API holds these very mappings.
+        self.reset()
+        self.etas.update({str(job): eta for job, eta in etas.items()})
+        self.starts.update({str(j): e.likely for j, e in etas.items() if e.likely is not None})
+        new = self.score.promise(etas)
+        if new and self._ledger is not None:
+            await self._ledger.record(new, now)
+
+    async def _settle(self, snapshot: Snapshot) -> None:
+        settled = self.score.settle(snapshot.jobs, snapshot.runs.values())
+        for one in settled:
+            metrics.ETA_HITS.labels(str(one.hit).lower()).inc()
+        if self.score.rate is not None:
+            metrics.ETA_HIT_RATE.set(self.score.rate)
+        if settled and self._ledger is not None:
+            await self._ledger.settle(settled)
+
+    async def _learn(self) -> None:
+        """Take in the jobs that ended since the last look, the earliest first."""
+        now = self._clock.now()
+        since = self._learnt_until or now - _LEARN_FROM
+        # One that ended just before the last look may be told only now.
+        past = await self._past(since - timedelta(minutes=1))
+        for one in sorted(past, key=lambda one: (one.job.submitted_at, one.job.sequence)):
+            if one.job.id not in self._learnt:
+                job = one.job
+                seconds = one.ran.total_seconds()
+                self.predictor.observe(job.user, job.account, job.shape.gpus, job.name, seconds)
+        self._learnt = {one.job.id for one in past}
+        self._learnt_until = now

@@ -85,7 +85,7 @@ def set_up(
     else:
         policy = _filled(book, trace, cluster)
     _check_story(trace, limits)
-    return Setting(trace.begins_at, policy, tuple(_nodes(policy)), _works(trace, policy, limits))
+    return Setting(trace.begins_at, policy, tuple(nodes_of(policy)), _works(trace, policy, limits))
 
 
 def gang(gpus: int, nodes: int | None, gpus_per_node: int) -> tuple[int, int]:
@@ -166,7 +166,8 @@ def _check_story(trace: Trace, limits: Sequence[timedelta]) -> None:
         raise Refused("too long", f"{trace.file} holds more than {_YEARS} years of run time")
 
 
-def _nodes(policy: Policy) -> list[Node]:
+def nodes_of(policy: Policy) -> list[Node]:
+    """Return every node of the pools, all of them up."""
     built = []
     for pool in policy.pools:
         digits = len(str(pool.node_count))

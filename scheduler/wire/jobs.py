@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import PriorityClass, QuotaClass, RunState, Tier
+from scheduler.wire.explanations import AheadView, EtaView, SoonerView
 from scheduler.wire.nodes import Message
 
 SubmissionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
@@ -112,6 +113,10 @@ class Explanation(Message):
     position: int | None = None
     starts_at: AwareDatetime | None = None
     verdicts: tuple[VerdictView, ...] = ()
+    eta: EtaView | None = Field(default=None, description="Expected start with its interval")
+    ahead: tuple[AheadView, ...] = Field(default=(), description="Who goes first, and why")
+    sooner: tuple[SoonerView, ...] = Field(default=(), description="What would start it sooner")
+    note: str = Field(default="", description="Why no changes were tried, where none were")
     history: tuple["JobEvent", ...] = ()
 
 

@@ -27,7 +27,7 @@ from scheduler.config import HubSettings
 from scheduler.db.policies import save_policy
 from scheduler.db.tokens import issue_token
 from scheduler.hub import build_hub
-from scheduler.wire import accounts, jobs, nodes, sites
+from scheduler.wire import accounts, diagnostics, jobs, nodes, sites, what_if
 from scheduler.wire.accounts import Scope, TokenRequest
 from tests.api.conftest import POLICY
 from tests.waiting import until
@@ -35,7 +35,7 @@ from tests.waiting import until
 DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock())).openapi()
 MESSAGES = {
     name: message
-    for module in (accounts, jobs, nodes, sites)
+    for module in (accounts, diagnostics, jobs, nodes, sites, what_if)
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel)
 }
@@ -148,7 +148,7 @@ quick = settings(
 
 
 # Paths that people's tokens open; the others are tried with an admin's, which opens every door.
-PEOPLES = re.compile("/(v1/(me|jobs.*|pools|nodes|accounts)|healthz|readyz)")
+PEOPLES = re.compile("/(v1/(me|jobs.*|pools|nodes|accounts|shares|prio|queue)|healthz|readyz)")
 
 
 def is_peoples(context):

@@ -1,0 +1,134 @@
+"""What a waiting job's explanation adds to its verdicts: who is ahead, when, what would help.
+
+Changes are planned, and planning costs: one job at a time, in another thread, the fewer
+changes the longer the queue, and an answer stands for a while.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from scheduler.api.deps import HubState
+from scheduler.api.insights import Insight
+from scheduler.core.counterfactual import about, sooner, told
+from scheduler.core.diagnostics import Ahead, ahead
+from scheduler.core.forecast import Eta, Foresight
+from scheduler.core.lifecycle import JobState
+from scheduler.core.model import JobId, Snapshot
+from scheduler.core.policy import Policy
+from scheduler.core.predict import Predictor
+from scheduler.core.world import World
+from scheduler.db.planning import load_snapshot
+from scheduler.wire.explanations import AheadView, EtaView, SoonerView
+from scheduler.wire.jobs import Explanation
+
+# Changes that are tried, by how many jobs wait and run.
+_EFFORT = ((200, 12), (1_000, 5), (3_000, 2))
+_MOST_AHEAD = 10
+_TOO_LONG = "{count} jobs wait and run: that is too many to try changes of this job here."
+
+
+async def state_of(hub: HubState) -> tuple[Policy, Snapshot]:
+    """Return what the last cycle went by; where another process plans, what is stored.
+
+    Raises:
+        Refused: 503, there is no policy yet.
+    """
+    seen = await hub.looked_at()
+    if seen is not None:
+        return seen
+    async with hub.db.reading() as conn:
+        policy = await hub.policies.current(conn)
+        return policy, await load_snapshot(conn, policy)
+
+
+async def with_insight(hub: HubState, explanation: Explanation) -> Explanation:
+    """Return the explanation of a waiting job with ETA, who is ahead, and what would help."""
+    if explanation.state is not JobState.PENDING:
+        return explanation
+    found = await _insight(hub, explanation.job)
+    now = hub.clock.now()
+    eta = hub.etas.get(explanation.job)
+    return explanation.model_copy(
+        update={
+            "eta": None if eta is None else eta_view(eta, now),
+            "ahead": ahead_views(found.ahead),
+            "sooner": tuple(
+                SoonerView(
+                    knob=one.knob.value,
+                    before=one.before,
+                    after=one.after,
+                    starts_at=one.starts_at,
+                    sentence=told(one, now),
+                )
+                for one in found.sooner
+            ),
+            "note": found.note,
+        }
+    )
+
+
+async def _insight(hub: HubState, job: str) -> Insight:
+    insights = hub.insights
+    async with insights.turn:
+        kept = insights.find(job, hub.clock.monotonic())
+        if kept is not None:
+            return kept
+        policy, snapshot = await state_of(hub)
+        found = await asyncio.to_thread(
+            find_out, policy, snapshot, JobId(job), hub.clock.now(), hub.predictor
+        )
+        insights.keep(job, hub.clock.monotonic(), found)
+        return found
+
+
+def find_out(
+    policy: Policy, snapshot: Snapshot, job_id: JobId, now: datetime, predictor: Predictor
+) -> Insight:
+    """Return who is ahead of a job and what would start it sooner, as far as that is cheap."""
+    job = snapshot.jobs.get(job_id)
+    if job is None:
+        return Insight(note="The planner has not looked at it yet.")
+    # Shares need what runs and what ran, not the queue: a long one would take its time.
+    world = World(policy, replace(snapshot, jobs={}, nodes={}))
+    before = ahead(world, list(snapshot.jobs.values()), job, now)
+    count = len(snapshot.jobs) + len(snapshot.runs)
+    changes = next((changes for most, changes in _EFFORT if count <= most), 0)
+    if not changes:
+        return Insight(before, note=_TOO_LONG.format(count=count))
+    found = sooner(Foresight(policy, predictor), snapshot, job_id, now, changes)
+    note = "" if found else "No change that was tried starts it sooner."
+    return Insight(before, found, note)
+
+
+def ahead_views(found: Sequence[Ahead]) -> tuple[AheadView, ...]:
+    """Return who is ahead, the largest crowds first where there are many."""
+    most = sorted(found, key=lambda one: -one.jobs)[:_MOST_AHEAD]
+    return tuple(
+        AheadView(
+            account=one.account,
+            jobs=one.jobs,
+            why=one.why,
+            share=one.share,
+            own_branch=one.own_branch,
+            own_share=one.own_share,
+            sentence=one.sentence(),
+        )
+        for one in found
+        if one in most
+    )
+
+
+def eta_view(eta: Eta, now: datetime) -> EtaView:
+    """Return an expected start with its interval, in words too."""
+    low = about(max(eta.low - now, now - now))
+    if eta.likely is None:
+        said = f"It starts {low} at the earliest; later than can be told now."
+    else:
+        high = "open" if eta.high is None else about(max(eta.high - now, now - now))
+        likely = about(max(eta.likely - now, now - now))
+        said = f"It should start {likely} (four times in five between {low} and {high})."
+    return EtaView(
+        low=eta.low, likely=eta.likely, high=eta.high, informed=eta.informed, sentence=said
+    )

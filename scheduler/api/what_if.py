@@ -1,0 +1,132 @@
+"""What if the policy had been another one? The hub's own history, played again."""
+
+import asyncio
+from datetime import timedelta
+from typing import Annotated, assert_never
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler.api import body, examples
+from scheduler.api.auth import Caller
+from scheduler.api.deps import hub_of, require
+from scheduler.api.openapi import accepts, answers
+from scheduler.core.model import AccountName, AgreementId, PoolId
+from scheduler.core.whatif import (
+    CapChange,
+    Change,
+    Comparison,
+    Fared,
+    GpuChange,
+    Outcome,
+    QuotaChange,
+    Unfit,
+    WeightChange,
+    what_if,
+)
+from scheduler.db.past import past_jobs
+from scheduler.errors import Fault, Refused
+from scheduler.wire.accounts import Scope
+from scheduler.wire.what_if import (
+    AgreementWish,
+    FaredView,
+    GpusWish,
+    OutcomeView,
+    QuotaWish,
+    WeightWish,
+    WhatIf,
+    WhatIfRequest,
+    Wish,
+)
+
+router = APIRouter(prefix="/v1/what-if", tags=["diagnostics"])
+
+MOST_JOBS = 5_000
+
+
+@router.post(
+    "",
+    response_model=WhatIf,
+    openapi_extra=accepts(WhatIfRequest, examples.WHAT_IF_REQUEST),
+    responses=answers(examples.WHAT_IF),
+)
+async def ask_what_if(
+    request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN))]
+) -> Response:
+    """Play the recent past with and without changes; nothing is changed by asking."""
+    asked = await body.read(request, WhatIfRequest)
+    hub = hub_of(request)
+    if hub.play is None:
+        raise Refused("No simulator", "This hub has no simulator.", status=503)
+    since = hub.clock.now() - timedelta(hours=asked.hours)
+    async with hub.db.reading() as conn:
+        policy = await hub.policies.current(conn)
+        past = await past_jobs(conn, since, MOST_JOBS)
+    changes = [change_of(wish) for wish in asked.changes]
+    async with hub.insights.turn:
+        found = await asyncio.to_thread(what_if, policy, changes, past, hub.play)
+    if not isinstance(found, Comparison):
+        raise refused(found)
+    return body.reply(view_of(found))
+
+
+def refused(unfit: tuple[Unfit, ...]) -> Refused:
+    """Return the refusal of changes that make no policy, all reasons at once."""
+    faults = tuple(
+        Fault("changes" if one.change is None else f"changes.{one.change}", one.reason)
+        for one in unfit
+    )
+    return Refused(
+        title="No such policy",
+        detail=f"These changes make no policy: {faults[0].reason}",
+        field=faults[0].field,
+        next_step="Change what contradicts it as well, in the same request.",
+        faults=faults,
+    )
+
+
+def change_of(wish: Wish) -> Change:
+    """Return what a message asks for as the core's value."""
+    match wish:
+        case QuotaWish():
+            return QuotaChange(
+                AccountName(wish.account),
+                PoolId(wish.pool),
+                wish.nominal,
+                wish.lend_max,
+                wish.borrow_max,
+            )
+        case WeightWish():
+            return WeightChange(AccountName(wish.account), wish.weight)
+        case AgreementWish():
+            return CapChange(AgreementId(wish.agreement), wish.cap)
+        case GpusWish():
+            return GpuChange(PoolId(wish.pool), wish.gpus)
+        case _:
+            assert_never(wish)
+
+
+def view_of(found: Comparison) -> WhatIf:
+    """Return a comparison as a message."""
+    return WhatIf(jobs=found.jobs, before=_outcome(found.before), after=_outcome(found.after))
+
+
+def _outcome(outcome: Outcome) -> OutcomeView:
+    return OutcomeView(
+        utilisation=outcome.utilisation,
+        total=_fared(outcome.total),
+        accounts=tuple(_fared(one) for one in outcome.accounts),
+    )
+
+
+def _fared(one: Fared) -> FaredView:
+    return FaredView(
+        account=one.account,
+        jobs=one.jobs,
+        unfinished=one.unfinished,
+        mean_wait_seconds=one.mean_wait,
+        p95_wait_seconds=one.p95_wait,
+        gpu_hours=one.gpu_hours,
+        preemptions=one.preemptions,
+    )

@@ -1,0 +1,53 @@
+"""Jobs that are over, as what-if and the predictor look at them: asked for, and how long run."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.core.model import AccountName, Job, JobId
+from scheduler.core.whatif import PastJob
+from scheduler.db.jobs import list_jobs, runs_of
+from scheduler.db.rows import JobRow, RunRow
+
+_PAGE = 500
+MOST = 10_000
+"""Jobs that are looked through at most, the latest submitted first."""
+
+
+async def past_jobs(
+    conn: AsyncConnection, since: datetime, most: int = MOST
+) -> tuple[PastJob, ...]:
+    """Return jobs that ended after `since` and had begun to work, the latest submitted first.
+
+    Of several attempts the last one counts: the others were recalled or lost.
+    """
+    found: list[PastJob] = []
+    before: int | None = None
+    for _ in range(0, most, _PAGE):
+        page = await list_jobs(conn, user=None, before=before, limit=_PAGE)
+        ended = [job for job in page if job.ended_at is not None and job.ended_at > since]
+        runs = await runs_of(conn, [job.id for job in ended])
+        attempts = [(job, runs.get(job.id, [])) for job in ended]
+        found.extend(_past(job, each) for job, each in attempts if each and each[-1].started_at)
+        if len(page) < _PAGE:
+            break
+        before = page[-1].sequence
+    return tuple(found)
+
+
+def _past(job: JobRow, runs: Sequence[RunRow]) -> PastJob:
+    last = runs[-1]
+    began = last.started_at or last.leased_at
+    ended = last.ended_at or job.ended_at or began
+    asked = Job(
+        id=JobId(job.id),
+        user=job.user,
+        account=AccountName(job.account),
+        shape=job.shape,
+        priority=job.priority,
+        submitted_at=job.submitted_at,
+        sequence=job.sequence,
+        time_limit=job.time_limit,
+    )
+    return PastJob(asked, max(ended - began, ended - ended))

@@ -1,0 +1,71 @@
+"""Plans a recording again, and says whether it comes out the same, to the byte."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduler.core.decisions import Plan
+from scheduler.core.model import Snapshot
+from scheduler.core.plan import plan as decide
+from scheduler.core.world import World
+from scheduler.replay.codec import digest, text_of
+from scheduler.replay.recorder import decisions
+from scheduler.replay.recording import Frame, Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One cycle, planned again. `difference` is the first one, in words; None: identical."""
+
+    cycle: int
+    now: datetime
+    plan: Plan
+    difference: str | None = None
+
+
+def replay(recording: Recording) -> Iterator[Replayed]:
+    """Yield each cycle as it comes out now; read a plan's verdicts before the next one.
+
+    After a difference it goes on with what was carried out then, as the hub did.
+    """
+    world = World(recording.policy, recording.snapshot)
+    for frame in recording.frames:
+        for event in frame.events:
+            world.apply(event)
+        again = decide(world, recording.policy, frame.now)
+        same = digest(again, Plan) == frame.digest
+        yield Replayed(frame.cycle, frame.now, again, None if same else _difference(frame, again))
+        if frame.carried is not None:
+            world.advance(frame.carried)
+
+
+def _difference(frame: Frame, again: Plan) -> str:
+    """Name the first decision that came out otherwise."""
+    then, now = decisions(frame.decided), decisions(again)
+    for kind in ("starts", "preempts", "reserves"):
+        found = _first(kind, then[kind], now[kind])
+        if found is not None:
+            return found
+    return "the decisions are the same, but a verdict of a waiting job is another"
+
+
+def _first(kind: str, then: Sequence[object], now: Sequence[object]) -> str | None:
+    for number in range(max(len(then), len(now))):
+        old = text_of(then[number]) if number < len(then) else "none"
+        new = text_of(now[number]) if number < len(now) else "none"
+        if old != new:
+            return f"{kind}, number {number + 1}: recorded {old}; now {new}"
+    return None
+
+
+def last_state(recording: Recording) -> tuple[Snapshot, datetime | None]:
+    """Return the world as the last cycle saw it, and when that was; None without any cycle."""
+    world = World(recording.policy, recording.snapshot)
+    at: datetime | None = None
+    for number, frame in enumerate(recording.frames, start=1):
+        for event in frame.events:
+            world.apply(event)
+        at = frame.now
+        if frame.carried is not None and number < len(recording.frames):
+            world.advance(frame.carried)
+    return world.snapshot(), at

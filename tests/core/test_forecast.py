@@ -1,0 +1,116 @@
+"""Expected starts: by limits an upper bound, by run times an interval that is counted."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given, settings
+
+from scheduler.core.forecast import Eta, Foresight, Score, forecast, outlook, typical_starts
+from scheduler.core.predict import Predictor
+from scheduler.core.world import World
+from tests import build, strategies
+from tests.build import HOUR, MINUTE, NOON
+
+POLICY = build.policy(pools=[build.pool(nodes=1)])
+BUSY = replace(build.run("r", "national", {"hub-1": range(8)}, limit=10 * HOUR), name="train")
+STARTED = NOON + 30 * MINUTE
+FULL = build.snapshot(build.nodes(count=1), BUSY, build.job("j1", gpus=8))
+
+
+def taught(*minutes: int) -> Predictor:
+    predictor = Predictor()
+    for each in minutes:
+        predictor.observe("alex", "national", 8, "train", each * 60.0)
+    return predictor
+
+
+def test_by_limits_a_job_starts_when_the_run_before_it_must_end():
+    assert forecast(World(POLICY, FULL), POLICY, NOON) == {"j1": NOON + 10 * HOUR}
+
+
+def test_by_run_times_it_starts_when_such_runs_end():
+    foresight = Foresight(POLICY, taught(40, 50, 60, 70, 80))
+    eta = outlook(foresight, FULL, NOON)["j1"]
+    assert NOON + 40 * MINUTE <= eta.low <= eta.likely <= eta.high <= NOON + 80 * MINUTE
+    assert eta.informed
+    assert eta.low < eta.likely < eta.high
+
+
+def test_where_nothing_is_known_any_time_up_to_the_limit_is_as_good():
+    eta = outlook(Foresight(POLICY, Predictor()), FULL, NOON)["j1"]
+    assert not eta.informed
+    assert eta.low < NOON + 3 * HOUR
+    assert NOON + 7 * HOUR < eta.high <= NOON + 10 * HOUR
+
+
+def test_the_longer_a_run_has_lasted_the_later_it_is_foreseen_to_end():
+    foresight = Foresight(POLICY, taught(*[10] * 10, *[300] * 10))
+    fresh = typical_starts(foresight, FULL, NOON + MINUTE, ["j1"], 5)
+    old = typical_starts(foresight, FULL, NOON + 20 * MINUTE, ["j1"], 5)
+    assert fresh["j1"] < NOON + 4 * HOUR
+    assert old["j1"] == NOON + 300 * MINUTE
+
+
+def test_what_no_scenario_reaches_has_no_eta():
+    too_large = build.job("j2", gpus=8, count=3)
+    assert "j2" not in outlook(
+        Foresight(POLICY, Predictor()), build.snapshot(build.nodes(count=1), too_large), NOON
+    )
+
+
+@given(strategies.scenes())
+@settings(max_examples=30, deadline=None)
+def test_an_interval_is_in_order_never_past_and_the_same_when_asked_again(scene):
+    def ask():
+        return outlook(
+            Foresight(scene.policy, taught(10, 20, 30, 40, 50)), scene.snapshot, scene.now
+        )
+
+    etas = ask()
+    assert etas.keys() <= scene.snapshot.jobs.keys()
+    for eta in etas.values():
+        times = [eta.low, eta.likely, eta.high]
+        known = [at for at in times if at is not None]
+        assert known == times[: len(known)] == sorted(known)
+        assert eta.low >= scene.now
+    assert ask() == etas
+
+
+def started(at) -> list:
+    return [replace(BUSY, job=build.job("j1").id, started_at=at)]
+
+
+ETA = Eta(NOON, NOON + HOUR, NOON + 2 * HOUR)
+WAITING = {build.job("j1").id: build.job("j1")}
+
+
+def test_the_first_eta_that_a_job_was_given_is_what_counts():
+    score = Score()
+    assert score.rate is None
+    assert score.promise({"j1": ETA}) == {"j1": ETA}
+    assert score.promise({"j1": Eta(NOON, NOON, NOON)}) == {}
+    assert score.settle(WAITING, []) == ()
+    (settled,) = score.settle({}, started(NOON + HOUR))
+    assert settled.hit
+    assert (score.hits, score.misses, score.rate) == (1, 0, 1.0)
+
+
+def test_a_start_outside_the_interval_is_a_miss_and_counts_once():
+    score = Score()
+    score.promise({"j1": ETA})
+    for _ in range(2):
+        score.settle({}, started(NOON + 3 * HOUR))
+    assert (score.hits, score.misses) == (0, 1)
+
+
+def test_a_lease_settles_when_its_work_begins_and_a_cancelled_job_never():
+    score = Score()
+    score.promise({"j1": ETA, "j2": ETA})
+    assert score.settle({}, started(None)) == ()
+    assert len(score.settle({}, started(NOON + timedelta(seconds=1)))) == 1
+    assert score.settle({}, []) == ()
+
+
+def test_an_open_end_holds_whatever_comes_late():
+    assert Eta(NOON, None, None).holds(NOON + 99 * HOUR)
+    assert not Eta(NOON, None, None).holds(NOON - HOUR)
