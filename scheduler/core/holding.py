@@ -11,7 +11,7 @@ from scheduler.core.decisions import Reserve
 from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Shape
 from scheduler.core.ordering import Kind
 from scheduler.core.policy import Backfill, Rules
-from scheduler.core.terms import Purse, terms
+from scheduler.core.terms import Purse, may_borrow
 from scheduler.core.timeline import (
     OVERDUE,
     QuotaHold,
@@ -107,10 +107,10 @@ def reserve(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool = F
 
 
 def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Option]:
-    """Return the starts that can be foreseen: in quota some day, or borrowed but for nodes.
+    """Return the starts that can be foreseen: in quota some day, or borrowed as runs end.
 
-    What is promised to a borrower is only what quota allows today: room that others
-    may want back is no ground for a promise.
+    A borrower is promised what its own limits and agreements allow. An owner who wants its
+    GPUs back by then is not bound by it (R10).
     """
     mask = kind.guaranteed if turn is QuotaClass.IN_QUOTA else kind.mask
     found = []
@@ -118,9 +118,7 @@ def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Opti
         bit = cycle.world.rooms.bits[pool.id]
         if not mask >> bit & 1 or cycle.own_tier_start(kind, pool) is not None:
             continue
-        if turn is not QuotaClass.IN_QUOTA and (
-            terms(cycle.world, kind, bit, turn, cycle.now) is None
-        ):
+        if turn is not QuotaClass.IN_QUOTA and not may_borrow(cycle.world, kind, bit, cycle.now):
             continue
         if cycle.purse.short(kind, bit, job.time_limit) is not None:
             continue
@@ -139,9 +137,9 @@ def _reserve_nodes(cycle: Cycle, kind: Kind, job: Job, found: tuple[_Option, Quo
     plans = cycle.reservations.pool(pool.id, nodes)
     chosen = plans.choose(fit, start_at)
     masks = masks_of(chosen)
-    idle = sum((nodes.order[rank].free & mask).bit_count() for rank, mask in masks.items())
+    idle = sum(plans.more_idle(rank, mask) for rank, mask in masks.items())
     most = pool.capacity * cycle.rules.hold_share // 100
-    if idle and plans.idle and plans.idle + idle > most and not cycle.is_aged(job):
+    if idle and plans.held and plans.idle + idle > most:
         return False
     slots = slots_of(nodes, chosen)
     reserved = Reserved(job.id, turn, start_at, start_at + job.time_limit, masks)

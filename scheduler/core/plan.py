@@ -110,9 +110,12 @@ class _Pass:
         if self._turn is QuotaClass.BACKGROUND or not rules.hold_depth:
             return
         before = self._cycle.now - min(rules.hold_after, rules.hold_gangs_after)
+        left = {True: rules.hold_depth, False: rules.hold_depth}
         for job in self._waiting.oldest(before, rules.hold_depth):
-            if not self._cycle.is_aged(job):
+            is_gang = job.shape.nodes > 1
+            if not left[is_gang] or not self._cycle.is_aged(job):
                 continue
+            left[is_gang] -= 1
             kind = self._waiting.kind_of(job.id)
             if not _takes_part(kind, self._turn) or not self._is_ready(kind, job):
                 continue

@@ -67,8 +67,9 @@ class Rules:
     gangs of `reserve_nodes` on: smaller ones find room soon, and a hold for each costs others.
     `hold_after` is how long a job waits at most until it gets one, whatever its place or size,
     and `hold_gangs_after` how long a job of several nodes does;
-    `hold_depth` is how many such aged jobs each pool plans for at once; `hold_share` is the
-    part of a pool, in per cent, that may stand idle for all planned starts but the oldest.
+    `hold_depth` is how many such gangs, and how many other such jobs, get one at once.
+    `hold_share` is the part of a pool, in per cent, that may stand idle for all planned starts
+    but the first.
 
     `bind_within` is how long a lease may wait for its run to start before it is released
     (R5). `spill_after`: a job leaves its own tier when its own tier's planned start is later

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import fsum
 
-MOST_SAMPLES = 64
+MOST_SAMPLES = 100
 """Run times that each key remembers."""
 
 LEAST_SAMPLES = 5

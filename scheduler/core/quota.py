@@ -175,13 +175,22 @@ class PoolQuota:
         known = self._available.get(account)
         if known is not None:
             return known
-        open_above = self.common
+        self._available[account] = max(0, self._open_to(account, self.common))
+        return self._available[account]
+
+    def may_come_free(self, account: AccountName) -> int:
+        """Return the GPUs that the account may start once others' runs have ended (R6).
+
+        What the account and those above it use and may borrow counts; what others use does not.
+        """
+        return max(0, self._open_to(account, self.pool.capacity - self.kept))
+
+    def _open_to(self, account: AccountName, open_above: int) -> int:
         for level in reversed(self.path(account)[:-1]):
             at_home = max(0, level.homepot - level.pressure)
             room = level.lend_max + level.borrow_max - level.bubble
             open_above = at_home + max(0, min(room, open_above))
-        self._available[account] = max(0, open_above)
-        return self._available[account]
+        return open_above
 
     def beyond(self, account: AccountName, gpus: int) -> Level | None:
         """Return the first level that `gpus` more would bring over its nominal; None: in quota."""

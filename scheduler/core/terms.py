@@ -61,6 +61,20 @@ def _outsiders(
     return None
 
 
+def may_borrow(world: World, kind: Kind, bit: int, now: datetime) -> bool:
+    """Return whether a borrowed start could come once others' runs have ended (R6)."""
+    pool, gpus = world.rooms.pools[bit], kind.fits.gpus[bit]
+    quota = world.quotas[pool.id]
+    if not kind.shape.preemptible:
+        return False
+    if quota.path(kind.account):
+        return quota.may_come_free(kind.account) >= gpus
+    agreements = world.index.agreements(kind.account, pool.id, now)
+    return pool.capacity - quota.kept >= gpus and any(
+        world.lent.get(agreement.id, 0) + gpus <= agreement.cap for agreement in agreements
+    )
+
+
 class Short(NamedTuple):
     """A budget that a job would go beyond: amounts in thousandths of an H100e-second."""
 

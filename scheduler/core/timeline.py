@@ -59,13 +59,24 @@ class QuotaHold:
 class PoolPlans:
     """The planned starts of one pool, and when its nodes are back after them."""
 
-    __slots__ = ("_blocked", "_later", "_lists", "_nodes", "held", "idle", "starts", "taken")
+    __slots__ = (
+        "_blocked",
+        "_kept",
+        "_later",
+        "_lists",
+        "_nodes",
+        "held",
+        "idle",
+        "starts",
+        "taken",
+    )
 
     def __init__(self, nodes: PoolNodes) -> None:
         self._nodes = nodes
         self.held: list[Reserved] = []
         self.starts: list[datetime] = []
         self.idle = 0  # GPUs that are free now and kept for later
+        self._kept: dict[int, int] = {}  # which, by rank
         # By rank: what is planned there; its GPUs' times then; and by gang size, whose turn.
         self.taken: dict[int, list[Reserved]] = {}
         self._later: dict[int, tuple[_Times, _Times]] = {}
@@ -80,13 +91,19 @@ class PoolPlans:
         self.starts.insert(at, reserved.start_at)
         self._blocked.clear()
         for rank, mask in reserved.masks.items():
-            self.idle += (self._nodes.order[rank].free & mask).bit_count()
+            self.idle += self.more_idle(rank, mask)
+            free = self._nodes.order[rank].free
+            self._kept[rank] = self._kept.get(rank, 0) | (free & mask)
             before = self.later(rank)
             self.taken.setdefault(rank, []).append(reserved)
             after = _after(before, rank, (reserved,))
             self._later[rank] = (self._nodes.order[rank].times, after)
             for gpus, ready in self._lists.items():
                 _move(ready, rank, (before, after), gpus)
+
+    def more_idle(self, rank: int, mask: int) -> int:
+        """Return how many GPUs more would stand idle on a node if these were kept for later."""
+        return (self._nodes.order[rank].free & mask & ~self._kept.get(rank, 0)).bit_count()
 
     def forget(self, job: JobId) -> None:
         """Give up a job's planned start, since it has started elsewhere."""
@@ -95,6 +112,7 @@ class PoolPlans:
             return
         self.held, self.starts, self.idle = [], [], 0
         self.taken.clear()
+        self._kept.clear()
         self.touch()
         self._blocked.clear()
         for reserved in kept:
