@@ -17,7 +17,7 @@ from scheduler.api.group_commit import GroupCommit
 from scheduler.api.insights import Insights
 from scheduler.clock import Clock
 from scheduler.config import HubSettings
-from scheduler.core.forecast import Eta, Score
+from scheduler.core.eta import Eta, Score
 from scheduler.core.model import Snapshot
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
