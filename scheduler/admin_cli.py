@@ -16,7 +16,9 @@ from pydantic import BaseModel
 from portal import cli_tables as tables
 from portal.cli_hub import Door, with_door, with_hub
 from portal.hub import Hub
+from scheduler import policy_file
 from scheduler.admin_direct import Direct, read_policy
+from scheduler.clock import SystemClock
 from scheduler.replay_cli import policy_diff
 from scheduler.wire.accounts import Scope, TokenRequest
 
@@ -58,7 +60,9 @@ def hub(
 @policy_app.command("check")
 def policy_check(file: PolicyFile) -> None:
     """Check a policy file, without any hub: every problem, with its line and field."""
-    read_policy(file)
+    document = read_policy(file)
+    for odd in policy_file.warnings(document, SystemClock().now()):
+        typer.echo(f"note: {odd}", err=True)
     typer.echo(f"{file} is a valid policy")
 
 

@@ -58,6 +58,7 @@ COMMANDS = {
     "shares": Late(_PLANNER, _WORK, "Show the tree of accounts by share.", "shares"),
     "prio": Late(_PLANNER, _WORK, "Show what orders waiting jobs.", "prio"),
     "pools": Late(_PEOPLE, _WORK, "Show what is free, tier by tier.", "pools"),
+    "estimate": Late("scheduler.estimate_cli:app", _WORK, "Say what a training run takes."),
     "hub": Late(_ADMIN + "hub_app", _RUN, "Run a hub in the foreground."),
     "site-agent": Late("agents.site.main:app", _RUN, "Carry out leases at one site."),
     "node-agent": Late("agents.node.main:app", _RUN, "Report nodes and their GPUs."),

@@ -11,9 +11,12 @@ from scheduler.core.model import (
     Agreement,
     AgreementId,
     Backend,
+    Budget,
+    BudgetId,
     Gpu,
     Job,
     JobId,
+    Label,
     Node,
     NodeId,
     Pool,
@@ -21,6 +24,8 @@ from scheduler.core.model import (
     PriorityClass,
     Quota,
     QuotaClass,
+    Reservation,
+    ReservationId,
     Run,
     RunState,
     Sector,
@@ -88,6 +93,33 @@ def agreement(name: str, lender: str, borrower: str | Sector, **more: Any) -> Ag
     }
     who = borrower if isinstance(borrower, Sector) else AccountName(borrower)
     return Agreement(AgreementId(name), AccountName(lender), who, **{**defaults, **more})
+
+
+def label(name: str, level: int = 0, *compartments: str) -> Label:
+    """Return a label's place in the lattice."""
+    return Label(name, level, frozenset(compartments))
+
+
+def budget(name: str, who: str, h100e_hours: int, **more: Any) -> Budget:
+    """Return a budget for all of 2026."""
+    year = {
+        "valid_from": datetime(2026, 1, 1, tzinfo=UTC),
+        "valid_to": datetime(2027, 1, 1, tzinfo=UTC),
+    }
+    return Budget(BudgetId(name), AccountName(who), h100e_hours, **{**year, **more})
+
+
+def reservation(name: str, who: str | None = None, count: int = 1, **more: Any) -> Reservation:
+    """Return nodes of `hub` kept for an hour from NOON; maintenance where nobody is named."""
+    whom = AccountName(who) if who else None
+    at = {"pool": PoolId("hub"), "starts_at": NOON, "ends_at": NOON + HOUR}
+    return Reservation(id=ReservationId(name), account=whom, node_count=count, **{**at, **more})
+
+
+def hardware_row(model: str, **more: Any) -> hardware.Hardware:
+    """Return a row of the hardware table that is like an H100's, since always."""
+    like = {field: getattr(hardware.TABLE[0], field) for field in hardware.TABLE[0].__slots__}
+    return hardware.Hardware(**{**like, "model": model, **more})
 
 
 def policy(

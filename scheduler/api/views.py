@@ -18,8 +18,12 @@ _FIXED = frozenset(
     {
         Reason.NO_POOL,
         Reason.LABEL,
+        Reason.SECTOR,
         Reason.SECTOR_AGREEMENT,
         Reason.HARDWARE,
+        Reason.MEMORY,
+        Reason.SOFTWARE,
+        Reason.JOB_LIMIT,
         Reason.TIER,
         Reason.TIME_LIMIT,
     }

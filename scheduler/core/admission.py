@@ -7,29 +7,18 @@ that it meets, in the order of `_CHECKS`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from scheduler.core.model import Account, Pool, PriorityClass, Shape, Tier, User
+from scheduler.core import admission_size
+from scheduler.core.asking import Ask, Case, Refusal, span
+from scheduler.core.eligibility import Eligibility
+from scheduler.core.model import Account, PriorityClass, Shape, User
 from scheduler.core.policy import Policy
+from scheduler.core.policy_found import ancestors
 
+__all__ = ["LONGEST_NAME", "Admitted", "Ask", "Refusal", "check", "span"]
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a person asks for, before any default.
-
-    `tiers` is empty (team to national), one tier (only that) or lowest and highest.
-    """
-
-    user: str
-    account: str | None = None
-    nodes: int = 1
-    gpus_per_node: int = 1
-    gpu_models: frozenset[str] = frozenset()
-    tiers: tuple[Tier, ...] = ()
-    label: str = "public"
-    priority: PriorityClass = PriorityClass.STANDARD
-    preemptible: bool = True
-    time_limit: timedelta | None = None
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +29,16 @@ class Admitted:
     shape: Shape
     priority: PriorityClass
     time_limit: timedelta
+    name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The job cannot wait: which field, its value, the limit it meets and what to do."""
+def check(
+    ask: Ask, policy: Policy, pending_of_user: int, now: datetime | None = None
+) -> Admitted | Refusal:
+    """Return the job as it will wait, or the first limit that it meets.
 
-    field: str
-    value: str
-    limit: str
-    next_step: str
-    detail: str
-
-
-def check(ask: Ask, policy: Policy, pending_of_user: int) -> Admitted | Refusal:
-    """Return the job as it will wait, or the first limit that it meets."""
+    Without `now`, a reservation that is over is not noticed: the job waits, with that verdict.
+    """
     user = next((u for u in policy.users if u.name == ask.user), None)
     if user is None:
         return Refusal(
@@ -67,17 +51,18 @@ def check(ask: Ask, policy: Policy, pending_of_user: int) -> Admitted | Refusal:
     account = _account(ask, policy)
     if isinstance(account, Refusal):
         return account
+    case = Case(ask, user, account, Eligibility(policy), now)
     for limit in _CHECKS:
-        refusal = limit(ask, user, policy)
+        refusal = limit(case)
         if refusal is not None:
             return refusal
     refusal = _too_many_pending(user, policy, pending_of_user)
     if refusal is not None:
         return refusal
-    time_limit = _time_limit(ask, policy)
+    time_limit = admission_size.time_limit(case)
     if isinstance(time_limit, Refusal):
         return time_limit
-    return Admitted(account, _shape(ask), ask.priority, time_limit)
+    return Admitted(account, case.shape, ask.priority, time_limit, ask.name)
 
 
 def _account(ask: Ask, policy: Policy) -> Account | Refusal:
@@ -107,30 +92,45 @@ def _account(ask: Ask, policy: Policy) -> Account | Refusal:
     return Refusal("account", ask.account, f"accounts of {ask.user}: {names}", step, detail)
 
 
-def _label(ask: Ask, user: User, policy: Policy) -> Refusal | None:
+def _name(case: Case) -> Refusal | None:
+    """A name is for people, and run times are foreseen by it: one short line."""
+    name = case.ask.name
+    if len(name) <= LONGEST_NAME and name.isprintable():
+        return None
+    return Refusal(
+        "name",
+        name[:20],
+        f"at most {LONGEST_NAME} printable characters",
+        "give a shorter name",
+        f"the name has {len(name)} characters, or some that cannot be shown",
+    )
+
+
+def _label(case: Case) -> Refusal | None:
     """Default deny: the person and at least one pool must be cleared for the label (R14)."""
-    if ask.label not in user.labels:
+    label, user, rules = case.ask.label, case.user, case.rules
+    if not rules.lattice.covers(user.labels, label):
         return Refusal(
             "label",
-            ask.label,
+            label,
             f"labels of {user.name}: {', '.join(sorted(user.labels)) or 'none'}",
             "use one of these labels, or ask an administrator for the clearance",
-            f"'{user.name}' may not handle data labelled '{ask.label}'",
+            f"'{user.name}' may not handle data labelled '{label}'",
         )
-    accredited = sorted({label for pool in policy.pools for label in pool.labels})
-    if ask.label not in accredited:
+    accredited = sorted({held for pool in rules.pools for held in pool.labels})
+    if not rules.lattice.covers(accredited, label):
         return Refusal(
             "label",
-            ask.label,
+            label,
             f"labels of all pools: {', '.join(accredited)}",
             "use one of these labels",
-            f"no pool is accredited for '{ask.label}'",
+            f"no pool is accredited for '{label}'",
         )
     return None
 
 
-def _classes(ask: Ask, _: User, __: Policy) -> Refusal | None:
-    if ask.preemptible or ask.priority is not PriorityClass.BACKGROUND:
+def _classes(case: Case) -> Refusal | None:
+    if case.ask.preemptible or case.ask.priority is not PriorityClass.BACKGROUND:
         return None
     return Refusal(
         "preemptible",
@@ -141,11 +141,11 @@ def _classes(ask: Ask, _: User, __: Policy) -> Refusal | None:
     )
 
 
-def _tiers(ask: Ask, _: User, policy: Policy) -> Refusal | None:
-    lowest, highest = span(ask.tiers)
-    there = sorted({pool.tier for pool in policy.pools}, key=lambda tier: tier.rank)
+def _tiers(case: Case) -> Refusal | None:
+    lowest, highest = case.span
+    there = sorted({pool.tier for pool in case.rules.pools}, key=lambda tier: tier.rank)
     limit = f"tiers with pools: {', '.join(there)}"
-    value = ", ".join(ask.tiers)
+    value = ", ".join(case.ask.tiers)
     if lowest.rank > highest.rank:
         detail = f"the lowest tier '{lowest}' is above the highest tier '{highest}'"
         return Refusal("tier", value, limit, "name the lower tier first", detail)
@@ -155,10 +155,10 @@ def _tiers(ask: Ask, _: User, policy: Policy) -> Refusal | None:
     return None
 
 
-def _models(ask: Ask, _: User, policy: Policy) -> Refusal | None:
+def _models(case: Case) -> Refusal | None:
     """Any of the models asked for is enough, but a model that nobody has is a typing error."""
-    there = sorted({pool.gpu_model for pool in policy.pools})
-    missing = sorted(ask.gpu_models - set(there))
+    there = sorted({pool.gpu_model for pool in case.rules.pools})
+    missing = sorted(case.ask.gpu_models - set(there))
     if not missing:
         return None
     return Refusal(
@@ -170,40 +170,75 @@ def _models(ask: Ask, _: User, policy: Policy) -> Refusal | None:
     )
 
 
-def _gang(ask: Ask, user: User, policy: Policy) -> Refusal | None:
-    """The whole gang must fit into one pool, empty, that its other fields allow."""
-    gpus = ask.nodes * ask.gpus_per_node
-    if gpus > policy.rules.max_gpus_per_job:
-        limit = f"max_gpus_per_job: {policy.rules.max_gpus_per_job}"
-        return _too_large("nodes", ask, limit, f"no job may hold {gpus} GPUs")
-    if user.max_gpus is not None and gpus > user.max_gpus:
-        limit = f"GPUs of {user.name}: {user.max_gpus}"
-        return _too_large("nodes", ask, limit, f"'{user.name}' may not hold {gpus} GPUs")
-    allowed = [pool for pool in policy.pools if _allows(ask, pool)]
-    if not allowed:
-        return Refusal(
-            "gpu_models" if ask.gpu_models else "tier" if ask.tiers else "label",
-            ", ".join(sorted(ask.gpu_models)) or ", ".join(ask.tiers) or ask.label,
-            "one pool must allow tier, label and GPU model together",
-            "ask for fewer restrictions; `commonpool pools` shows what each pool allows",
-            "no pool allows the job's tiers, label and GPU models together",
-        )
-    widest = max(pool.gpus_per_node for pool in allowed)
-    if ask.gpus_per_node > widest:
-        limit = f"largest node it may use: {widest} GPUs"
-        return _too_large("gpus_per_node", ask, limit, "no allowed pool has nodes that large")
-    wide = [pool for pool in allowed if pool.gpus_per_node >= ask.gpus_per_node]
-    most = max(pool.node_count for pool in wide)
-    if ask.nodes > most:
-        limit = f"nodes of the largest pool it may use: {most}"
-        detail = f"a gang starts on {ask.nodes} different nodes of one pool, or not at all"
-        return _too_large("nodes", ask, limit, detail)
-    return None
+def _memory(case: Case) -> Refusal | None:
+    """Some GPU must have the memory asked for, of the models asked for (R15)."""
+    ask, rules = case.ask, case.rules
+    if ask.memory_gib < 0:
+        detail = "memory is counted from zero"
+        return Refusal("memory_gib", str(ask.memory_gib), "0 or more", "leave it out", detail)
+    models = [p for p in rules.pools if not ask.gpu_models or p.gpu_model in ask.gpu_models]
+    most = max(rules.memory_gib(pool) for pool in models)
+    if ask.memory_gib <= most:
+        return None
+    return Refusal(
+        "memory_gib",
+        str(ask.memory_gib),
+        f"memory of the largest GPU it may use: {most} GiB",
+        "ask for less memory on each GPU, and more GPUs",
+        f"no pool has GPUs with {ask.memory_gib} GiB",
+    )
 
 
-def _too_large(field: str, ask: Ask, limit: str, detail: str) -> Refusal:
-    value = str(ask.nodes if field == "nodes" else ask.gpus_per_node)
-    return Refusal(field, value, limit, "ask for fewer nodes or GPUs", detail)
+def _software(case: Case) -> Refusal | None:
+    """What no pool offers by name is a typing error, or not installed anywhere (R13)."""
+    offered = sorted({name for pool in case.rules.pools for name in pool.software})
+    missing = sorted(case.ask.software - set(offered))
+    if not missing:
+        return None
+    return Refusal(
+        "software",
+        ", ".join(missing),
+        f"software of all pools: {', '.join(offered) or 'none is named'}",
+        "name what a pool offers, or bring it with the job",
+        f"no pool offers {' or '.join(missing)}",
+    )
+
+
+def _sector(case: Case) -> Refusal | None:
+    """An account whose sector no pool takes has nowhere to go (R13)."""
+    sector = case.account.sector
+    if any(not pool.sectors or sector in pool.sectors for pool in case.rules.pools):
+        return None
+    taken = sorted({str(taken) for pool in case.rules.pools for taken in pool.sectors})
+    return Refusal(
+        "account",
+        case.account.name,
+        f"sectors of all pools: {', '.join(taken)}",
+        "use an account of one of these sectors",
+        f"'{case.account.name}' is of the sector '{sector}', which no pool takes",
+    )
+
+
+def _reservation(case: Case) -> Refusal | None:
+    """A job may name a reservation of its account, or of one above it, that is not over (R7)."""
+    name, kept = case.ask.reservation, case.reservation
+    if name is None:
+        return None
+    chain = ancestors({a.name: a for a in case.rules.policy.accounts}, case.account.name)
+    if kept is None:
+        detail = f"no reservation is named '{name}'"
+    elif kept.account is None:
+        detail = f"'{name}' is maintenance, in which no job runs"
+    elif kept.account not in chain:
+        detail = f"'{name}' is for the jobs of '{kept.account}'"
+    elif case.now is not None and kept.ends_at <= case.now:
+        detail = f"'{name}' ended at {kept.ends_at.isoformat(timespec='seconds')}"
+    else:
+        return None
+    own = [r for r in case.rules.policy.reservations if r.account in chain]
+    open_still = [r.id for r in own if case.now is None or r.ends_at > case.now]
+    limit = f"reservations of {case.account.name}: {', '.join(sorted(open_still)) or 'none'}"
+    return Refusal("reservation", name, limit, "name one of these, or leave it out", detail)
 
 
 def _too_many_pending(user: User, policy: Policy, pending: int) -> Refusal | None:
@@ -219,63 +254,15 @@ def _too_many_pending(user: User, policy: Policy, pending: int) -> Refusal | Non
     )
 
 
-def _time_limit(ask: Ask, policy: Policy) -> timedelta | Refusal:
-    """Return the limit: the one asked for, or the default of the lowest tier that can hold it."""
-    rules = dict(policy.tiers)
-    fitting = [p for p in policy.pools if _allows(ask, p) and _holds(ask, p)]
-    tiers = sorted({p.tier for p in fitting}, key=lambda tier: tier.rank)
-    if ask.time_limit is None:
-        return rules[tiers[0]].default_time_limit
-    longest = max(rules[tier].max_time_limit for tier in tiers)
-    if timedelta(0) < ask.time_limit <= longest:
-        return ask.time_limit
-    return Refusal(
-        "time_limit",
-        f"{ask.time_limit.total_seconds():.0f}s",
-        f"longest limit of a tier it may use: {longest.total_seconds():.0f}s",
-        "ask for a limit within this, and checkpoint to continue in a next job",
-        "the time limit is longer than any tier allows",
-    )
-
-
-def span(tiers: tuple[Tier, ...]) -> tuple[Tier, Tier]:
-    """Return the lowest and highest tier that a request's `tier` field means."""
-    if not tiers:
-        return Tier.TEAM, Tier.NATIONAL
-    return tiers[0], tiers[-1]
-
-
-def _allows(ask: Ask, pool: Pool) -> bool:
-    lowest, highest = span(ask.tiers)
-    return (
-        lowest.rank <= pool.tier.rank <= highest.rank
-        and ask.label in pool.labels
-        and (not ask.gpu_models or pool.gpu_model in ask.gpu_models)
-    )
-
-
-def _holds(ask: Ask, pool: Pool) -> bool:
-    return ask.gpus_per_node <= pool.gpus_per_node and ask.nodes <= pool.node_count
-
-
-def _shape(ask: Ask) -> Shape:
-    lowest, highest = span(ask.tiers)
-    return Shape(
-        nodes=ask.nodes,
-        gpus_per_node=ask.gpus_per_node,
-        gpu_models=ask.gpu_models,
-        label=ask.label,
-        tier_min=lowest,
-        tier_max=highest,
-        preemptible=ask.preemptible,
-        background=ask.priority is PriorityClass.BACKGROUND,
-    )
-
-
-_CHECKS: tuple[Callable[[Ask, User, Policy], Refusal | None], ...] = (
+_CHECKS: tuple[Callable[[Case], Refusal | None], ...] = (
+    _name,
     _label,
     _classes,
     _tiers,
     _models,
-    _gang,
+    _memory,
+    _software,
+    _sector,
+    _reservation,
+    admission_size.gang,
 )

@@ -140,7 +140,7 @@ class Cycle:
         pool = self.world.rooms.pools[bit].id
         nodes = self.world.floor.pool(pool)
         fit = kind.fits.fits[bit]
-        if fit is None or not nodes.has_room(fit.nodes, fit.gpus_per_node):
+        if not nodes.has_room(fit.nodes, fit.gpus_per_node):
             self._full[kind.fits] = self._full.get(kind.fits, 0) | 1 << bit
             return None
         if self.quota_is_open(kind, bit, job, end_at):
@@ -165,11 +165,11 @@ class Cycle:
         touched = ~nodes.untouched
         for among in (touched, -1) if fit.nodes == 1 else (-1, touched):
             slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked, among)
-            if slots is not None and self._keeps_cells(job, pool, slots):
+            if slots is not None and self.keeps_cells(job, pool, slots):
                 return slots
         return None
 
-    def _keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...]) -> bool:
+    def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...]) -> bool:
         """Return whether a start that nobody may take back leaves each account its cells (R11).
 
         A job that has waited `hold_after` is not kept out by this any more (R12).
@@ -186,7 +186,9 @@ class Cycle:
 
     def is_aged(self, job: Job) -> bool:
         """Return whether the job has waited so long that it is to get a planned start (R12)."""
-        return self.now - job.submitted_at >= self.rules.hold_after
+        rules = self.rules
+        after = rules.hold_gangs_after if job.shape.nodes > 1 else rules.hold_after
+        return self.now - job.submitted_at >= min(after, rules.hold_after)
 
     def held_back_now(self, kind: Kind, job: Job, pool: Pool) -> bool:
         """Return whether the job would not fit here even if no account's cells were kept."""
@@ -194,7 +196,7 @@ class Cycle:
         nodes = self.world.floor.pool(pool.id)
         plans = self.reservations.pool(pool.id, nodes)
         blocked = plans.blocked(self.now + job.time_limit, QuotaClass.IN_QUOTA, job.id)
-        return fit is None or nodes.place(fit.nodes, fit.gpus_per_node, blocked) is None
+        return nodes.place(fit.nodes, fit.gpus_per_node, blocked) is None
 
     def quota_is_open(self, kind: Kind, bit: int, job: Job, end_at: datetime) -> bool:
         """Return whether the start leaves the quota alone that an earlier job waits for (R6)."""
@@ -210,7 +212,7 @@ class Cycle:
             pool, fit = self.world.rooms.pools[bit], kind.fits.fits[bit]
             end_at = self.now + job.time_limit
             window = self.window(kind, pool)
-            if fit is None or window is None or not window.is_open(self.now, end_at):
+            if window is None or not window.is_open(self.now, end_at):
                 continue
             nodes = self.world.floor.pool(pool.id)
             plans = self.reservations.pool(pool.id, nodes)
@@ -230,9 +232,9 @@ class Cycle:
         """Take GPUs from whom this job may take them, in the first pool where it works (R8)."""
         if turn is QuotaClass.BACKGROUND:
             return None
-        for pool in kind.candidates.pools:
-            bit = self.world.rooms.bits[pool.id]
-            if not self.world.recallable.get(pool.id) or not self._may_preempt(kind, bit, turn):
+        for bit in in_order(kind.order, kind.mask & self.preemptable(job, turn)):
+            pool = self.world.rooms.pools[bit]
+            if not self._may_preempt(kind, bit, turn):
                 continue
             end_at = self.now + job.time_limit
             if not self.quota_is_open(kind, bit, job, end_at):
@@ -246,11 +248,20 @@ class Cycle:
                 return self._preempt_for(kind, job, pool, (found, turn))
         return None
 
+    def preemptable(self, job: Job, turn: QuotaClass) -> int:
+        """Return the pools where runs may have to end for this job, a bit each."""
+        if turn is QuotaClass.IN_QUOTA:
+            return self.world.lent_out
+        ripe = self.rules.share_preemption and (
+            self.now - job.submitted_at >= self.rules.preempt_delay
+        )
+        return self.world.lent_out if ripe else self.world.in_background
+
     def _may_preempt(self, kind: Kind, bit: int, turn: QuotaClass) -> bool:
         """Return whether quota could allow it, whoever ends: in quota, or by borrowing."""
         quota = self.world.quotas[self.world.rooms.pools[bit].id]
         path = quota.path(kind.account)
-        if not path or not kind.fits.gpus[bit]:
+        if not path:
             return False
         if turn is QuotaClass.IN_QUOTA:
             return path[0].used + kind.fits.gpus[bit] <= path[0].nominal
@@ -264,10 +275,10 @@ class Cycle:
         if known is None:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
         fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
-        found = None if fit is None else known.search(job, fit, blocked, turn)
+        found = known.search(job, fit, blocked, turn)
         if found is None or turn is not QuotaClass.IN_QUOTA:
             return found
-        return found if self._keeps_cells(job, pool.id, found.slots) else None
+        return found if self.keeps_cells(job, pool.id, found.slots) else None
 
     def _preempt_for(
         self, kind: Kind, job: Job, pool: Pool, found: tuple[Found, QuotaClass]

@@ -7,8 +7,12 @@ nowhere else, so the API, the portal, the command line and Ray's log tail agree.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scheduler.core.model import PoolId
+from scheduler.core.model import AccountName, Budget, PoolId, Reservation, ReservationId
 from scheduler.core.policy import Policy
+
+Numbers = tuple[tuple[str, int | str], ...]
+
+_HOUR = 3600
 
 
 class Reason(StrEnum):
@@ -16,6 +20,10 @@ class Reason(StrEnum):
 
     NO_POOL = "no_pool"  # no pool of the policy can ever hold this shape
     LABEL = "label"  # the pool is not accredited for the job's label (R14)
+    SECTOR = "sector"  # the pool is not for the account's sector (R13)
+    SOFTWARE = "software"  # the pool's nodes lack what the job names (R13)
+    MEMORY = "memory"  # each GPU of the pool has less memory than asked for (R15)
+    JOB_LIMIT = "job_limit"  # so many H100e are more GPUs here than a job may hold (R1)
     SECTOR_AGREEMENT = "agreement"  # outsider without a valid agreement (R1)
     AGREEMENT_CAP = "agreement_cap"  # the agreement's cap is in use (R1)
     HARDWARE = "hardware"  # GPU model or GPUs per node do not match (R15)
@@ -29,10 +37,13 @@ class Reason(StrEnum):
     RESERVED = "reserved"  # would delay a planned start (R6)
     BEHIND = "behind"  # waits behind the head of its shape (R2)
     NOT_BEFORE = "not_before"  # requeued, waits for its successor's lease to bind (R8.6)
-    BUDGET = "budget"  # a budget does not cover it up to its limit (R4)
-    RESERVATION = "reservation"  # its advance reservation is not open (R7)
-    MAINTENANCE = "maintenance"  # the nodes are kept for a reservation or maintenance (R7)
-    CELL = "cell"  # would break up whole nodes that others are guaranteed (R11)
+    BUDGET = "budget"  # what is left of the account's budget does not cover the job (R4)
+    RESERVATION = "reservation"  # the job names a reservation in which it cannot start now (R7)
+    MAINTENANCE = "maintenance"  # it would run into a maintenance window (R7)
+    RESERVED_WINDOW = "reserved_window"  # it would run into nodes reserved for others (R7)
+    HOLD_SHARE = "hold_share"  # no more of the pool may stand idle for planned starts (R6)
+    PREEMPT_WAIT = "preempt_wait"  # may take borrowed GPUs back, but not yet (R9)
+    CELL = "cell"  # would break the cells that another account is guaranteed (R11)
     OWN_TIER_SOONER = "own_tier_sooner"  # its own tier starts it soon enough (R13)
 
 
@@ -45,7 +56,7 @@ class Verdict:
 
     reason: Reason
     pool: PoolId | None = None
-    numbers: tuple[tuple[str, int | str], ...] = ()
+    numbers: Numbers = ()
 
 
 class _Numbers(dict[str, object]):
@@ -59,6 +70,12 @@ _SENTENCES: dict[Reason, str] = {
     Reason.NO_POOL: "No pool of the policy can ever hold {nodes} nodes x {gpus_per_node} GPUs "
     "of this kind.",
     Reason.LABEL: "{pool} is not accredited for data labelled '{label}'; it is for {accredited}.",
+    Reason.SECTOR: "{pool} is for the sectors {sectors}; this account's is {sector}.",
+    Reason.SOFTWARE: "{pool} lacks {missing}, which the job names; it offers {offers}.",
+    Reason.MEMORY: "{pool} has {model} with {has} GiB each; the job asks for {asked} GiB on "
+    "every GPU.",
+    Reason.JOB_LIMIT: "On {pool} the job would take {asked} GPUs; no job may hold more than "
+    "{limit}.",
     Reason.SECTOR_AGREEMENT: "{pool} belongs to {owner}, and {account} has no agreement for it "
     "that is valid now.",
     Reason.AGREEMENT_CAP: "{pool} is lent to outsiders under agreement {agreement} up to {cap} "
@@ -66,7 +83,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.HARDWARE: "{pool} has {pool_nodes} nodes of {has} x {model}; the job asks for "
     "{asked} x {models} on each of {nodes} nodes.",
     Reason.TIER: "{pool} is of the {tier} tier; the job allows {lowest} to {highest}.",
-    Reason.TIME_LIMIT: "{pool} takes jobs of at most {longest} s; this one asks for {asked} s.",
+    Reason.TIME_LIMIT: "{pool} takes jobs of at most {longest} s, and this one asks for more.",
     Reason.QUOTA: "{level} holds {used} GPUs of {pool} with nominal {nominal} and may borrow "
     "{borrow_max}; {available} are open to this job, which needs {asked}.",
     Reason.NOT_PREEMPTIBLE: "{pool} has only borrowed GPUs left for {level} (nominal {nominal}, "
@@ -82,13 +99,18 @@ _SENTENCES: dict[Reason, str] = {
     Reason.BEHIND: "It waits behind an earlier job of the same account and kind.",
     Reason.NOT_BEFORE: "It was preempted and waits until {not_before}, when the job that took "
     "its place has started.",
-    Reason.BUDGET: "Budget {budget} of {account} allows {limit} H100e-hours and has {left} left; "
-    "up to its limit this job may use {asked} in {pool}.",
-    Reason.RESERVATION: "It runs in reservation {reservation} of {pool}, which is {state}.",
-    Reason.MAINTENANCE: "{pool} keeps nodes for {account} from {starts_at} to {ends_at}, before "
-    "this job would end.",
-    Reason.CELL: "{pool} has {free} GPUs free, but a start now would break up whole nodes that "
-    "other accounts are guaranteed.",
+    Reason.BUDGET: "The budget {budget} of {account} has {left} of {limit} H100e-hours left "
+    "({spent} are spent, running jobs may take {committed}); this job may take {asked}.",
+    Reason.RESERVATION: "The job runs in the reservation {reservation} only, which {state}.",
+    Reason.MAINTENANCE: "{pool} has maintenance on {nodes} of its nodes from {starts_at} to "
+    "{ends_at}, and the job does not fit before it or beside it.",
+    Reason.RESERVED_WINDOW: "{pool} has {nodes} of its nodes reserved for {account} from "
+    "{starts_at} to {ends_at}, and the job does not fit before or beside them.",
+    Reason.HOLD_SHARE: "{pool} keeps {idle} GPUs idle for planned starts already; more than "
+    "{share} % of the pool may not stand idle.",
+    Reason.PREEMPT_WAIT: "{pool} has GPUs that others borrow; the job may ask for them back "
+    "from {until} on.",
+    Reason.CELL: "A start in {pool} would break the cells that {account} is guaranteed.",
     Reason.OWN_TIER_SOONER: "{pool} is not its own tier, and its own tier starts it at {start_at}.",
 }
 
@@ -103,3 +125,55 @@ def sentence(verdict: Verdict, policy: Policy) -> str:
         words.setdefault("owner", pool.owner)
         words.setdefault("tier", pool.tier.value)
     return _SENTENCES[verdict.reason].format_map(words)
+
+
+def over_budget(budget: Budget, spent: int, committed: int, asked: int) -> Verdict:
+    """Return the verdict of a job that the budget does not cover (R4).
+
+    All in H100e-seconds: `spent` by what ended, `committed` to the limits of what runs.
+    """
+    left = max(0, budget.h100e_hours * _HOUR - spent - committed)
+    # Rounded so that the sentence never says that what is left would be enough.
+    numbers: Numbers = (
+        ("budget", budget.id),
+        ("account", budget.account),
+        ("limit", budget.h100e_hours),
+        ("left", left // _HOUR),
+        ("spent", -(-spent // _HOUR)),
+        ("committed", -(-committed // _HOUR)),
+        ("asked", -(-asked // _HOUR)),
+    )
+    return Verdict(Reason.BUDGET, None, numbers)
+
+
+def no_such_reservation(name: ReservationId, state: str, pool: PoolId | None) -> Verdict:
+    """Return the verdict of a job whose own reservation does not take it; `state` says why.
+
+    `state` completes "the reservation NAME, which ...".
+    """
+    return Verdict(Reason.RESERVATION, pool, (("reservation", name), ("state", state)))
+
+
+def not_open(reservation: Reservation, ended: bool) -> Verdict:
+    """Return the verdict of a job whose reservation has not begun or is over (R7)."""
+    at = reservation.ends_at if ended else reservation.starts_at
+    state = f"{'ended' if ended else 'opens'} at {at.isoformat(timespec='seconds')}"
+    return no_such_reservation(reservation.id, state, reservation.pool)
+
+
+def window(reservation: Reservation, nodes: int) -> Verdict:
+    """Return the verdict of a job that would run into a reservation of others, or maintenance."""
+    numbers: Numbers = (
+        ("nodes", nodes),
+        ("starts_at", reservation.starts_at.isoformat(timespec="seconds")),
+        ("ends_at", reservation.ends_at.isoformat(timespec="seconds")),
+    )
+    if reservation.account is None:
+        return Verdict(Reason.MAINTENANCE, reservation.pool, numbers)
+    whose: Numbers = (("account", reservation.account),)
+    return Verdict(Reason.RESERVED_WINDOW, reservation.pool, (*whose, *numbers))
+
+
+def cell(pool: PoolId, account: AccountName) -> Verdict:
+    """Return the verdict of a job that would break another account's guaranteed cells (R11)."""
+    return Verdict(Reason.CELL, pool, (("account", account),))

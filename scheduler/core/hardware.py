@@ -6,6 +6,8 @@ Source: NVIDIA and Google data sheets, dense figures without sparsity; each row
 names its own.
 """
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -60,3 +62,41 @@ def factor(table: tuple[Hardware, ...], model: str, now: datetime) -> int:
         if row.model == model and row.valid_from <= now and (ends is None or now < ends):
             return row.factor
     raise KeyError(f"no hardware row for {model} at {now:%Y-%m-%d}")
+
+
+def newest(table: Iterable[Hardware]) -> dict[str, Hardware]:
+    """Return each model's newest row, by which jobs are sized: a bill goes by its date instead.
+
+    Of rows that begin on one day the first counts, so a policy's own supersedes the table's.
+    """
+    rows: dict[str, Hardware] = {}
+    for row in table:
+        known = rows.get(row.model)
+        if known is None or row.valid_from > known.valid_from:
+            rows[row.model] = row
+    return rows
+
+
+class Factors:
+    """The H100e factors of one model through time, found by bisection instead of by reading rows.
+
+    A time at which no row is valid counts as an H100.
+    """
+
+    def __init__(self, table: tuple[Hardware, ...], model: str) -> None:
+        rows = [row for row in table if row.model == model]
+        ends = {row.valid_to for row in rows if row.valid_to is not None}
+        self._since = sorted({row.valid_from for row in rows} | ends)
+        # Before the first change nothing is valid; between two changes nothing changes.
+        self._values = [H100E, *(_factor_or_one(table, model, at) for at in self._since)]
+
+    def at(self, now: datetime) -> int:
+        """Return the factor in thousandths of an H100 SXM."""
+        return self._values[bisect_right(self._since, now)]
+
+
+def _factor_or_one(table: tuple[Hardware, ...], model: str, now: datetime) -> int:
+    try:
+        return factor(table, model, now)
+    except KeyError:
+        return H100E

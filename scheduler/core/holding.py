@@ -5,17 +5,40 @@ of running jobs say when nodes come back, so busy nodes count as candidates.
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from scheduler.core.decisions import Reserve
-from scheduler.core.model import Job, Pool, PoolId, QuotaClass
+from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Shape
 from scheduler.core.ordering import Kind
-from scheduler.core.policy import Backfill
-from scheduler.core.terms import terms
-from scheduler.core.timeline import OVERDUE, QuotaHold, Reserved, masks_of, slots_of
+from scheduler.core.policy import Backfill, Rules
+from scheduler.core.terms import Purse, terms
+from scheduler.core.timeline import (
+    OVERDUE,
+    QuotaHold,
+    Reservations,
+    Reserved,
+    masks_of,
+    slots_of,
+)
+from scheduler.core.world import World
 
-if TYPE_CHECKING:
-    from scheduler.core.cycle import Cycle
+
+class Cycle(Protocol):
+    """What planned starts look at and add to: see `cycle.py`."""
+
+    world: World
+    now: datetime
+    rules: Rules
+    purse: Purse
+    reservations: Reservations
+    reserves: dict[JobId, Reserve]
+    held_of_shape: dict[Shape, int]
+
+    def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
+        """Return the start on its own tier that keeps the job out of a higher pool, if any."""
+
+    def is_aged(self, job: Job) -> bool:
+        """Return whether the job has waited so long that it is to get a planned start (R12)."""
 
 
 class _Option(NamedTuple):
@@ -24,18 +47,18 @@ class _Option(NamedTuple):
     pool: Pool
 
 
-def opens(cycle: "Cycle", kind: Kind, pool: Pool) -> datetime | None:
+def opens(cycle: Cycle, kind: Kind, pool: Pool) -> datetime | None:
     """Return when nodes and the account's own nominal open by all limits; None: not foreseen."""
     bit = cycle.world.rooms.bits[pool.id]
     fit = kind.fits.fits[bit]
     quota = quota_opens(cycle, kind, bit)
-    if fit is None or quota is None:
+    if quota is None:
         return None
     nodes = cycle.world.floor.pool(pool.id)
     return cycle.reservations.earliest(pool.id, nodes, fit, quota)
 
 
-def quota_opens(cycle: "Cycle", kind: Kind, bit: int) -> datetime | None:
+def quota_opens(cycle: Cycle, kind: Kind, bit: int) -> datetime | None:
     """Return when the account's own nominal has room by the limits of its runs (now: it has).
 
     Levels above cannot stand in the way for long: whoever is over there is recalled.
@@ -53,17 +76,19 @@ def quota_opens(cycle: "Cycle", kind: Kind, bit: int) -> datetime | None:
     return None if back is None else max(back, cycle.now + OVERDUE, held_until)
 
 
-def wants(cycle: "Cycle", kind: Kind) -> bool:
+def wants(cycle: Cycle, kind: Kind) -> bool:
     """Return whether a blocked job of this kind would still be promised a start."""
     rules = cycle.rules
     if kind.shape.background or kind.shape.reservation is not None:
         return False
     if rules.backfill is Backfill.HOLDS:
+        if kind.shape.nodes < rules.reserve_nodes:
+            return False
         return cycle.held_of_shape.get(kind.shape, 0) < rules.reserve_depth
     return rules.backfill is Backfill.EASY and not cycle.reserves
 
 
-def reserve(cycle: "Cycle", kind: Kind, job: Job, turn: QuotaClass, aged: bool = False) -> None:
+def reserve(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool = False) -> None:
     """Plan a start for a blocked job, on named nodes; of many alike, only keep its quota."""
     if turn is QuotaClass.BACKGROUND or job.id in cycle.reserves:
         return
@@ -81,7 +106,7 @@ def reserve(cycle: "Cycle", kind: Kind, job: Job, turn: QuotaClass, aged: bool =
             _hold_quota(cycle, kind, job, (pool.id, at))
 
 
-def _options(cycle: "Cycle", kind: Kind, job: Job, turn: QuotaClass) -> list[_Option]:
+def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Option]:
     """Return the starts that can be foreseen: in quota some day, or borrowed but for nodes.
 
     What is promised to a borrower is only what quota allows today: room that others
@@ -105,38 +130,37 @@ def _options(cycle: "Cycle", kind: Kind, job: Job, turn: QuotaClass) -> list[_Op
     return sorted(found, key=lambda o: (o.start_at, o.pool.tier.rank, o.pool.id))
 
 
-def _reserve_nodes(cycle: "Cycle", kind: Kind, job: Job, found: tuple[_Option, QuotaClass]) -> bool:
+def _reserve_nodes(cycle: Cycle, kind: Kind, job: Job, found: tuple[_Option, QuotaClass]) -> bool:
     """Name the nodes; False where too much of the pool would stand idle for planned starts."""
     option, turn = found
     pool, start_at = option.pool, option.start_at
     fit = kind.fits.fits[cycle.world.rooms.bits[pool.id]]
     nodes = cycle.world.floor.pool(pool.id)
     plans = cycle.reservations.pool(pool.id, nodes)
-    if fit is None:
-        return False
     chosen = plans.choose(fit, start_at)
     masks = masks_of(chosen)
     idle = sum((nodes.order[rank].free & mask).bit_count() for rank, mask in masks.items())
     most = pool.capacity * cycle.rules.hold_share // 100
-    if idle and plans.idle and plans.idle + idle > most:
+    if idle and plans.idle and plans.idle + idle > most and not cycle.is_aged(job):
         return False
+    slots = slots_of(nodes, chosen)
     reserved = Reserved(job.id, turn, start_at, start_at + job.time_limit, masks)
     cycle.reservations.add(pool.id, nodes, reserved)
-    cycle.reserves[job.id] = Reserve(job.id, pool.id, slots_of(nodes, chosen), start_at)
+    cycle.reserves[job.id] = Reserve(job.id, pool.id, slots, start_at)
     cycle.held_of_shape[kind.shape] = cycle.held_of_shape.get(kind.shape, 0) + 1
     if turn is QuotaClass.IN_QUOTA:
         _hold_quota(cycle, kind, job, (pool.id, start_at))
     return True
 
 
-def given_up(cycle: "Cycle", job: Job) -> None:
+def given_up(cycle: Cycle, job: Job) -> None:
     """Give up the planned start of a job that has started."""
     cycle.held_of_shape[job.shape] -= 1
     cycle.reservations.forget(job.id)
     cycle.reservations.forget_quota(job.account, job.id)
 
 
-def _hold_quota(cycle: "Cycle", kind: Kind, job: Job, at: tuple[PoolId, datetime]) -> None:
+def _hold_quota(cycle: Cycle, kind: Kind, job: Job, at: tuple[PoolId, datetime]) -> None:
     pool, start_at = at
     gpus = kind.fits.gpus[cycle.world.rooms.bits[pool]]
     level = cycle.world.quotas[pool].path(kind.account)[0]

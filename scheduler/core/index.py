@@ -1,14 +1,15 @@
 """A policy as the planner looks things up in it, made once per revision.
 
 It also answers what does not change while a job waits: which pools its shape may use,
-in the order of spill-over, and which rule refuses each of the others (R13).
+in the order of spill-over, and which rule refuses each of the others (R13, by
+`eligibility.py`). Each answer is a look-up after it was asked for once.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scheduler.core import hardware
-from scheduler.core.explain import Reason, Verdict
+from scheduler.core.eligibility import Asked, Candidates, Eligibility, Fit
+from scheduler.core.explain import Reason, Verdict, no_such_reservation
 from scheduler.core.model import (
     Account,
     AccountName,
@@ -16,6 +17,7 @@ from scheduler.core.model import (
     Pool,
     PoolId,
     Quota,
+    ReservationId,
     Sector,
     Shape,
     Tier,
@@ -23,21 +25,7 @@ from scheduler.core.model import (
 )
 from scheduler.core.policy import Policy
 
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """A gang on the nodes of one pool."""
-
-    nodes: int
-    gpus_per_node: int
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Pools that a kind of job may use, in tier order, and the rule that refuses each other."""
-
-    pools: tuple[Pool, ...]
-    refusals: tuple[Verdict, ...]
+__all__ = ["Candidates", "Fit", "PolicyIndex"]
 
 
 class PolicyIndex:
@@ -55,7 +43,14 @@ class PolicyIndex:
         self.chains: dict[AccountName, tuple[AccountName, ...]] = {
             name: self._chain(name) for name in self.accounts
         }
+        self.eligibility = Eligibility(policy)
+        self._lent = self._agreements_by_pool()
         self._agreements: dict[tuple[AccountName, PoolId], tuple[Agreement, ...]] = {}
+        self._factors = self._factors_by_pool()
+        self._limit_classes: dict[timedelta, int] = {}
+        self._owned, self._owned_tier = self._owners()
+        self._inside: dict[AccountName, int] = {}
+        self._own_tiers: dict[AccountName, Tier | None] = {}
 
     def _chain(self, name: AccountName) -> tuple[AccountName, ...]:
         chain, at = [name], self.accounts[name].parent
@@ -63,6 +58,27 @@ class PolicyIndex:
             chain.append(at)
             at = self.accounts[at].parent
         return tuple(chain)
+
+    def _agreements_by_pool(self) -> dict[PoolId, list[Agreement]]:
+        lent: dict[PoolId, list[Agreement]] = {}
+        for agreement in sorted(self.policy.agreements, key=lambda a: a.id):
+            for pool in agreement.pools:
+                lent.setdefault(pool, []).append(agreement)
+        return lent
+
+    def _factors_by_pool(self) -> dict[PoolId, hardware.Factors]:
+        models = {pool.gpu_model for pool in self.policy.pools}
+        known = {model: hardware.Factors(self.policy.hardware, model) for model in models}
+        return {pool.id: known[pool.gpu_model] for pool in self.policy.pools}
+
+    def _owners(self) -> tuple[dict[AccountName, int], dict[AccountName, Tier]]:
+        """Return the pools that each account owns, as a mask, and the lowest tier of them."""
+        owned: dict[AccountName, int] = {}
+        tiers: dict[AccountName, Tier] = {}
+        for number, pool in enumerate(self.eligibility.pools):
+            owned[pool.owner] = owned.get(pool.owner, 0) | 1 << number
+            tiers.setdefault(pool.owner, pool.tier)  # the pools come lowest tier first
+        return owned, tiers
 
     def chain(self, name: AccountName) -> tuple[AccountName, ...]:
         """Return the account and all above it, upwards; only itself where the policy lost it."""
@@ -79,13 +95,8 @@ class PolicyIndex:
 
     def factor(self, pool: PoolId, at: datetime) -> int:
         """Return the H100e thousandths of a pool's GPUs, by the row valid at that time (R15)."""
-        known = self.pools.get(pool)
-        if known is None:
-            return 0
-        try:
-            return hardware.factor(self.policy.hardware, known.gpu_model, at)
-        except KeyError:
-            return hardware.H100E
+        known = self._factors.get(pool)
+        return known.at(at) if known else 0
 
     def agreements(
         self, account: AccountName, pool: PoolId, now: datetime
@@ -94,11 +105,8 @@ class PolicyIndex:
         key = (account, pool)
         known = self._agreements.get(key)
         if known is None:
-            known = tuple(
-                agreement
-                for agreement in sorted(self.policy.agreements, key=lambda a: a.id)
-                if pool in agreement.pools and self._may_borrow(account, agreement)
-            )
+            signed = self._lent.get(pool, ())
+            known = tuple(a for a in signed if self._may_borrow(account, a))
             self._agreements[key] = known
         # Most pairs have none: nothing to filter, in a place that every cycle passes often.
         return known and tuple(a for a in known if a.valid_from <= now < a.valid_to)
@@ -111,78 +119,56 @@ class PolicyIndex:
 
     def own_tier(self, account: AccountName) -> Tier | None:
         """Return the tier of the pool that the nearest account upwards owns (R13)."""
-        for name in self.chain(account):
-            owned = [pool.tier for pool in self.policy.pools if pool.owner == name]
-            if owned:
-                return min(owned, key=lambda tier: tier.rank)
-        return None
+        if account not in self._own_tiers:
+            owners = (self._owned_tier.get(name) for name in self.chain(account))
+            self._own_tiers[account] = next((tier for tier in owners if tier), None)
+        return self._own_tiers[account]
 
     def limit_class(self, time_limit: timedelta) -> int:
         """Return which tiers take jobs of this limit, as bits by rank: alike jobs queue alike."""
-        return sum(
-            1 << tier.rank
-            for tier, rules in self.tier_rules.items()
-            if time_limit <= rules.max_time_limit
-        )
+        known = self._limit_classes.get(time_limit)
+        if known is None:
+            known = sum(
+                1 << tier.rank
+                for tier, rules in self.tier_rules.items()
+                if time_limit <= rules.max_time_limit
+            )
+            self._limit_classes[time_limit] = known
+        return known
 
     def fit(self, shape: Shape, pool: Pool) -> Fit | None:
-        """Return the gang that the shape is on the pool's nodes."""
-        del pool
-        return Fit(shape.nodes, shape.gpus_per_node)
+        """Return the gang's size on the pool, or None where its hardware cannot hold it (R15)."""
+        return self.eligibility.fit(shape, pool)
 
     def candidates(self, account: AccountName, shape: Shape, time_limit: timedelta) -> Candidates:
         """Return the pools a job may use and, for the others, the first rule against each."""
-        allowed: list[Pool] = []
-        refusals: list[Verdict] = []
-        for pool in sorted(self.policy.pools, key=lambda p: (p.tier.rank, p.id)):
-            refusal = self._refusal(shape, time_limit, pool)
-            if refusal is None:
-                allowed.append(pool)
-            else:
-                refusals.append(refusal)
-        if not allowed or account not in self.accounts:
-            numbers = (("nodes", shape.nodes), ("gpus_per_node", shape.gpus_per_node))
-            return Candidates((), (Verdict(Reason.NO_POOL, None, numbers), *refusals))
-        allowed.sort(key=lambda p: (p.tier.rank, not self.is_inside(account, p), p.id))
-        return Candidates(tuple(allowed), tuple(refusals))
+        known = self.accounts.get(account)
+        sector = known.sector if known else None
+        screen = self.eligibility.screen(Asked(shape, self.limit_class(time_limit), sector))
+        if known is None:
+            return screen.nothing()
+        if shape.reservation is not None:
+            refusal = self._not_of_account(account, shape.reservation)
+            if refusal is not None:
+                return screen.nothing(Verdict(Reason.NO_POOL, None, _whole(shape)), refusal)
+        return screen.candidates(self._inside_mask(account))
 
-    def _refusal(self, shape: Shape, time_limit: timedelta, pool: Pool) -> Verdict | None:
-        """Name the rule that keeps every such job out of the pool for as long as both stay."""
-        if not shape.tier_min.rank <= pool.tier.rank <= shape.tier_max.rank:
-            numbers: tuple[tuple[str, int | str], ...] = (
-                ("tier", pool.tier.value),
-                ("lowest", shape.tier_min.value),
-                ("highest", shape.tier_max.value),
-            )
-            return Verdict(Reason.TIER, pool.id, numbers)
-        if shape.label not in pool.labels:
-            numbers = (("label", shape.label), ("accredited", ", ".join(sorted(pool.labels))))
-            return Verdict(Reason.LABEL, pool.id, numbers)
-        if not _hardware_fits(shape, pool):
-            numbers = (
-                ("model", pool.gpu_model),
-                ("has", pool.gpus_per_node),
-                ("pool_nodes", pool.node_count),
-                ("models", " or ".join(sorted(shape.gpu_models)) or "any GPU"),
-                ("asked", shape.gpus_per_node),
-                ("nodes", shape.nodes),
-            )
-            return Verdict(Reason.HARDWARE, pool.id, numbers)
-        rules = self.tier_rules.get(pool.tier)
-        if rules is None or time_limit > rules.max_time_limit:
-            longest = rules.max_time_limit if rules else timedelta(0)
-            numbers = (
-                ("longest", int(longest.total_seconds())),
-                ("asked", int(time_limit.total_seconds())),
-            )
-            return Verdict(Reason.TIME_LIMIT, pool.id, numbers)
-        return None
+    def _inside_mask(self, account: AccountName) -> int:
+        known = self._inside.get(account)
+        if known is None:
+            known = 0
+            for name in self.chain(account):
+                known |= self._owned.get(name, 0)
+            self._inside[account] = known
+        return known
+
+    def _not_of_account(self, account: AccountName, name: ReservationId) -> Verdict | None:
+        """A reservation is for the jobs of its account and of all below it (R7)."""
+        kept = self.eligibility.reservations.get(name)
+        if kept is None or kept.account is None or kept.account in self.chain(account):
+            return None
+        return no_such_reservation(name, f"is for the jobs of {kept.account}", kept.pool)
 
 
-def _hardware_fits(shape: Shape, pool: Pool) -> bool:
-    """A gang needs that many different nodes of one pool, each with enough GPUs (R5, R15)."""
-    return (
-        (not shape.gpu_models or pool.gpu_model in shape.gpu_models)
-        and shape.gpus_per_node <= pool.gpus_per_node
-        and shape.nodes <= pool.node_count
-    )
+def _whole(shape: Shape) -> tuple[tuple[str, int | str], ...]:
+    return (("nodes", shape.nodes), ("gpus_per_node", shape.gpus_per_node))

@@ -19,6 +19,10 @@ Entry = tuple[int, datetime, int, JobId]
 """A job's place in its queue: priority, then age (with its handicap), then submission."""
 
 
+_UNKNOWN = timedelta(hours=1)
+"""What a job is taken to run that nothing is known of."""
+
+
 def entry(job: Job, rules: Rules) -> Entry:
     """Return the job's place among those of its account (R2).
 
@@ -26,8 +30,8 @@ def entry(job: Job, rules: Rules) -> Entry:
     run time: short work overtakes long work, and whatever waits long enough goes first.
     """
     at = job.submitted_at
-    if rules.short_first and job.predicted is not None:
-        at += job.predicted * rules.short_first
+    if rules.short_first:
+        at += (_UNKNOWN if job.predicted is None else job.predicted) * rules.short_first
     return (job.priority.rank, at, job.sequence, job.id)
 
 

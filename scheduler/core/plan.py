@@ -18,12 +18,14 @@ borrowed ones; then background work. In each, the jobs that have waited too long
 once: its head is told why, the rest wait behind it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 
 from scheduler.core import holding
+from scheduler.core.balance import ByAge
 from scheduler.core.cycle import Cycle
-from scheduler.core.decisions import Plan
+from scheduler.core.decisions import Plan, Start
 from scheduler.core.model import AccountName, Job, QuotaClass
 from scheduler.core.ordering import Entry, Kind, Turns
 from scheduler.core.policy import Backfill, Order, Policy
@@ -51,7 +53,7 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
         if world.jobs:
             usage = world.usage_at(now) if policy.rules.order is Order.FAIR else {}
             for turn in QuotaClass:
-                _Pass(cycle, turn, Turns(world.index, usage, _groups(world))).run()
+                _Pass(cycle, turn, usage).run()
     finally:
         cycle.rollback()
     return Plan(
@@ -74,34 +76,43 @@ def _groups(world: World) -> list[AccountName]:
 class _Pass:
     """One class's turn: where each kind stands, its next job to try and its longest limit."""
 
-    def __init__(self, cycle: Cycle, turn: QuotaClass, turns: Turns) -> None:
+    def __init__(self, cycle: Cycle, turn: QuotaClass, usage: Mapping[AccountName, float]) -> None:
         self._cycle = cycle
         self._turn = turn
-        self._turns = turns
+        self._usage = usage
         self._jobs = cycle.world.jobs
         self._waiting = cycle.world.waiting
         self._heads: dict[AccountName, list[tuple[Entry, int, Kind]]] = {}
         self._limit: dict[Kind, timedelta] = {}
-        self._recallable = sum(
-            1 << cycle.world.rooms.bits[pool]
-            for pool, runs in cycle.world.recallable.items()
-            if runs and pool in cycle.world.rooms.bits
-        )
 
     def run(self) -> None:
         """Let everyone take turns until nobody has anything left to try."""
         if self._cycle.rules.backfill is Backfill.HOLDS:
             self._serve_aged()
-        while not self._cycle.is_over and (group := self._turns.take()) is not None:
-            self._turns.give_back(*self._serve(group))
+        turns = self._turns()
+        while not self._cycle.is_over and (group := turns.take()) is not None:
+            turns.give_back(*self._serve(group))
+
+    def _turns(self) -> Turns | ByAge:
+        world = self._cycle.world
+        if self._cycle.rules.order is Order.BALANCED:
+            return ByAge(world, self._next_of)
+        return Turns(world.index, self._usage, _groups(world))
+
+    def _next_of(self, group: AccountName) -> datetime | None:
+        """Return when the group's next job came, with its handicap."""
+        heads = self._heads_of(group)
+        return heads[0][0][1] if heads else None
 
     def _serve_aged(self) -> None:
         """Start or promise a start to those who have waited longer than `hold_after` (R12)."""
         rules = self._cycle.rules
         if self._turn is QuotaClass.BACKGROUND or not rules.hold_depth:
             return
-        before = self._cycle.now - rules.hold_after
+        before = self._cycle.now - min(rules.hold_after, rules.hold_gangs_after)
         for job in self._waiting.oldest(before, rules.hold_depth):
+            if not self._cycle.is_aged(job):
+                continue
             kind = self._waiting.kind_of(job.id)
             if not _takes_part(kind, self._turn) or not self._is_ready(kind, job):
                 continue
@@ -110,20 +121,10 @@ class _Pass:
 
     def _serve(self, group: AccountName) -> tuple[float, bool]:
         """Try a group's jobs in order until one starts; return its usage, and if more may."""
-        heads = self._heads.get(group)
-        if heads is None:
-            heads = self._heads[group] = self._queue(group)
-        while heads:
+        heads = self._heads_of(group)
+        while heads and not self._cycle.is_over:
             place, number, kind = heads[0]
-            # Asked again: since it was queued, its user may have reached a limit elsewhere.
-            if kind.user and not self._cycle.user_has_room(kind):
-                heappop(heads)
-                continue
-            start = self._cycle.try_start(kind, self._jobs[place[3]], self._turn)
-            if start is None:
-                self._block(kind, self._jobs[place[3]])
-                if self._cycle.is_over:
-                    return 0.0, False
+            start = self._try(kind, self._jobs[place[3]])
             following = self._next(kind, place)
             if following is None:
                 heappop(heads)
@@ -131,7 +132,24 @@ class _Pass:
                 heapreplace(heads, (following, number, kind))
             if start is not None:
                 return self._cycle.tentative_usage(start), bool(heads)
-        return 0.0, False
+            if self._cycle.rules.order is Order.BALANCED:
+                break  # somebody else's next job may have come before
+        return 0.0, bool(heads)
+
+    def _try(self, kind: Kind, job: Job) -> Start | None:
+        # Asked again: since it was queued, its user may have reached a limit elsewhere.
+        if kind.user and not self._cycle.user_has_room(kind):
+            return None
+        start = self._cycle.try_start(kind, job, self._turn)
+        if start is None:
+            self._block(kind, job)
+        return start
+
+    def _heads_of(self, group: AccountName) -> list[tuple[Entry, int, Kind]]:
+        heads = self._heads.get(group)
+        if heads is None:
+            heads = self._heads[group] = self._queue(group)
+        return heads
 
     def _queue(self, group: AccountName) -> list[tuple[Entry, int, Kind]]:
         """Return the heads of a group's kinds: all if one may start, else those to be promised."""
@@ -151,8 +169,10 @@ class _Pass:
         if self._cycle.room(kind, self._turn):
             return True
         if self._turn is QuotaClass.IN_QUOTA:
-            return bool(kind.guaranteed & self._recallable)
-        return bool(kind.mask & self._recallable) and holding.wants(self._cycle, kind)
+            return bool(kind.guaranteed & self._cycle.world.lent_out)
+        world, shares = self._cycle.world, self._cycle.rules.share_preemption
+        preemptable = world.lent_out if shares else world.in_background
+        return bool(kind.mask & preemptable) and holding.wants(self._cycle, kind)
 
     def _block(self, kind: Kind, job: Job) -> None:
         """Take note that a job waits: promise it a start, and let only shorter ones go on."""

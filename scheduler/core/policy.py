@@ -36,9 +36,15 @@ class TierRules:
 
 
 class Order(StrEnum):
-    """Who is next: `fair` is least share first, then the account's own order (R2)."""
+    """Who is next: `fair` is least share first, then the account's own order (R2).
+
+    `balanced` compares the accounts' next jobs by age, and an account that holds a part of all
+    GPUs now goes as if its job had come that part of `share_as_age` later. It keeps waits short
+    where use is uneven, since nobody is held back for what is past.
+    """
 
     FAIR = "fair"
+    BALANCED = "balanced"  # by age, where use of the machines now counts as coming later
     FIFO = "fifo"  # by priority and age alone, whoever asks
 
 
@@ -57,8 +63,10 @@ class Rules:
     `half_life` is that of recorded use (R3). `short_first`: in an account's queue a job goes as
     if it had come so many times its predicted run time later; 0 is plain age (R2).
 
-    `reserve_depth` is how many blocked heads of each shape get a planned start (R6, K);
-    `hold_after` is how long a job waits at most until it gets one, whatever its place;
+    `reserve_depth` is how many blocked heads of each shape get a planned start (R6, K), from
+    gangs of `reserve_nodes` on: smaller ones find room soon, and a hold for each costs others.
+    `hold_after` is how long a job waits at most until it gets one, whatever its place or size,
+    and `hold_gangs_after` how long a job of several nodes does;
     `hold_depth` is how many such aged jobs each pool plans for at once; `hold_share` is the
     part of a pool, in per cent, that may stand idle for all planned starts but the oldest.
 
@@ -76,8 +84,11 @@ class Rules:
     order: Order = Order.FAIR
     backfill: Backfill = Backfill.HOLDS
     short_first: int = 0
+    share_as_age: timedelta = timedelta(days=4)
     reserve_depth: int = 1
-    hold_after: timedelta = timedelta(days=1)
+    reserve_nodes: int = 1
+    hold_after: timedelta = timedelta(days=3)
+    hold_gangs_after: timedelta = timedelta(days=1)
     hold_depth: int = 4
     hold_share: int = 25
     bind_within: timedelta = timedelta(minutes=10)

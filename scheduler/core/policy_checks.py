@@ -2,28 +2,19 @@
 
 A problem is a path into the policy file, such as `("quotas", 3, "nominal")`, and a
 reason. `scheduler.policy_file` turns the path into a line. Each check names the
-sections it reads, so that a mistake in one section hides nothing in another.
+sections it reads, so that a mistake in one section hides nothing in another. Quotas and
+agreements are checked in `policy_check_quotas.py`, dates in `policy_check_windows.py`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from datetime import timedelta
-from typing import NamedTuple
+from itertools import count
 
-from scheduler.core.model import Account, AccountName, Agreement, Pool, PoolId, Quota, Sector
 from scheduler.core.policy import Policy
-
-LONGEST = timedelta(days=3660)
-"""No duration of a policy is longer: ten years, far beyond any campaign."""
-
-Path = tuple[str | int, ...]
-
-
-class Found(NamedTuple):
-    """A problem: where it stands, and what is wrong with it."""
-
-    path: Path
-    reason: str
+from scheduler.core.policy_check_quotas import agreements, quotas, sums
+from scheduler.core.policy_check_windows import budgets, placed, reservations
+from scheduler.core.policy_found import Found, Path, ancestors, not_too_long
 
 
 def problems(policy: Policy, broken: frozenset[str] = frozenset()) -> Iterator[Found]:
@@ -33,16 +24,6 @@ def problems(policy: Policy, broken: frozenset[str] = frozenset()) -> Iterator[F
             yield from check(policy)
 
 
-def ancestors(accounts: dict[AccountName, Account], name: AccountName) -> list[AccountName]:
-    """Return the account and all above it, upwards; stops where the tree is broken."""
-    chain: list[AccountName] = []
-    at: AccountName | None = name
-    while at is not None and at in accounts and at not in chain:
-        chain.append(at)
-        at = accounts[at].parent
-    return chain
-
-
 def _names(policy: Policy) -> Iterator[Found]:
     listed: tuple[tuple[str, str, Iterable[str]], ...] = (
         ("users", "name", (u.name for u in policy.users)),
@@ -50,13 +31,21 @@ def _names(policy: Policy) -> Iterator[Found]:
         ("sites", "id", (s.id for s in policy.sites)),
         ("pools", "id", (p.id for p in policy.pools)),
         ("agreements", "id", (a.id for a in policy.agreements)),
+        ("labels", "name", (x.name for x in policy.labels)),
+        ("budgets", "id", (b.id for b in policy.budgets)),
     )
     for section, field, names in listed:
-        seen: set[str] = set()
-        for index, name in enumerate(names):
-            if name in seen:
-                yield Found((section, index, field), f"'{name}' is there already; names are unique")
-            seen.add(name)
+        paths = ((section, index, field) for index in count())
+        yield from _twice(zip(paths, names, strict=False))
+    yield from _twice(((*at, "id"), kept.id) for at, kept in placed(policy))
+
+
+def _twice(named: Iterable[tuple[Path, str]]) -> Iterator[Found]:
+    seen: set[str] = set()
+    for path, name in named:
+        if name in seen:
+            yield Found(path, f"'{name}' is there already; names are unique")
+        seen.add(name)
 
 
 def _tree(policy: Policy) -> Iterator[Found]:
@@ -94,21 +83,17 @@ def _members(policy: Policy) -> Iterator[Found]:
 
 
 def _durations(policy: Policy) -> Iterator[Found]:
-    rules = policy.rules
-    listed: list[tuple[Path, timedelta]] = [
-        (("rules", "half_life"), rules.half_life),
-        (("rules", "bind_within"), rules.bind_within),
-        (("rules", "spill_after"), rules.spill_after),
-    ]
-    for path, value in listed:
-        yield from _not_too_long(path, value)
+    for knob in fields(policy.rules):
+        value = getattr(policy.rules, knob.name)
+        if isinstance(value, timedelta):
+            yield from not_too_long(("rules", knob.name), value)
 
 
 def _tiers(policy: Policy) -> Iterator[Found]:
     for tier, rules in policy.tiers:
         at: Path = ("tiers", tier.value)
-        yield from _not_too_long((*at, "max_time_limit"), rules.max_time_limit)
-        yield from _not_too_long((*at, "notice"), rules.notice)
+        yield from not_too_long((*at, "max_time_limit"), rules.max_time_limit)
+        yield from not_too_long((*at, "notice"), rules.notice)
         if rules.default_time_limit > rules.max_time_limit:
             yield Found(
                 (*at, "default_time_limit"),
@@ -116,9 +101,20 @@ def _tiers(policy: Policy) -> Iterator[Found]:
             )
 
 
-def _not_too_long(path: Path, value: timedelta) -> Iterator[Found]:
-    if value > LONGEST:
-        yield Found(path, f"longer than {LONGEST.days} days")
+def _labels(policy: Policy) -> Iterator[Found]:
+    """Where a lattice is given, whatever it does not place is a typing error (R14)."""
+    known = {label.name for label in policy.labels}
+    if not known:
+        return
+    held = [(("users", i), user.labels) for i, user in enumerate(policy.users)]
+    held += [(("pools", i), pool.labels) for i, pool in enumerate(policy.pools)]
+    for path, labels in held:
+        for name in sorted(labels - known):
+            yield Found(
+                (*path, "labels"),
+                f"'{name}' is not in the lattice of `labels` ({', '.join(sorted(known))}); "
+                "left out, this field means public",
+            )
 
 
 def _pools(policy: Policy) -> Iterator[Found]:
@@ -143,144 +139,17 @@ def _pools(policy: Policy) -> Iterator[Found]:
             )
 
 
-def _quotas(policy: Policy) -> Iterator[Found]:
-    """Rows one by one: what they name, and lend_max <= nominal."""
-    accounts = {a.name: a for a in policy.accounts}
-    pools = {p.id: p for p in policy.pools}
-    rows = Counter((q.account, q.pool) for q in policy.quotas)
-    seen: set[tuple[AccountName, PoolId]] = set()
-    for index, quota in enumerate(policy.quotas):
-        at = ("quotas", index)
-        key = (quota.account, quota.pool)
-        if rows[key] > 1 and key in seen:
-            yield Found(at, f"'{quota.account}' has a quota in '{quota.pool}' already")
-        seen.add(key)
-        if quota.lend_max > quota.nominal:
-            yield Found((*at, "lend_max"), f"{quota.lend_max} is more than nominal {quota.nominal}")
-        if quota.account not in accounts:
-            yield Found((*at, "account"), f"no account is named '{quota.account}'")
-        elif quota.pool not in pools:
-            yield Found((*at, "pool"), f"no pool is named '{quota.pool}'")
-        else:
-            yield from _under_owner(at, quota, pools[quota.pool], accounts)
-
-
-def _under_owner(
-    at: Path, quota: Quota, pool: Pool, accounts: dict[AccountName, Account]
-) -> Iterator[Found]:
-    chain = ancestors(accounts, quota.account)
-    if quota.account == pool.owner:
-        yield Found(
-            (*at, "account"),
-            f"'{pool.owner}' owns '{pool.id}' and has its whole capacity; leave the row out",
-        )
-    elif pool.owner not in chain:
-        yield Found(
-            (*at, "account"),
-            f"'{quota.account}' is not below '{pool.owner}', who owns '{pool.id}'; "
-            "outsiders need an agreement",
-        )
-
-
-def _sums(policy: Policy) -> Iterator[Found]:
-    """Children's nominals, and what they keep at home, fit into their parent's."""
-    by_key = {(q.account, q.pool): q for q in policy.quotas}
-    accounts = {a.name: a for a in policy.accounts}
-    pools = {p.id: p for p in policy.pools}
-    given: Counter[tuple[AccountName, PoolId]] = Counter()
-    kept: Counter[tuple[AccountName, PoolId]] = Counter()
-    for index, quota in enumerate(policy.quotas):
-        account, pool = accounts.get(quota.account), pools.get(quota.pool)
-        if account is None or pool is None or account.parent is None:
-            continue
-        if quota.account == pool.owner:
-            continue
-        parent = (account.parent, quota.pool)
-        given[parent] += quota.nominal
-        kept[parent] += quota.nominal - quota.lend_max
-        nominal, home = _of_parent(account.parent, pool, by_key)
-        yield from _within(index, (given[parent], nominal), (kept[parent], home), account.parent)
-
-
-def _of_parent(
-    parent: AccountName, pool: Pool, by_key: dict[tuple[AccountName, PoolId], Quota]
-) -> tuple[int, int]:
-    if parent == pool.owner:
-        return pool.capacity, pool.capacity
-    row = by_key.get((parent, pool.id))
-    return (row.nominal, row.nominal - row.lend_max) if row else (0, 0)
-
-
-def _within(
-    index: int, nominal: tuple[int, int], home: tuple[int, int], parent: AccountName
-) -> Iterator[Found]:
-    if nominal[0] > nominal[1]:
-        yield Found(
-            ("quotas", index, "nominal"),
-            f"with this row the accounts under '{parent}' have {nominal[0]} GPUs of nominal, "
-            f"'{parent}' itself has {nominal[1]}",
-        )
-    elif home[0] > home[1]:
-        yield Found(
-            ("quotas", index, "lend_max"),
-            f"with this row the accounts under '{parent}' keep {home[0]} GPUs for themselves "
-            f"(nominal - lend_max), '{parent}' itself keeps {home[1]}",
-        )
-
-
-def _agreements(policy: Policy) -> Iterator[Found]:
-    accounts = {a.name: a for a in policy.accounts}
-    pools = {p.id: p for p in policy.pools}
-    quotas = {(q.account, q.pool): q for q in policy.quotas}
-    for index, agreement in enumerate(policy.agreements):
-        at = ("agreements", index)
-        yield from _not_too_long((*at, "recall_notice"), agreement.recall_notice)
-        if agreement.valid_from >= agreement.valid_to:
-            yield Found((*at, "valid_to"), "valid_to is not after valid_from")
-        if agreement.lender not in accounts:
-            yield Found((*at, "lender"), f"no account is named '{agreement.lender}'")
-        if not isinstance(agreement.borrower, Sector) and agreement.borrower not in accounts:
-            yield Found((*at, "borrower"), f"no account is named '{agreement.borrower}'")
-        for pool_id in sorted(agreement.pools):
-            pool = pools.get(pool_id)
-            if pool is None:
-                yield Found((*at, "pools"), f"no pool is named '{pool_id}'")
-            else:
-                yield from _lends(at, agreement, pool, (accounts, quotas))
-
-
-def _lends(
-    at: Path,
-    agreement: Agreement,
-    pool: Pool,
-    known: tuple[dict[AccountName, Account], dict[tuple[AccountName, PoolId], Quota]],
-) -> Iterator[Found]:
-    accounts, quotas = known
-    row = quotas.get((agreement.lender, pool.id))
-    if agreement.lender in accounts and agreement.lender != pool.owner and row is None:
-        yield Found(
-            (*at, "lender"),
-            f"'{agreement.lender}' neither owns '{pool.id}' nor has a quota in it, "
-            "so it has nothing to lend there",
-        )
-    if row is not None and row.lend_max == 0:
-        yield Found((*at, "lender"), f"'{agreement.lender}' lends nothing of '{pool.id}'")
-    borrower = agreement.borrower
-    if not isinstance(borrower, Sector) and pool.owner in ancestors(accounts, borrower):
-        yield Found(
-            (*at, "borrower"),
-            f"'{borrower}' is below '{pool.owner}', who owns '{pool.id}': give it a quota instead",
-        )
-
-
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Policy], Iterator[Found]]], ...] = (
     ((), _names),
     (("accounts",), _tree),
     (("accounts", "users"), _members),
     (("rules",), _durations),
     (("tiers",), _tiers),
+    (("labels", "users", "pools"), _labels),
     (("pools", "sites", "accounts", "tiers", "hardware"), _pools),
-    (("quotas", "pools", "accounts"), _quotas),
-    (("quotas", "pools", "accounts"), _sums),
-    (("agreements", "quotas", "pools", "accounts"), _agreements),
+    (("quotas", "pools", "accounts"), quotas),
+    (("quotas", "pools", "accounts"), sums),
+    (("agreements", "quotas", "pools", "accounts"), agreements),
+    (("budgets", "accounts"), budgets),
+    (("reservations", "maintenance", "pools", "accounts"), reservations),
 )

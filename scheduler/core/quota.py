@@ -155,6 +155,12 @@ class PoolQuota:
         own = path[0].cells.left
         return {size: total - own[size] for size, total in self.claims.items()}
 
+    def most_claimed_by(self, account: AccountName) -> AccountName:
+        """Return the account, other than this, that may still claim the most whole nodes (R11)."""
+        others = (level for level in self._levels.values() if level.name != account)
+        size = self.pool.gpus_per_node
+        return max(others, key=lambda level: (level.cells.left.get(size, 0), level.name)).name
+
     def charge_run(self, run: Run, sign: int) -> None:
         """Count a run's GPUs, or count them no longer (`sign` -1)."""
         self.charge(run.account, run.quota_class, sign * run.gpus)

@@ -15,10 +15,10 @@ class FitClass:
 
     __slots__ = ("fits", "gpus", "least", "room")
 
-    def __init__(self, fits: tuple[Fit | None, ...]) -> None:
+    def __init__(self, fits: tuple[Fit, ...]) -> None:
         self.fits = fits
-        self.gpus = tuple(fit.nodes * fit.gpus_per_node if fit else 0 for fit in fits)
-        self.least = min((gpus for gpus in self.gpus if gpus), default=0)
+        self.gpus = tuple(fit.gpus for fit in fits)
+        self.least = min(self.gpus, default=0)
         self.room = 0
 
 
@@ -40,7 +40,9 @@ class Rooms:
         key: tuple[int, ...] = (shape.nodes, shape.gpus_per_node, shape.h100e)
         known = self._classes.get(key)
         if known is None:
-            known = FitClass(tuple(self._index.fit(shape, pool) for pool in self.pools))
+            known = FitClass(
+                tuple(self._index.eligibility.size(shape, pool) for pool in self.pools)
+            )
             self._classes[key] = known
             for bit in range(len(self.pools)):
                 self._look(known, bit)
@@ -62,7 +64,7 @@ class Rooms:
     def _look(self, known: FitClass, bit: int) -> None:
         fit = known.fits[bit]
         nodes = self._floor.pool(self.pools[bit].id)
-        if fit is not None and nodes.has_room(fit.nodes, fit.gpus_per_node):
+        if nodes.has_room(fit.nodes, fit.gpus_per_node):
             known.room |= 1 << bit
         else:
             known.room &= ~(1 << bit)

@@ -97,7 +97,7 @@ class Purse:
     def _budgets(self, kind: Kind) -> tuple[Budget, ...]:
         if kind.shape.background or kind.shape.reservation is not None:
             return ()
-        return self._world.budgets.over(kind.account, self._now)
+        return self._world.use.budgets.over(kind.account, self._now)
 
     def _rate(self, kind: Kind, bit: int) -> int:
         pool = self._world.rooms.pools[bit]
@@ -106,5 +106,5 @@ class Purse:
     def _left(self, budget: Budget) -> int:
         world = self._world
         if budget.id not in self._reserved:
-            self._reserved[budget.id] = world.budgets.reserved(budget, world.claims, self._now)
-        return world.budgets.left(budget, world.spent) - self._reserved[budget.id]
+            self._reserved[budget.id] = world.use.budgets.reserved(budget, world.claims, self._now)
+        return world.use.budgets.left(budget, world.spent) - self._reserved[budget.id]

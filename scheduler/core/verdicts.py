@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import overload
 
+from scheduler.core import explain
 from scheduler.core.cycle import Cycle
 from scheduler.core.decisions import Hold
 from scheduler.core.explain import Reason, Verdict
-from scheduler.core.index import Fit
-from scheduler.core.model import AccountName, Job, JobId, Pool, QuotaClass, Shape
+from scheduler.core.model import AccountName, Job, JobId, Pool, ReservationId, Shape
 from scheduler.core.ordering import Kind
 from scheduler.core.placement import PoolNodes
 from scheduler.core.timeline import NOTHING
 
 Numbers = tuple[tuple[str, int | str], ...]
 
-_MILLI_HOUR = 3_600_000  # thousandths of an H100e-second in an H100e-hour
+_HOUR, _MILLI = 3600, 1000  # seconds; thousandths of an H100e-second
 
 _NAMED = 3
 """So many unusable nodes are named; of more, how many more."""
@@ -159,21 +159,13 @@ def _against(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
 
 def _reservation(cycle: Cycle, kind: Kind, pool: Pool) -> Verdict | None:
     """Refuse a job whose reservation is not open, or no more (R7)."""
+    row = cycle.world.index.eligibility.reservations[kind.shape.reservation or ReservationId("")]
     window = cycle.window(kind, pool)
-    name = kind.shape.reservation or ""
-    if window is None:
-        return Verdict(Reason.RESERVATION, pool.id, (("reservation", name), ("state", "over")))
-    row = window.row
-    state = "open" if row.starts_at <= cycle.now else "not open yet"
-    numbers: Numbers = (
-        ("reservation", name),
-        ("state", state),
-        ("starts_at", _instant(row.starts_at)),
-        ("ends_at", _instant(row.ends_at)),
-    )
-    if state == "open" and cycle.room(kind, QuotaClass.IN_QUOTA):
-        return None
-    return Verdict(Reason.RESERVATION, pool.id, numbers)
+    if window is None and row.ends_at > cycle.now:
+        return explain.no_such_reservation(row.id, "was released: nobody had come", pool.id)
+    if window is None or row.starts_at > cycle.now:
+        return explain.not_open(row, ended=window is None)
+    return None
 
 
 def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None:
@@ -241,19 +233,15 @@ def _budget(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict | None:
     short = cycle.purse.short(kind, bit, job.time_limit)
     if short is None:
         return None
-    numbers: Numbers = (
-        ("budget", short.budget.id),
-        ("account", short.budget.account),
-        ("limit", short.budget.h100e_hours),
-        ("left", max(0, short.left) // _MILLI_HOUR),
-        ("asked", -(-short.asked // _MILLI_HOUR)),
-    )
-    return Verdict(Reason.BUDGET, pool.id, numbers)
+    spent = cycle.world.spent.get(short.budget.id)
+    settled = spent.h100e_seconds if spent else 0
+    committed = short.budget.h100e_hours * _HOUR - settled - short.left // _MILLI
+    return explain.over_budget(short.budget, settled, committed, -(-short.asked // _MILLI))
 
 
 def _nodes(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
     nodes = cycle.world.floor.pool(pool.id)
-    fit = kind.fits.fits[cycle.world.rooms.bits[pool.id]] or Fit(0, 0)
+    fit = kind.fits.fits[cycle.world.rooms.bits[pool.id]]
     fitting = nodes.with_room(fit.gpus_per_node, NOTHING).bit_count()
     if fitting >= fit.nodes:
         return _reserved(cycle, kind, job, pool)
@@ -281,7 +269,7 @@ def _reserved(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
     if times:
         return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(times[0]))))
     if not cycle.held_back_now(kind, job, pool):
-        return Verdict(Reason.CELL, pool.id, (("free", free), ("asked", kind.fits.least)))
+        return explain.cell(pool.id, cycle.world.quotas[pool.id].most_claimed_by(kind.account))
     # Its own GPUs are lent and cannot be recalled as whole gangs that would help.
     available = cycle.world.quotas[pool.id].available(kind.account)
     numbers: Numbers = (
@@ -296,16 +284,8 @@ def _reserved(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
 def _window_in_the_way(cycle: Cycle, pool: Pool, end_at: datetime) -> Verdict | None:
     """Name the reservation or maintenance that begins before a job would end (R7)."""
     for window in cycle.windows.get(pool.id, ()):
-        row = window.row
-        if row.starts_at < end_at:
-            numbers: Numbers = (
-                ("reservation", row.id),
-                ("account", row.account or "maintenance"),
-                ("starts_at", _instant(row.starts_at)),
-                ("ends_at", _instant(row.ends_at)),
-                ("why", row.reason),
-            )
-            return Verdict(Reason.MAINTENANCE, pool.id, numbers)
+        if window.row.starts_at < end_at:
+            return explain.window(window.row, len(window.masks))
     return None
 
 

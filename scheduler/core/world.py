@@ -10,8 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from scheduler.core import fairshare
-from scheduler.core.budgets import Budgets, charged_until
 from scheduler.core.cells import cell_sizes
 from scheduler.core.decisions import (
     HOUR,
@@ -22,8 +20,6 @@ from scheduler.core.decisions import (
     started_run,
     turnovers,
 )
-from scheduler.core.fairshare import Accruing
-from scheduler.core.hardware import H100E
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import (
     AccountName,
@@ -41,7 +37,6 @@ from scheduler.core.model import (
     NodeId,
     PoolId,
     QuotaClass,
-    Reservation,
     ReservationId,
     Run,
     RunId,
@@ -56,6 +51,7 @@ from scheduler.core.policy import Policy
 from scheduler.core.quota import PoolQuota
 from scheduler.core.rooms import Rooms
 from scheduler.core.timeline import Returns
+from scheduler.core.use import Use
 from scheduler.core.waiting import Waiting
 
 _Key = TypeVar("_Key")
@@ -119,16 +115,22 @@ class World:
         self.rooms = Rooms(self.index, self.floor)
         self.waiting = Waiting(self.index, self.rooms, self.quotas)
         self.jobs = self.waiting.jobs
-        self.budgets = Budgets(self.index)
+        self.use = Use(self.index)
         self.notices = {signed.id: signed.recall_notice for signed in policy.agreements}
         self.lent: dict[AgreementId, int] = {}
         self.held_by_user: dict[str, int] = {}
         # Runs that an owner may recall (R10); and when each run that counts in an account's
         # quota of a pool ends by its limit, with how many GPUs.
         self.recallable: dict[PoolId, dict[RunId, Run]] = {}
+        self._background: dict[PoolId, int] = {}
+        # Pools with any such runs, and with background work among them, a bit each.
+        self.lent_out = 0
+        self.in_background = 0
         self.charged: dict[tuple[AccountName, PoolId], dict[RunId, tuple[datetime, int]]] = {}
         self._returns: dict[tuple[AccountName, PoolId], Returns] = {}
-        self._accruing: dict[AccountName, Accruing] = {}
+        self._load(snapshot)
+
+    def _load(self, snapshot: Snapshot) -> None:
         for node in snapshot.nodes.values():
             self.put_node(node)
         for run in snapshot.runs.values():
@@ -242,19 +244,21 @@ class World:
             self._returns.pop(key, None)
         if is_recallable(run):
             self.recallable.setdefault(run.pool, {})[run.id] = run
+            self._mark(run, 1)
+
+    def _mark(self, run: Run, sign: int) -> None:
+        """Bring forward which pools have runs that may be recalled, and background work."""
+        bit = 1 << self.rooms.bits[run.pool] if run.pool in self.rooms.bits else 0
+        self.lent_out = self.lent_out | bit if self.recallable[run.pool] else self.lent_out & ~bit
+        if run.quota_class is QuotaClass.BACKGROUND:
+            there = self._background[run.pool] = self._background.get(run.pool, 0) + sign
+            self.in_background = self.in_background | bit if there else self.in_background & ~bit
 
     def _hold(self, run: Run) -> None:
         self.version += 1
         self.floor.hold(run)
         self._touch(run)
-        if run.quota_class is QuotaClass.BACKGROUND or run.shape.reservation is not None:
-            return  # not charged (R2), or charged as a reservation (R7)
-        factor = self.index.factor(run.pool, run.leased_at)
-        self.budgets.count(run, factor, 1)
-        accruing = self._accruing.get(run.account)
-        if accruing is None:
-            accruing = self._accruing[run.account] = Accruing(self.policy.rules.half_life)
-        accruing.put(run.id, run.gpus * factor / H100E, run.leased_at)
+        self.use.put(run)
 
     def _touch(self, run: Run) -> None:
         """Take note of what has changed on a run's nodes, which may be of another pool by now."""
@@ -271,16 +275,14 @@ class World:
         self.version += 1
         self.floor.release(run)
         self._touch(run)
-        if run.account in self._accruing:
-            self._accruing[run.account].drop(run_id)
-        if run.quota_class is not QuotaClass.BACKGROUND:
-            self.budgets.count(run, self.index.factor(run.pool, run.leased_at), -1)
+        self.use.drop(run)
         if not run.draining:
             self._count(run, -1)
             key = (run.account, run.pool)
             self.charged.get(key, {}).pop(run_id, None)
             self._returns.pop(key, None)
-            self.recallable.get(run.pool, {}).pop(run_id, None)
+            if self.recallable.get(run.pool, {}).pop(run_id, None) is not None:
+                self._mark(run, -1)
 
     def _count(self, run: Run, sign: int) -> None:
         """Count a run in quotas: a draining one no longer counts, its successor does (R8.6)."""
@@ -309,27 +311,7 @@ class World:
 
     def usage_at(self, now: datetime) -> dict[AccountName, float]:
         """Return every account's decayed usage with its subtree, in H100e-seconds (R3)."""
-        half_life = self.policy.rules.half_life
-        leaves = {
-            name: fairshare.settled(usage, now, half_life) for name, usage in self.usage.items()
-        }
-        for name, accruing in self._accruing.items():
-            leaves[name] = leaves.get(name, 0.0) + accruing.at(now)
-        for row in sorted(self.policy.reservations, key=lambda r: r.id):
-            if row.account is not None and row.starts_at < now:
-                used = self._reserved_use(row, now)
-                leaves[row.account] = leaves.get(row.account, 0.0) + used
-        return fairshare.subtree_usage(self.index, leaves)
-
-    def _reserved_use(self, row: Reservation, now: datetime) -> float:
-        """Return the decayed usage of an advance reservation, which counts used or not (R7)."""
-        half_life = self.policy.rules.half_life
-        pool = self.index.pools[row.pool]
-        gpus = (len(row.nodes) or row.node_count) * pool.gpus_per_node
-        h100e = gpus * self.index.factor(row.pool, row.starts_at) / H100E
-        until = min(now, charged_until(row, self.claims, now))
-        used = fairshare.accrued(h100e, row.starts_at, until, half_life)
-        return used * float(0.5 ** ((now - until) / half_life))
+        return self.use.at(now, self.usage, self.claims)
 
     def position(self, job_id: JobId) -> int | None:
         """Return a job's place in its account's queue, from 1; None where it does not wait."""
@@ -337,7 +319,6 @@ class World:
 
     def state(self) -> tuple[object, ...]:
         """Return all that planning looks at in one canonical form, for comparing worlds."""
-        accruing = ((name, known.runs()) for name, known in self._accruing.items())
         return (
             self.snapshot(),
             self.waiting.state(),
@@ -345,10 +326,10 @@ class World:
             tuple(row for pool in sorted(self.quotas) for row in self.quotas[pool].state()),
             {name: gpus for name, gpus in self.lent.items() if gpus},
             {name: gpus for name, gpus in self.held_by_user.items() if gpus},
-            {name: amount for name, amount in self.budgets.committed.items() if amount},
+            tuple(self.use.state()),
+            (self.lent_out, self.in_background),
             _filled(self.recallable.items()),
             _filled(self.charged.items()),
-            _filled(accruing),
         )
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scheduler.clock import cpu_seconds
+from scheduler.core.predict import Predictor
 from scheduler.errors import Refused
 from scheduler.sim import sacct, tables
 from scheduler.sim.attempt import Costs
@@ -215,7 +216,9 @@ def _run(setting: Setting, costs: Costs, name: str) -> History:
                 drawn = over
                 bar.update(task, completed=over)
 
-        engine = Engine(setting.policy, setting.nodes, costs, cpu=cpu_seconds, told=told)
+        engine = Engine(
+            setting.policy, setting.nodes, costs, Predictor(), cpu=cpu_seconds, told=told
+        )
         return engine.run(setting.works, setting.begins_at)
 
 

@@ -14,40 +14,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
-from typing import Protocol
 
 from scheduler.core.decisions import Plan, Preempt, Start
 from scheduler.core.model import DropRun, Job, JobId, Node, Put, Run, RunId, RunState, Snapshot
 from scheduler.core.model import run_id as id_of_run
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
+from scheduler.core.predict import Predictor
 from scheduler.core.world import World, requeued_job
 from scheduler.sim.attempt import Active, Costs
 from scheduler.sim.billing import bills
 from scheduler.sim.history import Attempt, Ended, EndedBy, History, Tally, Work
 
 _NOTHING = timedelta(0)
-
-
-class Estimate(Protocol):
-    """A foreseen run time in seconds."""
-
-    @property
-    def likely(self) -> float:
-        """Return the median."""
-        ...
-
-
-class Predictor(Protocol):
-    """Foresees run times from those that ended before (`core/predict.py`)."""
-
-    def observe(self, user: str, account: str, gpus: int, name: str, seconds: float) -> None:
-        """Take in how long a job ran."""
-        ...
-
-    def predict(self, user: str, account: str, gpus: int, name: str) -> Estimate | None:
-        """Return what is foreseen for a new job, None where nothing is known."""
-        ...
 
 
 class Engine:
@@ -138,7 +117,7 @@ class Engine:
         estimate = self._predictor.predict(job.user, job.account, gpus, job.name)
         if estimate is None:
             return job
-        return replace(job, predicted=timedelta(seconds=estimate.likely))
+        return replace(job, predicted=timedelta(seconds=estimate.mean))
 
     def _decide(self, now: datetime) -> None:
         before = self._cpu()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from scheduler.core.predict import Predictor
 from scheduler.sim.engine import Engine
 from scheduler.sim.limits import time_limits
 from scheduler.sim.report import measure
@@ -52,7 +53,7 @@ def one(file: Path, nodes: int, policy: str) -> None:
     limits = time_limits("exact", trace)
     setting = set_up(trace, Cluster(nodes, 8), read_rulebook(policy), limits)
     read = time.process_time() - begun
-    engine = Engine(setting.policy, setting.nodes, cpu=time.process_time)
+    engine = Engine(setting.policy, setting.nodes, predictor=Predictor(), cpu=time.process_time)
     history = engine.run(setting.works, setting.begins_at)
     report = measure(history)
     whole = time.process_time() - begun

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from scheduler.core.admission import Admitted, Ask, Refusal, check
-from scheduler.core.model import PriorityClass, Tier
+from scheduler.core.model import PriorityClass, Sector, Tier
 from scheduler.core.policy import Rules
 from tests import build
 from tests.build import DAY, HOUR, MINUTE
@@ -154,3 +154,124 @@ def test_a_person_without_a_limit_of_their_own_has_the_rules():
     assert isinstance(answer, Refusal)
     assert answer.limit == "waiting jobs of bob: 5"
     assert isinstance(check(Ask("bob", "lab"), POLICY, 4), Admitted)
+
+
+NEWER = build.policy(
+    [
+        build.account("national", None, sector="dod"),
+        build.account("lab", members=["ann"]),
+        build.account("firm", sector="industry", members=["ivo"]),
+    ],
+    [
+        build.pool("hub", nodes=4, labels=frozenset({"secret"}), software=frozenset({"mpi"})),
+        build.pool("old", nodes=9, gpu_model="V100", gpus_per_node=4),
+        build.pool("far", nodes=8, tier=Tier.FRONTIER),
+    ],
+    users=(build.user("ann", labels=frozenset({"secret"}), max_gpus=16), build.user("ivo")),
+    labels=(build.label("public", 0), build.label("secret", 1)),
+    reservations=(
+        build.reservation("demo", "lab", 2),
+        build.reservation("campaign", "national", 1, pool="far", ends_at=build.NOON + 20 * DAY),
+        build.reservation("cooling", None),
+        build.reservation("theirs", "firm"),
+    ),
+    rules=Rules(max_gpus_per_job=24),
+)
+
+
+def asked(now=None, **fields):
+    return check(Ask(**{"user": "ann", **fields}), NEWER, 0, now)
+
+
+def test_a_cleared_person_handles_what_their_label_dominates():
+    """R14: secret dominates public, for people and for pools."""
+    assert isinstance(asked(label="public", gpus_per_node=8), Admitted)
+    assert isinstance(check(Ask("ivo", label="secret"), NEWER, 0), Refusal)
+
+
+def test_h100_equivalents_are_kept_as_asked_with_what_h100s_would_do():
+    """R15."""
+    answer = asked(h100e=9, memory_gib=80, software=frozenset({"mpi"}), name="train")
+    assert isinstance(answer, Admitted)
+    assert answer.shape == build.shape(2, 5, h100e=9, memory_gib=80, software=frozenset({"mpi"}))
+    assert answer.name == "train"
+
+
+def test_a_reservation_decides_the_tier_and_bounds_the_default_limit():
+    """R7: its nodes may be of a tier that jobs do not reach otherwise."""
+    answer = asked(reservation="campaign")
+    assert isinstance(answer, Admitted)
+    assert (answer.shape.tier_min, answer.shape.tier_max) == (Tier.FRONTIER, Tier.FRONTIER)
+    assert answer.time_limit == HOUR
+    assert isinstance(asked(reservation="campaign", time_limit=20 * DAY), Admitted)
+
+
+NEWER_REFUSALS = [
+    pytest.param({"memory_gib": 81}, "memory_gib", "no pool has GPUs with 81", id="memory (R15)"),
+    pytest.param(
+        {"memory_gib": 33, "gpu_models": frozenset({"V100"})},
+        "memory_gib",
+        "no pool has GPUs with 33",
+        id="memory of the model asked for",
+    ),
+    pytest.param({"memory_gib": -1}, "memory_gib", "from zero", id="less than no memory"),
+    pytest.param({"h100e": -1}, "h100e", "from zero", id="less than no GPU"),
+    pytest.param({"h100e": 8, "nodes": 2}, "h100e", "or for H100", id="both ways of asking"),
+    pytest.param({"h100e": 99}, "h100e", "so many H100-equiv", id="more H100e than a pool"),
+    pytest.param({"h100e": 17}, "h100e", "may not hold 18", id="more H100e than the person may"),
+    pytest.param(
+        {"h100e": 4, "gpu_models": frozenset({"V100"})},
+        "h100e",
+        "no job may hold 32",
+        id="H100e that are too many GPUs of the model",
+    ),
+    pytest.param(
+        {"software": frozenset({"mpi", "mpy"})}, "software", "no pool offers mpy", id="software"
+    ),
+    pytest.param(
+        {"software": frozenset({"mpi"}), "gpu_models": frozenset({"V100"})},
+        "gpu_models",
+        "together",
+        id="software that the model's pools lack",
+    ),
+    pytest.param({"reservation": "no"}, "reservation", "is named", id="an unknown reservation"),
+    pytest.param({"reservation": "cooling"}, "reservation", "maintenance", id="maintenance"),
+    pytest.param({"reservation": "theirs"}, "reservation", "jobs of 'firm'", id="another's"),
+    pytest.param({"reservation": "demo", "nodes": 3}, "nodes", "or not at all", id="too large"),
+    pytest.param(
+        {"reservation": "demo", "time_limit": 2 * HOUR},
+        "time_limit",
+        "longer than any reservation",
+        id="longer than the reservation",
+    ),
+    pytest.param(
+        {"reservation": "demo", "now": build.NOON + HOUR},
+        "reservation",
+        "'demo' ended at",
+        id="a reservation that is over",
+    ),
+    pytest.param({"name": "x" * 201}, "name", "201 characters", id="a name that is too long"),
+    pytest.param({"name": "a\nb"}, "name", "cannot be shown", id="a name of two lines"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field", "detail"), NEWER_REFUSALS)
+def test_what_never_fits_is_refused_by_its_own_field(fields, field, detail):
+    """R7, R13, R15: field, limit and next step are always there."""
+    refusal = asked(**fields)
+    assert isinstance(refusal, Refusal), refusal
+    assert refusal.field == field
+    assert detail in refusal.detail
+    assert refusal.limit
+    assert refusal.next_step
+
+
+def test_an_account_whose_sector_no_pool_takes_is_told():
+    """R13."""
+    policy = replace(
+        NEWER,
+        pools=tuple(replace(p, sectors=frozenset({Sector.DOD})) for p in NEWER.pools),
+    )
+    refusal = check(Ask("ivo"), policy, 0)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.field, refusal.limit) == ("account", "sectors of all pools: dod")

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scheduler.core import explain
 from scheduler.core.explain import Reason, Verdict, sentence
@@ -33,3 +34,57 @@ def test_every_verdict_of_a_plan_can_be_said(scene: Scene):
     for hold in plan(scene.world(), scene.policy, scene.now).holds:
         for verdict in hold.verdicts:
             assert "?" not in sentence(verdict, scene.policy)
+
+
+HUB = build.pool().id
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        pytest.param(
+            explain.over_budget(build.budget("fy26", "lab", 100), 7000, 350_001, 3599),
+            "The budget fy26 of lab has 0 of 100 H100e-hours left (2 are spent, running jobs may "
+            "take 98); this job may take 1.",
+            id="R4: what is left never reads as enough",
+        ),
+        pytest.param(
+            explain.window(build.reservation("demo", "lab", 2), 2),
+            "hub has 2 of its nodes reserved for lab from 2026-03-02T12:00:00+00:00 to "
+            "2026-03-02T13:00:00+00:00, and the job does not fit before or beside them.",
+            id="R7: reserved for others",
+        ),
+        pytest.param(
+            explain.window(build.reservation("cooling", None), 1),
+            "hub has maintenance on 1 of its nodes from 2026-03-02T12:00:00+00:00 to "
+            "2026-03-02T13:00:00+00:00, and the job does not fit before it or beside it.",
+            id="R7: maintenance",
+        ),
+        pytest.param(
+            explain.not_open(build.reservation("demo", "lab"), ended=False),
+            "The job runs in the reservation demo only, which opens at 2026-03-02T12:00:00+00:00.",
+            id="R7: not yet",
+        ),
+        pytest.param(
+            explain.not_open(build.reservation("demo", "lab"), ended=True),
+            "The job runs in the reservation demo only, which ended at 2026-03-02T13:00:00+00:00.",
+            id="R7: over",
+        ),
+        pytest.param(
+            explain.cell(HUB, build.account("lab").name),
+            "A start in hub would break the cells that lab is guaranteed.",
+            id="R11",
+        ),
+    ],
+)
+def test_a_verdict_made_here_has_every_number_of_its_sentence(verdict, text):
+    assert sentence(verdict, build.policy()) == text
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(1, 10**7), st.integers(1, 2000))
+def test_a_refusal_by_budget_never_says_that_enough_is_left(spent, committed, asked, hours):
+    """R4."""
+    if spent + committed + asked > hours * 3600:
+        budget = build.budget("b", "lab", hours)
+        numbers = dict(explain.over_budget(budget, spent, committed, asked).numbers)
+        assert numbers["left"] < numbers["asked"]

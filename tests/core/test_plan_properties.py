@@ -203,7 +203,9 @@ def test_victims_are_legal_whole_and_only_those_that_are_needed(scene: Scene):
     for preempt in result.preempts:
         start = by_job[preempt.by]
         victim = snapshot.runs[preempt.run]
-        assert start.quota_class < victim.quota_class
+        assert start.quota_class < victim.quota_class or (
+            start.quota_class is victim.quota_class is QuotaClass.BORROWED
+        )
         assert preempt.run in start.after
         assert victim.quota_class is not QuotaClass.IN_QUOTA
         assert not victim.draining
@@ -316,5 +318,7 @@ def test_the_soonest_promise_is_kept_when_runs_use_all_their_time(scene: Scene):
     then = replace(after, runs=left, jobs={soonest.job: after.jobs[soonest.job]})
     user = next(u for u in scene.policy.users if u.name == after.jobs[soonest.job].user)
     if user.max_gpus is None:
-        starts = plan(World(scene.policy, then), scene.policy, soonest.start_at).starts
-        assert [start.job for start in starts] == [soonest.job]
+        planned_then = plan(World(scene.policy, then), scene.policy, soonest.start_at)
+        if any(v.reason is Reason.CELL for hold in planned_then.holds for v in hold.verdicts):
+            return  # by then, other accounts' cells are in the way, until the job is aged (R11)
+        assert [start.job for start in planned_then.starts] == [soonest.job]

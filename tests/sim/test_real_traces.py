@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.core.predict import Predictor
 from scheduler.sim.engine import Engine
 from scheduler.sim.limits import time_limits
 from scheduler.sim.report import measure
@@ -50,7 +51,9 @@ def test_a_whole_trace_is_replayed_as_it_could_have_happened(name, nodes, policy
     file = found(name)
     trace = read_trace(file)
     setting = set_up(trace, Cluster(nodes, 8), read_rulebook(policy), time_limits("exact", trace))
-    history = Engine(setting.policy, setting.nodes).run(setting.works, setting.begins_at)
+    history = Engine(setting.policy, setting.nodes, predictor=Predictor()).run(
+        setting.works, setting.begins_at
+    )
     text, jobs = gzip.decompress(file.read_bytes()).decode(), written(history)
     assert violations(text, jobs, Terms(nodes, 8)) == []
     assert not history.unfinished

@@ -1,0 +1,105 @@
+"""A policy's text as plain values, each with the line that it stands on.
+
+Anchors and aliases are refused: a policy is read by people, and a few of them can unfold
+into gigabytes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from scheduler.core.policy_found import Path
+
+MAX_CHARACTERS = 4_000_000
+MAX_DEPTH = 20
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PolicyProblem:
+    """One thing that is wrong, at a line (from 1) of the file."""
+
+    line: int
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        return f"line {self.line}: {self.field}: {self.reason}"
+
+
+def syntax_problem(error: yaml.YAMLError) -> PolicyProblem:
+    """Say in one line why a text is not YAML, at its line."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return PolicyProblem(mark.line + 1 if mark else 1, "(the file)", f"not YAML: {reason}")
+
+
+class Document:
+    """Plain values of a YAML text, and the line that each of them stands on."""
+
+    def __init__(self) -> None:
+        self.problems: list[PolicyProblem] = []
+        self._lines: dict[Path, int] = {}
+
+    def parse(self, text: str) -> Any:  # noqa: ANN401  # what a YAML file holds
+        """Return the plain value; dates stay text, so that the schema sees what was written."""
+        if len(text) > MAX_CHARACTERS:
+            raise yaml.YAMLError(f"longer than {MAX_CHARACTERS:,} characters")
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise _at(event, "anchors and aliases are not allowed in a policy")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise _at(event, "nested too deeply")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return {} if node is None else self._value(node, ())
+
+    def problem(self, path: Path, reason: str) -> PolicyProblem:
+        """Return a problem at the line of `path`, or of the nearest thing around it."""
+        known = path
+        while known and known not in self._lines:
+            known = known[:-1]
+        return PolicyProblem(self._lines.get(known, 1), _field(path), reason)
+
+    def _value(self, node: yaml.Node, path: Path) -> object:
+        self._lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*path, i)) for i, item in enumerate(node.value)]
+        if node.tag.endswith((":timestamp", ":str")):
+            return node.value
+        try:
+            return yaml.constructor.SafeConstructor().construct_object(node)
+        except ValueError as error:  # an integer of thousands of digits, say
+            raise _at(node, f"cannot be read: {error}") from error
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for key, item in node.value:
+            name = str(key.value)
+            at = (*path, name)
+            if name in values:
+                again = PolicyProblem(key.start_mark.line + 1, _field(at), "is written twice")
+                self.problems.append(again)
+                continue
+            self._lines[at] = key.start_mark.line + 1
+            values[name] = self._value(item, at)
+        return values
+
+
+def _at(event: yaml.Event | yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    error = yaml.MarkedYAMLError(problem=problem)
+    error.problem_mark = event.start_mark  # type: ignore[assignment]  # the stubs know two Marks
+    return error
+
+
+def _field(path: Path) -> str:
+    """Return `quotas[3].nominal` for `("quotas", 3, "nominal")`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "(the file)"
