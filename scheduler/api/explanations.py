@@ -78,7 +78,7 @@ async def _insight(hub: HubState, job: str) -> Insight:
             return kept
         policy, snapshot = await state_of(hub)
         found = await asyncio.to_thread(
-            find_out, policy, snapshot, JobId(job), hub.clock.now(), hub.predictor
+            find_out, policy, snapshot, JobId(job), hub.clock.now(), hub.run_times
         )
         insights.keep(job, hub.clock.monotonic(), found)
         return found
