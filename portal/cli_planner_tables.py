@@ -108,7 +108,9 @@ def prio_table(page: PrioPage) -> Table:
             ago(row.submitted_at, page.at),
             later,
         )
-    table.caption = "Shares are H100e-hours per weight, least first; then priority, age, job."
+    table.caption = (
+        "Shares are H100e-hours per weight; which factor decides is the policy's `order` (R2)."
+    )
     table.caption_justify = "left"
     return table
 

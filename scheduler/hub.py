@@ -79,7 +79,7 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
         forecasts=forecasts.starts,
         etas=forecasts.etas,
         looked_at=cycle.looked_at,
-        predictor=forecasts.predictor,
+        run_times=forecasts.predictor,
         score=forecasts.score,
         play=play,
     )

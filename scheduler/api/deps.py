@@ -17,7 +17,7 @@ from scheduler.api.group_commit import GroupCommit
 from scheduler.api.insights import Insights
 from scheduler.clock import Clock
 from scheduler.config import HubSettings
-from scheduler.core.forecast import Eta, Score
+from scheduler.core.eta import Eta, Score
 from scheduler.core.model import Snapshot
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
@@ -44,7 +44,7 @@ class HubState:
     """The parts of a hub's process that endpoints use.
 
     `loops_fault` says why the loops of this process are not alive (None: they are);
-    `forecasts` and `etas` are starts by job id, as the loops last forecast them; `predictor`
+    `forecasts` and `etas` are starts by job id, as the loops last forecast them; `run_times`
     and `score` are what those go by and how they did. `looked_at` is what the last cycle went
     by. `play` replays a history under a policy; None where the simulator is not there.
     """
@@ -59,7 +59,7 @@ class HubState:
     forecasts: Mapping[str, datetime] = field(default_factory=dict)
     etas: Mapping[str, Eta] = field(default_factory=dict)
     looked_at: LookedAt = _not_looked
-    predictor: Predictor = field(default_factory=Predictor)
+    run_times: Predictor = field(default_factory=Predictor)
     score: Score = field(default_factory=Score)
     play: Play | None = None
     insights: Insights = field(default_factory=Insights)

@@ -13,7 +13,8 @@ from scheduler.api.deps import HubState
 from scheduler.api.insights import Insight
 from scheduler.core.counterfactual import about, sooner, told
 from scheduler.core.diagnostics import Ahead, ahead
-from scheduler.core.forecast import Eta, Foresight
+from scheduler.core.eta import Eta
+from scheduler.core.forecast import Foresight
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import JobId, Snapshot
 from scheduler.core.policy import Policy
@@ -77,7 +78,7 @@ async def _insight(hub: HubState, job: str) -> Insight:
             return kept
         policy, snapshot = await state_of(hub)
         found = await asyncio.to_thread(
-            find_out, policy, snapshot, JobId(job), hub.clock.now(), hub.predictor
+            find_out, policy, snapshot, JobId(job), hub.clock.now(), hub.run_times
         )
         insights.keep(job, hub.clock.monotonic(), found)
         return found

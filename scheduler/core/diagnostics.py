@@ -2,19 +2,22 @@
 
 The tables are those of Slurm's `sshare` and `sprio`, in this planner's words: there is no
 single number of priority here, so each factor that decides is told, in the order in which
-it decides (R2): shares level by level down the tree, then priority class, then age (with
-the handicap of a long predicted run, where the policy has one), then submission.
+it decides (R2): shares level by level down the tree where the policy's order is `fair`,
+then priority class, then age with its handicap, then submission.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
+from typing import assert_never
 
 from scheduler.core import fairshare
 from scheduler.core.model import AccountName, Job, JobId, PriorityClass
+from scheduler.core.ordering import entry
+from scheduler.core.policy import Order
 from scheduler.core.world import World
-
-_NO_HANDICAP = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ class Factors:
     """What orders one waiting job. `place` is over all that wait, `account_place` in its account.
 
     `path` are the shares from the root's child down to its account. `goes_as_of` is its
-    submission, later by `handicap` (`short_first` x `predicted`).
+    submission, later by `handicap`: what the policy's order counts against it (`short_first` x
+    its predicted run time, or what its account holds now).
     """
 
     job: JobId
@@ -115,41 +119,71 @@ class Factors:
     not_before: datetime | None
 
 
-_Key = tuple[int, datetime, int, JobId]
-
-
-def queue_key(world: World, job: Job) -> _Key:
-    """Return what orders jobs of one account: priority, age with its handicap, submission."""
-    return (job.priority.rank, job.submitted_at + handicap(world, job), job.sequence, job.id)
-
-
-def handicap(world: World, job: Job) -> timedelta:
-    """Return by how much later a job goes because its run is predicted to be long."""
-    if job.predicted is None:
-        return _NO_HANDICAP
-    return job.predicted * world.policy.rules.short_first
-
-
 def factors(world: World, jobs: Collection[Job], now: datetime) -> tuple[Factors, ...]:
-    """Return these waiting jobs with what orders it, in the order in which they are tried.
+    """Return these waiting jobs with what orders them, in the order in which they are tried.
 
-    The order is of this moment: each start adds to a share, so that accounts take turns.
+    The order is of this moment: each start adds to what its account uses, so that accounts
+    take turns; and jobs that are in quota are tried before others are (R2).
     """
     used = world.usage_at(now)
-    paths = {
-        name: tuple((each, _share(world, used, each)) for each in _path(world, name))
-        for name in {job.account for job in jobs}
-    }
-
-    def order(job: Job) -> tuple[Sequence[tuple[float, str]], _Key]:
-        return [(share, name) for name, share in paths[job.account]], queue_key(world, job)
-
     counts: dict[AccountName, int] = {}
     found = []
-    for place, job in enumerate(sorted(jobs, key=order), start=1):
+    for place, job in enumerate(_in_order(world, jobs, used), start=1):
         counts[job.account] = counts.get(job.account, 0) + 1
-        found.append(_factors(world, job, (place, counts[job.account]), paths[job.account], now))
+        path = tuple((each, _share(world, used, each)) for each in _path(world, job.account))
+        found.append(_factors(world, job, (place, counts[job.account]), path, now))
     return tuple(found)
+
+
+def _in_order(
+    world: World, jobs: Collection[Job], used: Mapping[AccountName, float]
+) -> Iterable[Job]:
+    """Return jobs as the policy's order tries them."""
+    rules = world.policy.rules
+    by_place = sorted(jobs, key=lambda job: entry(job, rules))
+    match rules.order:
+        case Order.FIFO:
+            return by_place
+        case Order.FAIR:
+            shares = {
+                name: [(_share(world, used, each), each) for each in _path(world, name)]
+                for name in {job.account for job in jobs}
+            }
+            return sorted(by_place, key=lambda job: shares[job.account])
+        case Order.BALANCED:
+            return _by_age(world, by_place)
+        case _:
+            assert_never(rules.order)
+
+
+def _by_age(world: World, by_place: Iterable[Job]) -> Iterable[Job]:
+    """Yield the job of the account whose next one goes first, as `balance.ByAge` takes them."""
+    queues: dict[AccountName, deque[Job]] = {}
+    for job in by_place:
+        queues.setdefault(job.account, deque()).append(job)
+    heads = [(goes_as_of(world, queue[0]), name) for name, queue in queues.items()]
+    heapify(heads)
+    while heads:
+        _, name = heappop(heads)
+        yield queues[name].popleft()
+        if queues[name]:
+            heappush(heads, (goes_as_of(world, queues[name][0]), name))
+
+
+def goes_as_of(world: World, job: Job) -> datetime:
+    """Return when the job counts as having come, with every handicap of the policy's order."""
+    rules = world.policy.rules
+    at = entry(job, rules)[1]
+    if rules.order is Order.BALANCED:
+        at += rules.share_as_age * _part_held(world, job.account)
+    return at
+
+
+def _part_held(world: World, account: AccountName) -> float:
+    """Return the part of all GPUs that the account and those above it hold now, by weight."""
+    names = world.index.chain(account)[:-1]  # everybody is below the root
+    held = sum(world.use.now.get(name, 0) / world.index.weight(name) for name in names)
+    return held / max(1, world.use.capacity)
 
 
 def _path(world: World, name: AccountName) -> tuple[AccountName, ...]:
@@ -165,7 +199,7 @@ def _factors(
     path: tuple[tuple[AccountName, float], ...],
     now: datetime,
 ) -> Factors:
-    later = handicap(world, job)
+    at = goes_as_of(world, job)
     return Factors(
         job=job.id,
         user=job.user,
@@ -177,8 +211,8 @@ def _factors(
         submitted_at=job.submitted_at,
         age=max(now - job.submitted_at, timedelta(0)),
         predicted=job.predicted,
-        handicap=later,
-        goes_as_of=job.submitted_at + later,
+        handicap=at - job.submitted_at,
+        goes_as_of=at,
         sequence=job.sequence,
         not_before=job.not_before,
     )
@@ -215,8 +249,33 @@ class Ahead:
 
 def ahead(world: World, jobs: Collection[Job], job: Job, now: datetime) -> tuple[Ahead, ...]:
     """Return who of `jobs` is ahead of one of them, from the root down to its own queue."""
-    used, waiting = world.usage_at(now), _waiting(world, jobs)
-    found: list[Ahead] = []
+    used = world.usage_at(now)
+    others = (
+        _by_share(world, jobs, job, used)
+        if world.policy.rules.order is Order.FAIR
+        else _by_place(world, jobs, job, used)
+    )
+    return (*others, *_in_own_queue(world, jobs, job))
+
+
+def _by_place(
+    world: World, jobs: Collection[Job], job: Job, used: Mapping[AccountName, float]
+) -> Iterable[Ahead]:
+    """Yield the other accounts' jobs that go first where shares do not decide."""
+    counts: dict[AccountName, int] = {}
+    for other in _in_order(world, jobs, used):
+        if other.id == job.id:
+            break
+        counts[other.account] = counts.get(other.account, 0) + 1
+    for name, count in sorted(counts.items()):
+        if name != job.account:
+            yield Ahead(name, count, "by age, with what each account holds now against it")
+
+
+def _by_share(
+    world: World, jobs: Collection[Job], job: Job, used: Mapping[AccountName, float]
+) -> Iterable[Ahead]:
+    waiting = _waiting(world, jobs)
     for branch in _path(world, job.account):
         own = _share(world, used, branch)
         parent = world.index.accounts[branch].parent if branch in world.index.accounts else None
@@ -225,16 +284,13 @@ def ahead(world: World, jobs: Collection[Job], job: Job, now: datetime) -> tuple
             share = _share(world, used, name)
             if name != branch and waiting.get(name) and (share, name) < (own, branch):
                 why = "it has used less per weight"
-                found.append(Ahead(name, waiting[name], why, share, branch, own))
-    found.extend(_in_own_queue(world, jobs, job))
-    return tuple(found)
+                yield Ahead(name, waiting[name], why, share, branch, own)
 
 
 def _in_own_queue(world: World, jobs: Collection[Job], job: Job) -> list[Ahead]:
-    key = queue_key(world, job)
-    before = [
-        other for other in jobs if other.account == job.account and queue_key(world, other) < key
-    ]
+    rules = world.policy.rules
+    key = entry(job, rules)
+    before = [other for other in jobs if other.account == job.account and entry(other, rules) < key]
     higher = sum(other.priority.rank < job.priority.rank for other in before)
     older = sum(
         other.priority.rank == job.priority.rank and other.submitted_at <= job.submitted_at

@@ -3,20 +3,20 @@
 `forecast` lets every run use its whole time limit: the latest starts that today's queue
 foresees. `outlook` lets runs end as runs like them did before (`predict.py`), in a few
 scenarios, and gives an interval that should hold in four cases of five (scheduling.md §5).
-Whether it does is counted (`Score`), and published.
+Whether it does is counted, and corrects it (`eta.py`).
 
 Scenarios are drawn without chance: each run takes another quantile of its run times in each
 scenario, spread evenly, so the same world gives the same forecast.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from zlib import crc32
 
 from scheduler.core.decisions import Plan
-from scheduler.core.model import Job, JobId, Run, RunId, Snapshot
+from scheduler.core.eta import Eta
+from scheduler.core.model import JobId, Run, RunId, Snapshot
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
 from scheduler.core.predict import HIGH, LIKELY, LOW, Predictor, Runtimes, quantile
@@ -33,23 +33,6 @@ Lasts = Callable[[Run, datetime], timedelta]
 
 _GOLDEN = 0.6180339887498949  # the most even way to go on dividing a circle
 _EVER = timedelta(days=3650)
-
-
-@dataclass(frozen=True, slots=True)
-class Eta:
-    """An expected start: within `low`..`high` in four cases of five; None is beyond the horizon.
-
-    `informed` is whether run times of earlier jobs went into it, or limits alone.
-    """
-
-    low: datetime
-    likely: datetime | None
-    high: datetime | None
-    informed: bool = True
-
-    def holds(self, started_at: datetime) -> bool:
-        """Return whether a start was within the interval."""
-        return self.low <= started_at and (self.high is None or started_at <= self.high)
 
 
 def forecast(
@@ -210,57 +193,3 @@ class _Ahead:
         self._world.drop_run(name)
         if run.draining:
             self._world.put_job(requeued_job(run, None))
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of the first ETA that a job was given."""
-
-    job: JobId
-    eta: Eta
-    started_at: datetime
-
-    @property
-    def hit(self) -> bool:
-        """Return whether the job started within the interval."""
-        return self.eta.holds(self.started_at)
-
-
-class Score:
-    """How often the intervals held: the first one that each job was given counts."""
-
-    def __init__(self, most: int = 100_000) -> None:
-        self.hits = 0
-        self.misses = 0
-        self._most = most
-        self._open: dict[JobId, Eta] = {}
-
-    @property
-    def rate(self) -> float | None:
-        """Return the part of intervals that held; None before any was settled."""
-        settled = self.hits + self.misses
-        return self.hits / settled if settled else None
-
-    def promise(self, etas: Mapping[JobId, Eta]) -> Mapping[JobId, Eta]:
-        """Take in what was told; return what is the first told of its job."""
-        new = {job: eta for job, eta in etas.items() if job not in self._open}
-        for job in sorted(new)[: max(0, self._most - len(self._open))]:
-            self._open[job] = new[job]
-        return {job: eta for job, eta in new.items() if job in self._open}
-
-    def settle(self, jobs: Mapping[JobId, Job], runs: Collection[Run]) -> tuple[Settled, ...]:
-        """Settle what has started since; forget what neither waits nor runs."""
-        settled, still = [], {job: self._open[job] for job in self._open if job in jobs}
-        for run in sorted(runs, key=lambda run: run.id):
-            eta = self._open.get(run.job)
-            if eta is None or run.job in jobs:
-                continue
-            if run.started_at is None:
-                still[run.job] = eta  # leased, and about to start
-            else:
-                settled.append(Settled(run.job, eta, run.started_at))
-        self._open = still
-        hits = sum(one.hit for one in settled)
-        self.hits += hits
-        self.misses += len(settled) - hits
-        return tuple(settled)

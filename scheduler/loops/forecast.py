@@ -11,7 +11,8 @@ from typing import Protocol
 
 from scheduler import metrics
 from scheduler.clock import Clock
-from scheduler.core.forecast import Eta, Foresight, Score, Settled, outlook
+from scheduler.core.eta import Eta, Score, Settled
+from scheduler.core.forecast import Foresight, outlook
 from scheduler.core.model import JobId, Snapshot
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
@@ -104,11 +105,12 @@ class ForecastLoop:
         return outlook(Foresight(policy, self.predictor), snapshot, now, scenarios, steps)
 
     async def _tell(self, etas: Mapping[JobId, Eta], now: datetime) -> None:
+        told = self.score.corrected(etas, now)
         # Changed in place: the API holds these very mappings.
         self.reset()
-        self.etas.update({str(job): eta for job, eta in etas.items()})
-        self.starts.update({str(j): e.likely for j, e in etas.items() if e.likely is not None})
-        new = self.score.promise(etas)
+        self.etas.update({str(job): eta for job, eta in told.items()})
+        self.starts.update({str(j): e.likely for j, e in told.items() if e.likely is not None})
+        new = self.score.promise(etas, told, now)
         if new and self._ledger is not None:
             await self._ledger.record(new, now)
 

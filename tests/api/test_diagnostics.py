@@ -6,7 +6,7 @@ import pytest
 
 from scheduler.api import explanations
 from scheduler.api.explanations import eta_view
-from scheduler.core.forecast import Eta
+from scheduler.core.eta import Eta
 from scheduler.sim.past import play
 from tests.api.conftest import NOON
 

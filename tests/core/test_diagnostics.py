@@ -7,10 +7,10 @@ from hypothesis import given, settings
 
 from scheduler.core import diagnostics
 from scheduler.core.model import PriorityClass, Usage
-from scheduler.core.policy import Rules
+from scheduler.core.policy import Order, Rules
 from scheduler.core.world import World
 from tests import build, strategies
-from tests.build import HOUR, NOON
+from tests.build import DAY, HOUR, NOON
 
 TREE = [
     build.account("national", None),
@@ -79,7 +79,10 @@ def test_jobs_are_told_in_the_order_in_which_they_are_tried():
 
 def test_a_long_predicted_run_goes_as_if_it_had_come_later_where_the_policy_says_so():
     policy = build.policy(TREE, rules=Rules(short_first=2))
-    jobs = [build.job("j1", "b", predicted=HOUR), build.job("j2", "b", submitted_at=NOON + HOUR)]
+    jobs = [
+        build.job("j1", "b", predicted=HOUR),
+        build.job("j2", "b", submitted_at=NOON + HOUR, predicted=timedelta(0)),
+    ]
     first, second = factors(world(jobs, policy=policy), NOON + HOUR)
     assert (first.job, first.handicap) == ("j2", timedelta(0))
     assert (second.goes_as_of, second.handicap) == (NOON + 2 * HOUR, 2 * HOUR)
@@ -118,6 +121,25 @@ def test_jobs_of_its_own_account_are_told_by_what_decides():
     ]
 
 
+def test_where_age_decides_what_an_account_holds_now_counts_as_coming_later():
+    policy = build.policy(TREE, rules=Rules(order=Order.BALANCED, share_as_age=4 * DAY))
+    busy = build.run("r", "b", {"hub-1": range(8)})
+    jobs = [build.job("j1", "b"), build.job("j2", "a1", submitted_at=NOON + DAY)]
+    first, second = factors(world(build.nodes(), busy, jobs, policy=policy), NOON + DAY)
+    assert (first.job, first.handicap) == ("j2", timedelta(0))
+    assert (second.job, second.handicap) == ("j1", 2 * DAY)
+    (told,) = ahead(world(build.nodes(), busy, jobs, policy=policy), "j1", NOON)
+    assert (told.account, told.jobs, told.share) == ("a1", 1, None)
+
+
+@pytest.mark.parametrize("order", [Order.FIFO, Order.BALANCED])
+def test_without_shares_who_came_first_goes_first(order):
+    policy = build.policy(TREE, rules=Rules(order=order))
+    jobs = [build.job("j1", "b", submitted_at=NOON + HOUR), build.job("j2", "a1")]
+    found = factors(world(jobs, used("a1", 1e9), policy=policy), NOON + HOUR)
+    assert [one.job for one in found] == ["j2", "j1"]
+
+
 @given(strategies.scenes())
 @settings(max_examples=30, deadline=None)
 def test_places_count_each_job_once_and_agree_with_the_worlds(scene):
@@ -126,7 +148,8 @@ def test_places_count_each_job_once_and_agree_with_the_worlds(scene):
     assert [f.place for f in found] == list(range(1, len(now.jobs) + 1))
     for one in found:
         assert one.account_place == now.position(one.job)
-        own = sum(t.jobs for t in ahead(now, one.job, scene.now) if t.share is None)
+        told = ahead(now, one.job, scene.now)
+        own = sum(t.jobs for t in told if t.account == one.account)
         assert own == one.account_place - 1
 
 

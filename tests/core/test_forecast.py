@@ -1,11 +1,10 @@
 """Expected starts: by limits an upper bound, by run times an interval that is counted."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 from hypothesis import given, settings
 
-from scheduler.core.forecast import Eta, Foresight, Score, forecast, outlook, typical_starts
+from scheduler.core.forecast import Foresight, forecast, outlook, typical_starts
 from scheduler.core.predict import Predictor
 from scheduler.core.world import World
 from tests import build, strategies
@@ -74,43 +73,3 @@ def test_an_interval_is_in_order_never_past_and_the_same_when_asked_again(scene)
         assert known == times[: len(known)] == sorted(known)
         assert eta.low >= scene.now
     assert ask() == etas
-
-
-def started(at) -> list:
-    return [replace(BUSY, job=build.job("j1").id, started_at=at)]
-
-
-ETA = Eta(NOON, NOON + HOUR, NOON + 2 * HOUR)
-WAITING = {build.job("j1").id: build.job("j1")}
-
-
-def test_the_first_eta_that_a_job_was_given_is_what_counts():
-    score = Score()
-    assert score.rate is None
-    assert score.promise({"j1": ETA}) == {"j1": ETA}
-    assert score.promise({"j1": Eta(NOON, NOON, NOON)}) == {}
-    assert score.settle(WAITING, []) == ()
-    (settled,) = score.settle({}, started(NOON + HOUR))
-    assert settled.hit
-    assert (score.hits, score.misses, score.rate) == (1, 0, 1.0)
-
-
-def test_a_start_outside_the_interval_is_a_miss_and_counts_once():
-    score = Score()
-    score.promise({"j1": ETA})
-    for _ in range(2):
-        score.settle({}, started(NOON + 3 * HOUR))
-    assert (score.hits, score.misses) == (0, 1)
-
-
-def test_a_lease_settles_when_its_work_begins_and_a_cancelled_job_never():
-    score = Score()
-    score.promise({"j1": ETA, "j2": ETA})
-    assert score.settle({}, started(None)) == ()
-    assert len(score.settle({}, started(NOON + timedelta(seconds=1)))) == 1
-    assert score.settle({}, []) == ()
-
-
-def test_an_open_end_holds_whatever_comes_late():
-    assert Eta(NOON, None, None).holds(NOON + 99 * HOUR)
-    assert not Eta(NOON, None, None).holds(NOON - HOUR)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from scheduler.core.forecast import Eta
+from scheduler.core.eta import Eta
 from scheduler.core.whatif import PastJob
 from scheduler.db.past import past_jobs
 from scheduler.loops.cycle import CycleLoop
