@@ -6,7 +6,7 @@ Nothing here is looked up by name or imported as a global: `create_app(hub)` put
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,8 @@ from scheduler.files import FileStore
 from scheduler.wake import Wake
 from scheduler.wire.accounts import Scope
 
+Predictor = Callable[[str, str, int, str], timedelta | None]
+
 
 def _all_well() -> str | None:
     return None
@@ -33,7 +35,8 @@ class HubState:
     """The parts of a hub's process that endpoints use.
 
     `loops_fault` says why the loops of this process are not alive (None: they are);
-    `forecasts` are starts by job id, as the loops last forecast them.
+    `forecasts` are starts by job id, as the loops last forecast them. `predictor` foresees
+    the run time of a job from its user, account, GPUs and name; None where it cannot tell.
     """
 
     db: Database
@@ -44,6 +47,7 @@ class HubState:
     policies: PolicyCache
     loops_fault: Callable[[], str | None] = _all_well
     forecasts: Mapping[str, datetime] = field(default_factory=dict)
+    predictor: Predictor | None = None
     tokens: TokenCache = field(default_factory=TokenCache)
 
     @cached_property

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from scheduler.core.model import Account, Pool, PriorityClass, Shape, Tier, User
+from scheduler.core.model import (
+    Account,
+    Pool,
+    PriorityClass,
+    ReservationId,
+    Shape,
+    Tier,
+    User,
+)
 from scheduler.core.policy import Policy
 
 
@@ -30,6 +38,11 @@ class Ask:
     priority: PriorityClass = PriorityClass.STANDARD
     preemptible: bool = True
     time_limit: timedelta | None = None
+    memory_gib: int = 0
+    h100e: int = 0
+    software: frozenset[str] = frozenset()
+    reservation: ReservationId | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +282,10 @@ def _shape(ask: Ask) -> Shape:
         tier_max=highest,
         preemptible=ask.preemptible,
         background=ask.priority is PriorityClass.BACKGROUND,
+        memory_gib=ask.memory_gib,
+        h100e=ask.h100e,
+        software=ask.software,
+        reservation=ask.reservation,
     )
 
 
