@@ -94,9 +94,11 @@ async def _used(conn: AsyncConnection, policy: Policy) -> dict[str, int]:
 
 async def claim(conn: AsyncConnection, names: Iterable[ReservationId], now: datetime) -> None:
     """Note that jobs of these reservations start now; an earlier start stands (R7)."""
-    rows = [{"reservation": name, "at": now} for name in sorted(names)]
-    if rows:
-        await conn.execute(insert_into(conn, reservation_claims).on_conflict_do_nothing(), rows)
+    for name in sorted(names):
+        first = insert_into(conn, reservation_claims).values(reservation=name, at=now)
+        new = first.on_conflict_do_nothing().returning(reservation_claims.c.reservation)
+        noted = (await conn.execute(new)).scalars().all()
+        await note_changes(conn, [("claim", each) for each in noted])
 
 
 async def _work_out_claims(conn: AsyncConnection, policy: Policy) -> None:

@@ -94,6 +94,8 @@ async def test_runs_of_a_reservation_are_paid_for_by_it_and_claim_it(db):
     first = hub.now
     await hub.come(2)
     await hub.turn()
+    async with db.reading() as conn:
+        assert "claim" in {row.kind for row in await conn.execute(select(outbox))}
     await hub.tell(0)
     await hub.wait(5)
     await _end(hub)
