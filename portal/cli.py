@@ -6,6 +6,7 @@ and 2 when the command line makes no sense.
 
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from portal import cli_tables as tables
 from portal.cli_hub import with_hub
@@ -39,12 +40,28 @@ def submit(  # noqa: PLR0913, PLR0917  # the options are the command's surface
     entrypoint: Annotated[
         list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, after --.")
     ],
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes of the gang.")] = 1,
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Nodes of the gang.  \\[default: 1]", show_default=False),
+    ] = None,
     gpus_per_node: Annotated[
-        int | None, typer.Option(min=1, help="GPUs on each.  [default: 1]", show_default=False)
+        int | None, typer.Option(min=1, help="GPUs on each.  \\[default: 1]", show_default=False)
     ] = None,
     gpu_model: Annotated[
         list[str] | None, typer.Option(help="A model that will do; repeat for several.")
+    ] = None,
+    memory_gib: Annotated[
+        int | None, typer.Option(min=1, help="GiB that each GPU must have, at least.")
+    ] = None,
+    h100e: Annotated[
+        int | None,
+        typer.Option(min=1, help="H100-equivalents on any model, in place of nodes and GPUs."),
+    ] = None,
+    software: Annotated[
+        list[str] | None, typer.Option(help="What a pool must offer; repeat for several.")
+    ] = None,
+    reservation: Annotated[
+        str | None, typer.Option(help="Run only in this advance reservation.")
     ] = None,
     tier: Annotated[
         str | None, typer.Option(metavar="TIER[..TIER]", help="One tier, or lowest..highest.")
@@ -56,7 +73,10 @@ def submit(  # noqa: PLR0913, PLR0917  # the options are the command's surface
         bool, typer.Option("--no-preempt", help="Refuse recall; then no borrowing either.")
     ] = False,
     account: Annotated[str | None, typer.Option(help="Who pays, if you have several.")] = None,
-    name: Annotated[str | None, typer.Option("--submission-id", help="Your own id for it.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What it is called; run times are foreseen by it.")
+    ] = None,
+    submission_id: Annotated[str | None, typer.Option(help="Your own id for it.")] = None,
     working_dir: Annotated[
         Path | None,
         typer.Option(
@@ -76,18 +96,22 @@ def submit(  # noqa: PLR0913, PLR0917  # the options are the command's surface
         "nodes": nodes,
         "gpus_per_node": gpus_per_node,
         "gpu_models": tuple(gpu_model or ()) or None,
+        "memory_gib": memory_gib,
+        "h100e": h100e,
+        "software": tuple(software or ()) or None,
+        "reservation": reservation,
         "tier": _tiers(tier),
         "label": label,
         "priority": priority,
         "time_limit_seconds": _seconds(time_limit),
         "preemptible": False if no_preempt else None,
         "account": account,
-        "submission_id": name,
+        "name": name,
+        "submission_id": submission_id,
     }
     if working_dir is not None:
         asked["runtime_env"] = {"working_dir": upload(hub, working_dir)}
-    request = JobRequest.model_validate({k: v for k, v in asked.items() if v is not None})
-    job = hub.submit(request, str(uuid4()))
+    job = hub.submit(_request(asked), str(uuid4()))
     _report(hub, job, wait or follow, follow, as_json)
 
 
@@ -230,6 +254,21 @@ def _follow(hub: Hub, job: str) -> None:
 def _shell_line(words: list[str]) -> str:
     """Return one command for the shell, as `ray job submit` does: one word stays as it is."""
     return words[0] if len(words) == 1 else shlex.join(words)
+
+
+def _request(asked: Mapping[str, object]) -> JobRequest:
+    """Return the request without what was left out; a value out of its range is told here."""
+    said = {name: value for name, value in asked.items() if value is not None}
+    try:
+        return JobRequest.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field, reason = str(first["loc"][0]), first["msg"]
+        option = f"--{_OPTION.get(field, field).replace('_', '-')}"
+        raise typer.BadParameter(f"{option}: {first['input']!r}: {reason}") from error
+
+
+_OPTION = {"gpu_models": "gpu_model", "time_limit_seconds": "time_limit"}
 
 
 def _tiers(text: str | None) -> tuple[Tier, Tier] | None:

@@ -19,7 +19,11 @@ PACKAGE = "_ray_pkg_{}.zip"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the form holds. `all_tiers` is whether `tiers` excludes nothing."""
+    """What the form holds. `all_tiers` is whether `tiers` excludes nothing.
+
+    `name` is the submission id; `job_name` is what run times are foreseen by. With `h100e`,
+    nodes and GPUs of each are left out.
+    """
 
     entrypoint: str
     account: str | None
@@ -34,6 +38,11 @@ class Wish:
     time_limit: str
     name: str
     files: bytes | None = None
+    job_name: str = ""
+    memory_gib: int = 0
+    h100e: int = 0
+    software: tuple[str, ...] = ()
+    reservation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +63,7 @@ def request(wish: Wish) -> JobRequest | Trouble:
         return Trouble("time_limit", f"{error}. Write it as 90s, 30m, 2h 30m or 7d.")
     said: dict[str, object] = {
         "entrypoint": wish.entrypoint.strip(),
-        "nodes": wish.nodes,
-        "gpus_per_node": wish.gpus_per_node,
+        **_size(wish),
         "label": wish.label,
         "priority": wish.priority,
         "preemptible": wish.preemptible,
@@ -64,12 +72,22 @@ def request(wish: Wish) -> JobRequest | Trouble:
         **({"gpu_models": wish.gpu_models} if wish.gpu_models else {}),
         **({} if wish.all_tiers else {"tier": wish.tiers}),
         **({"time_limit_seconds": round(limit.total_seconds())} if limit else {}),
+        **({"name": wish.job_name.strip()} if wish.job_name.strip() else {}),
+        **({"memory_gib": wish.memory_gib} if wish.memory_gib else {}),
+        **({"software": wish.software} if wish.software else {}),
+        **({"reservation": wish.reservation.strip()} if wish.reservation.strip() else {}),
     }
     try:
         return JobRequest.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
         return Trouble(form_field(str(first["loc"][0])), _own_words(first["type"], first["msg"]))
+
+
+def _size(wish: Wish) -> dict[str, object]:
+    if wish.h100e:
+        return {"h100e": wish.h100e}
+    return {"nodes": wish.nodes, "gpus_per_node": wish.gpus_per_node}
 
 
 def send(hub: Hub, wish: Wish, keys: dict[str, str]) -> JobView | Trouble:
@@ -105,7 +123,12 @@ def form_field(name: str) -> str:
     parts = [part for part in name.split(".") if part in known]
     if not parts:
         return ""
-    renamed: Mapping[str, str] = {**FIELDS, "tier": "tiers", "submission_id": "name"}
+    renamed: Mapping[str, str] = {
+        **FIELDS,
+        "tier": "tiers",
+        "submission_id": "name",
+        "name": "job_name",
+    }
     return renamed.get(parts[0], parts[0])
 
 

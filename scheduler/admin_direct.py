@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler import policy_file
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import HubSettings
-from scheduler.core.model import Snapshot
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Snapshot
 from scheduler.db import policies, tokens
 from scheduler.db.engine import Database
 from scheduler.db.in_use import refuse_what_is_in_use

@@ -12,10 +12,11 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 import uvicorn
@@ -28,7 +29,11 @@ from scheduler.api.deps import HubState
 from scheduler.api.ray_jobs_socket import DroppingWebSocket
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import HubSettings
+from scheduler.core.eta import Eta, Settled
+from scheduler.core.model import JobId
+from scheduler.core.predict import Predictor
 from scheduler.core.whatif import PastJob
+from scheduler.db import etas
 from scheduler.db.engine import Database
 from scheduler.db.past import past_jobs
 from scheduler.db.policies import PolicyCache
@@ -64,7 +69,7 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
     wake = Wake()
     recorder = None if settings.record is None else Recorder(settings.record)
     cycle = CycleLoop(db, wake, clock, settings.cycle_seconds, recorder)
-    forecasts = ForecastLoop(cycle, clock, _past_of(db))
+    forecasts = ForecastLoop(cycle, clock, _past_of(db), _StoredEtas(db))
     loops = (cycle, WatchLoop(db, wake, clock, settings), forecasts)
     leadership = alone if db.dialect == "sqlite" else elected(db)
     supervisor = Supervisor(leadership, loops, wake)
@@ -80,6 +85,7 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
         etas=forecasts.etas,
         looked_at=cycle.looked_at,
         run_times=forecasts.predictor,
+        predictor=partial(_foreseen, forecasts.predictor),
         score=forecasts.score,
         play=play,
     )
@@ -96,6 +102,38 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
             await db.close()
 
     return Hub(state, create_app(state, lifespan), supervisor)
+
+
+def _foreseen(
+    predictor: Predictor, user: str, account: str, gpus: int, name: str
+) -> timedelta | None:
+    """Return the mean run time of such jobs, by which queues may be ordered (R2)."""
+    estimate = predictor.predict(user, account, gpus, name)
+    return None if estimate is None else timedelta(seconds=estimate.mean)
+
+
+_KEEP_ETAS = timedelta(days=90)
+
+
+class _StoredEtas:
+    """Keeps what jobs were first told; the plan that starts a job settles it."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def record(self, told: Mapping[JobId, Eta], made_at: datetime) -> None:
+        """Keep whole intervals: of an open one nothing can be said later."""
+        rows = [
+            etas.Eta(job, made_at, eta.low, eta.likely, eta.high)
+            for job, eta in told.items()
+            if eta.likely is not None and eta.high is not None
+        ]
+        async with self._db.transaction() as conn:
+            await etas.record(conn, rows)
+            await etas.prune(conn, made_at - _KEEP_ETAS)
+
+    async def settle(self, settled: Sequence[Settled]) -> None:
+        """Do nothing: each lease has settled its own."""
 
 
 def _past_of(db: Database) -> Past:

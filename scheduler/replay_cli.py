@@ -16,8 +16,8 @@ from scheduler import policy_file
 from scheduler.admin_direct import Direct, read_policy
 from scheduler.api.what_if import change_of, refused, view_of
 from scheduler.clock import SystemClock
-from scheduler.core.model import Snapshot
 from scheduler.core.policy_diff import Differences, differences
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.whatif import Comparison, what_if
 from scheduler.errors import Refused
 from scheduler.replay.again import Replayed, last_state, replay

@@ -33,12 +33,12 @@ from scheduler.core.model import (
     Site,
     SiteId,
     Slot,
-    Snapshot,
     Tier,
     User,
     run_id,
 )
 from scheduler.core.policy import Policy, Rules, TierRules
+from scheduler.core.snapshot import Snapshot
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -12,20 +12,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from scheduler.core.decisions import Plan, apply
-from scheduler.core.model import (
-    DropJob,
-    DropRun,
-    Event,
-    Job,
-    PriorityClass,
-    Put,
-    RunState,
-    Sector,
-    Snapshot,
-    Tier,
-)
+from scheduler.core.model import Job, PriorityClass, RunState, Sector, Tier
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy, Rules
+from scheduler.core.snapshot import DropJob, DropRun, Event, Put, Snapshot
 from scheduler.core.world import World, apply_event, requeued_job
 from tests import build
 from tests.build import HOUR, MINUTE, NOON

@@ -6,7 +6,7 @@ Nothing here is looked up by name or imported as a global: `create_app(hub)` put
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -18,9 +18,9 @@ from scheduler.api.insights import Insights
 from scheduler.clock import Clock
 from scheduler.config import HubSettings
 from scheduler.core.eta import Eta, Score
-from scheduler.core.model import Snapshot
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.whatif import Play
 from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
@@ -29,6 +29,7 @@ from scheduler.wake import Wake
 from scheduler.wire.accounts import Scope
 
 LookedAt = Callable[[], Awaitable[tuple[Policy, Snapshot] | None]]
+Foresee = Callable[[str, str, int, str], timedelta | None]
 
 
 def _all_well() -> str | None:
@@ -45,8 +46,10 @@ class HubState:
 
     `loops_fault` says why the loops of this process are not alive (None: they are);
     `forecasts` and `etas` are starts by job id, as the loops last forecast them; `run_times`
-    and `score` are what those go by and how they did. `looked_at` is what the last cycle went
-    by. `play` replays a history under a policy; None where the simulator is not there.
+    and `score` are what those go by and how they did. `predictor` foresees the run time of a
+    job from its user, account, GPUs and name; None where it cannot tell. `looked_at` is what the
+    last cycle went by. `play` replays a history under a policy; None where the simulator is not
+    there.
     """
 
     db: Database
@@ -63,6 +66,7 @@ class HubState:
     score: Score = field(default_factory=Score)
     play: Play | None = None
     insights: Insights = field(default_factory=Insights)
+    predictor: Foresee | None = None
     tokens: TokenCache = field(default_factory=TokenCache)
 
     @cached_property

@@ -21,8 +21,8 @@ from scheduler.api.views import JobFacts, reason
 from scheduler.core import diagnostics
 from scheduler.core.diagnostics import Factors
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import Snapshot
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.world import World
 from scheduler.db.jobs import list_jobs
 from scheduler.wire.accounts import Scope

@@ -16,9 +16,10 @@ from scheduler.core.diagnostics import Ahead, ahead
 from scheduler.core.eta import Eta
 from scheduler.core.forecast import Foresight
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import JobId, Snapshot
+from scheduler.core.model import JobId
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.world import World
 from scheduler.db.planning import load_snapshot
 from scheduler.wire.explanations import AheadView, EtaView, SoonerView

@@ -1,8 +1,7 @@
 """Read a submission of Ray's client: pure, and nothing but `Refused` comes out of it.
 
 Ray's own fields keep Ray's rules, but what Ray takes and fails on later is refused at
-once. Ours ride in the metadata as `commonpool.*`: an unknown one is a typing error that
-would otherwise cost somebody a night's run, so it is refused with what it may have meant.
+once. Ours ride in the metadata (`ray_jobs_metadata`).
 """
 
 import math
@@ -13,25 +12,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from scheduler.api import ray_jobs_metadata
 from scheduler.api import ray_jobs_runtime_env as runtime_env
 from scheduler.api.problems import validation_refused
+from scheduler.api.ray_jobs_metadata import MAX_GPUS_PER_NODE
 from scheduler.api.ray_jobs_runtime_env import meant, refuse, shown
-from scheduler.core.model import PriorityClass, Tier
 from scheduler.errors import Refused
 from scheduler.wire.jobs import JobRequest
 
-PREFIX = "commonpool."
 MAX_ENTRYPOINT_BYTES = 64 * 1024
 MAX_METADATA_BYTES = 64 * 1024
 MAX_METADATA_KEYS = 200
-MAX_NODES = 4096
-MAX_GPUS_PER_NODE = 64
-MAX_MODELS = 16
-MAX_SECONDS = 366 * 86_400
 MAX_MEMORY = 2**60
 MAX_DEPTH = 64
 _SUBMISSION_ID = re.compile(r"[A-Za-z0-9_-]{1,63}")
-_DURATION = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 _SELECTOR = re.compile(
     r"!?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
     r"|!?in\(\s*[A-Za-z0-9._-]+(\s*,\s*[A-Za-z0-9._-]+)*\s*\)"
@@ -66,9 +60,9 @@ def parse(value: object) -> Parsed:
     env, packages = runtime_env.check(fields.pop("runtime_env", {}))
     job_id = fields.pop("job_id", None)
     fields["submission_id"] = fields.get("submission_id") or job_id
-    ours = _ours(fields.get("metadata", {}))
-    fields |= ours | _gang(ours, fields.get("entrypoint_num_gpus", 0))
-    _check_together(fields)
+    ours = ray_jobs_metadata.ours(fields.get("metadata", {}))
+    fields |= ours | ray_jobs_metadata.gang(ours, fields.get("entrypoint_num_gpus", 0))
+    ray_jobs_metadata.check_together(fields)
     try:
         return Parsed(JobRequest(**fields, runtime_env=env), packages)
     except ValidationError as error:
@@ -204,156 +198,3 @@ def _wrong_type(name: str, value: object, wanted: str) -> Refused:
     words = {bool: "a boolean", int: "a number", float: "a number", str: "a string"}
     has = words.get(type(value), "a list" if isinstance(value, list) else "an object")
     return refuse(name, value, f"must be {wanted}, and is {'null' if value is None else has}")
-
-
-def _ours(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return our own fields out of the metadata."""
-    found: dict[str, Any] = {}
-    for key, text in metadata.items():
-        if not key.lower().startswith(PREFIX):
-            continue
-        name = key.removeprefix(PREFIX)
-        if name not in _OURS:
-            raise _unknown(key)
-        found |= _OURS[name](key, text.strip())
-    return found
-
-
-def _unknown(key: str) -> Refused:
-    known = tuple(PREFIX + name for name in _OURS)
-    step = meant(key, known)
-    return _semantic(key[:80], key, "is not a field of ours", limit=", ".join(known), step=step)
-
-
-def _semantic(field: str, value: str, detail: str, *, limit: str = "", step: str = "") -> Refused:
-    refused = refuse(field, value, detail, limit=limit, step=step)
-    refused.status = 422
-    return refused
-
-
-def _count(name: str, most: int) -> Callable[[str, str], dict[str, Any]]:
-    def read(key: str, text: str) -> dict[str, Any]:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-            limit = f"a whole number from 1 to {most}"
-            raise _semantic(key, text, f"may not be {text[:40]!r}", limit=limit)
-        return {name: int(text)}
-
-    return read
-
-
-def _account(key: str, text: str) -> dict[str, Any]:
-    if not text:
-        raise _semantic(key, text, "is empty", step="name an account, or leave it out")
-    return {"account": text}
-
-
-def _time_limit(key: str, text: str) -> dict[str, Any]:
-    parts = _DURATION.fullmatch(f"{text}s" if re.fullmatch(r"[0-9]+", text) else text)
-    units = (86_400, 3600, 60, 1)
-    seconds = (
-        sum(int(part or 0) * unit for part, unit in zip(parts.groups(), units, strict=True))
-        if parts
-        else 0
-    )
-    if not 1 <= seconds <= MAX_SECONDS:
-        limit = f"1s to {MAX_SECONDS // 86_400}d, as 90s, 30m, 2h, 1h30m or seconds"
-        raise _semantic(key, text, f"may not be {text[:40]!r}", limit=limit)
-    return {"time_limit_seconds": seconds}
-
-
-def _gpu_models(key: str, text: str) -> dict[str, Any]:
-    models = tuple(dict.fromkeys(model.strip() for model in text.split(",")))
-    if not all(models) or len(models) > MAX_MODELS:
-        limit = f"1 to {MAX_MODELS} models with commas between, as H100,H200"
-        raise _semantic(key, text, f"may not be {text[:80]!r}", limit=limit)
-    return {"gpu_models": models}
-
-
-def _tier(key: str, text: str) -> dict[str, Any]:
-    names = [name.strip() for name in text.split("..")]
-    known = ", ".join(Tier)
-    if len(names) > 2 or not all(name in list(Tier) for name in names):  # noqa: PLR2004  # a pair
-        step = meant(text, tuple(Tier))
-        limit = f"one of {known}, or lowest..highest"
-        raise _semantic(key, text, f"may not be {text[:80]!r}", limit=limit, step=step)
-    tiers = tuple(Tier(name) for name in names)
-    if tiers[0].rank > tiers[-1].rank:
-        step = f"write {tiers[-1]}..{tiers[0]}"
-        raise _semantic(key, text, f"has the lowest tier above the highest: {text}", step=step)
-    return {"tier": tiers}
-
-
-def _label(key: str, text: str) -> dict[str, Any]:
-    if not text:
-        raise _semantic(key, text, "is empty", step="name a label, or leave it out")
-    return {"label": text}
-
-
-def _preemptible(key: str, text: str) -> dict[str, Any]:
-    if text.lower() not in {"true", "false"}:
-        raise _semantic(key, text, f"may not be {text[:40]!r}", limit="true or false")
-    return {"preemptible": text.lower() == "true"}
-
-
-def _priority(key: str, text: str) -> dict[str, Any]:
-    if text not in list(PriorityClass):
-        known = tuple(PriorityClass)
-        limit, step = ", ".join(known), meant(text, known)
-        raise _semantic(key, text, f"may not be {text[:40]!r}", limit=limit, step=step)
-    return {"priority": PriorityClass(text)}
-
-
-def _simulated_seconds(key: str, text: str) -> dict[str, Any]:
-    """Check only: it stays in the metadata, where a simulated site reads it."""
-    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,6})?", text):
-        raise _semantic(key, text, f"may not be {text[:40]!r}", limit="seconds, 0 or more")
-    return {}
-
-
-_OURS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
-    "nodes": _count("nodes", MAX_NODES),
-    "gpus_per_node": _count("gpus_per_node", MAX_GPUS_PER_NODE),
-    "account": _account,
-    "time_limit": _time_limit,
-    "gpu_models": _gpu_models,
-    "tier": _tier,
-    "label": _label,
-    "preemptible": _preemptible,
-    "priority": _priority,
-    "simulated_seconds": _simulated_seconds,
-}
-
-
-def _gang(ours: Mapping[str, Any], driver_gpus: float) -> dict[str, int]:
-    """Return the gang: by our own fields, else by what the driver asks, else nothing."""
-    nodes = ours.get("nodes", 1)
-    per_node = ours.get("gpus_per_node", int(driver_gpus))
-    if nodes > 1 and driver_gpus > 0:
-        raise _semantic(
-            "entrypoint_num_gpus",
-            str(int(driver_gpus)),
-            f"is {int(driver_gpus)} and contradicts commonpool.nodes {nodes}: it reserves GPUs "
-            "for the driver, on one node",
-            step="leave it out and ask by commonpool.gpus_per_node",
-        )
-    if driver_gpus > per_node:
-        raise _semantic(
-            "entrypoint_num_gpus",
-            str(int(driver_gpus)),
-            f"is {int(driver_gpus)} and contradicts commonpool.gpus_per_node {per_node}: the "
-            "driver cannot hold more GPUs than the job",
-            step=f"ask for commonpool.gpus_per_node {int(driver_gpus)}, or leave one of them out",
-        )
-    return {"gpus_per_node": per_node} if per_node else {}
-
-
-def _check_together(fields: Mapping[str, Any]) -> None:
-    background = fields.get("priority") is PriorityClass.BACKGROUND
-    if background and not fields.get("preemptible", True):
-        raise _semantic(
-            f"{PREFIX}preemptible",
-            "false",
-            f"is false and contradicts {PREFIX}priority background: background jobs cost "
-            "nothing and can be ended at any time",
-            step="leave one of them out",
-        )

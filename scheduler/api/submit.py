@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.api.deps import HubState
 from scheduler.core import admission
+from scheduler.core.model import ReservationId
 from scheduler.core.policy import Policy
 from scheduler.db.jobs import (
     DuplicateJob,
@@ -112,7 +113,7 @@ def check_text(request: JobRequest) -> None:
     """
     if not request.entrypoint.strip():
         raise _bad_text("entrypoint", request.entrypoint, "The entrypoint is blank.")
-    texts = {"entrypoint": request.entrypoint} | {
+    texts = {"entrypoint": request.entrypoint, "name": request.name} | {
         f"metadata.{key}": f"{key}{text}" for key, text in request.metadata.items()
     }
     for field, text in texts.items():
@@ -129,7 +130,9 @@ async def _store(
     answers: dict[int, tuple[JobRow, bool] | Exception] = {}
     new: dict[int, NewJob] = {}
     for place, submission in enumerate(submissions):
-        admitted = admission.check(_ask(submission, policy), policy, pending[submission.user])
+        admitted = admission.check(
+            _ask(submission, policy), policy, pending[submission.user], hub.clock.now()
+        )
         if isinstance(admitted, admission.Refusal):
             answers[place] = await _seen_before(conn, submission, admitted)
         else:
@@ -158,7 +161,9 @@ async def _seen_before(
 def _ask(submission: Submission, policy: Policy) -> admission.Ask:
     request = submission.request
     seconds = request.time_limit_seconds
-    asks_for_gpus = "gpus_per_node" in request.model_fields_set
+    # So many H100e say by themselves how many GPUs there are to be.
+    asks_for_gpus = "gpus_per_node" in request.model_fields_set or request.h100e
+    reservation = request.reservation
     return admission.Ask(
         user=submission.user,
         account=request.account,
@@ -170,6 +175,11 @@ def _ask(submission: Submission, policy: Policy) -> admission.Ask:
         priority=request.priority,
         preemptible=request.preemptible,
         time_limit=None if seconds is None else timedelta(seconds=seconds),
+        memory_gib=request.memory_gib,
+        h100e=request.h100e,
+        software=frozenset(request.software),
+        reservation=None if reservation is None else ReservationId(reservation),
+        name=request.name,
     )
 
 
@@ -187,11 +197,28 @@ def _new_job(hub: HubState, submission: Submission, admitted: admission.Admitted
         time_limit=admitted.time_limit,
         submitted_at=hub.clock.now(),
         entrypoint=request.entrypoint,
+        name=request.name,
+        predicted=_predicted(hub, submission, admitted),
         runtime_env=request.runtime_env,
         metadata=request.metadata,
         entrypoint_options=_entrypoint_options(request),
         packages=tuple(package.model_dump() for package in submission.packages),
     )
+
+
+def _predicted(
+    hub: HubState, submission: Submission, admitted: admission.Admitted
+) -> timedelta | None:
+    """Return the run time that is foreseen, in whole seconds; the limit ends it."""
+    if hub.predictor is None:
+        return None
+    foreseen = hub.predictor(
+        submission.user, admitted.account.name, admitted.shape.gpus, submission.request.name
+    )
+    if foreseen is None:
+        return None
+    seconds = int(min(foreseen, admitted.time_limit).total_seconds())
+    return timedelta(seconds=max(1, seconds))
 
 
 _OPTIONS = ("num_cpus", "num_gpus", "memory", "resources", "label_selector")
@@ -205,9 +232,15 @@ def _entrypoint_options(request: JobRequest) -> dict[str, object]:
 
 def request_sha256(request: JobRequest, packages: Sequence[PackageRef] = ()) -> str:
     """Return a digest that is equal for requests that mean the same, in whatever order."""
-    meant = [request.model_dump(mode="json"), [package.sha256 for package in packages]]
+    asked = request.model_dump(mode="json")
+    # A request that was first sent to a hub that did not know these fields is still the same.
+    asked = {name: value for name, value in asked.items() if value or name not in _LATER}
+    meant = [asked, [package.sha256 for package in packages]]
     canonical = json.dumps(meant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_LATER = frozenset({"name", "memory_gib", "h100e", "software", "reservation"})
 
 
 def _replayed(duplicate: DuplicateJob, sha256: str) -> tuple[JobRow, bool] | Refused:

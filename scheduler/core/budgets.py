@@ -12,13 +12,12 @@ from scheduler.core.model import (
     AccountName,
     Budget,
     BudgetId,
-    Claim,
     QuotaClass,
     Reservation,
     ReservationId,
     Run,
-    Spent,
 )
+from scheduler.core.snapshot import Claim, Spent
 
 _SECOND = timedelta(seconds=1)
 _MILLI = 1000

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from scheduler.core.forecast import Foresight, typical_starts
-from scheduler.core.model import Job, JobId, PriorityClass, Shape, Snapshot, Tier
+from scheduler.core.model import Job, JobId, PriorityClass, Shape, Tier
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Snapshot
 
 STEPS = 60
 """How far each change is planned ahead; one step costs about a cycle."""

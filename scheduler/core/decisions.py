@@ -13,7 +13,6 @@ from scheduler.core.explain import Verdict
 from scheduler.core.model import (
     AccountName,
     AgreementId,
-    Claim,
     Job,
     JobId,
     PoolId,
@@ -23,11 +22,10 @@ from scheduler.core.model import (
     RunState,
     Shape,
     Slot,
-    Snapshot,
     StopReason,
-    Turnover,
     run_id,
 )
+from scheduler.core.snapshot import Claim, Snapshot, Turnover
 
 
 @dataclass(frozen=True, slots=True)

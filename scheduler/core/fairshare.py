@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from math import expm1, fsum, log
 
 from scheduler.core.index import PolicyIndex
-from scheduler.core.model import AccountName, RunId, Usage
+from scheduler.core.model import AccountName, RunId
+from scheduler.core.snapshot import Usage
 
 TENTATIVE = timedelta(minutes=1)
 """A start counts at once as if it had run this long, so that equals take turns in a cycle."""

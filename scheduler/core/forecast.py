@@ -16,10 +16,11 @@ from zlib import crc32
 
 from scheduler.core.decisions import Plan
 from scheduler.core.eta import Eta
-from scheduler.core.model import JobId, Run, RunId, Snapshot
+from scheduler.core.model import JobId, Run, RunId
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
 from scheduler.core.predict import HIGH, LIKELY, LOW, Predictor, Runtimes, quantile
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.timeline import OVERDUE
 from scheduler.core.world import World, requeued_job
 

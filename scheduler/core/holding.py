@@ -123,9 +123,21 @@ def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Opti
         if cycle.purse.short(kind, bit, job.time_limit) is not None:
             continue
         start_at = opens(cycle, kind, pool)
+        if start_at is not None and turn is not QuotaClass.IN_QUOTA:
+            start_at = _common_opens(cycle, kind, bit, start_at)
         if start_at is not None:
             found.append(_Option(start_at, rank, pool))
     return sorted(found, key=lambda o: (o.start_at, o.pool.tier.rank, o.pool.id))
+
+
+def _common_opens(cycle: Cycle, kind: Kind, bit: int, nodes_at: datetime) -> datetime | None:
+    """Return when also what the owner can give away has room again, by all limits (R1)."""
+    pool = cycle.world.rooms.pools[bit].id
+    lacking = kind.fits.gpus[bit] - cycle.world.quotas[pool].common
+    if lacking <= 0:
+        return nodes_at
+    back = cycle.world.pool_returns(pool).when(lacking)
+    return None if back is None else max(back, nodes_at)
 
 
 def _reserve_nodes(cycle: Cycle, kind: Kind, job: Job, found: tuple[_Option, QuotaClass]) -> bool:

@@ -12,9 +12,10 @@ from enum import Enum
 
 from scheduler.core.decisions import Hold, Plan
 from scheduler.core.explain import Verdict, sentence
-from scheduler.core.model import AccountName, Job, JobId, RunId, Snapshot
+from scheduler.core.model import AccountName, Job, JobId, RunId
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.world import World
 
 

@@ -11,16 +11,8 @@ from scheduler.core.budgets import Budgets, charged_until
 from scheduler.core.fairshare import Accruing
 from scheduler.core.hardware import H100E
 from scheduler.core.index import PolicyIndex
-from scheduler.core.model import (
-    AccountName,
-    Claim,
-    QuotaClass,
-    Reservation,
-    ReservationId,
-    Run,
-    RunId,
-    Usage,
-)
+from scheduler.core.model import AccountName, QuotaClass, Reservation, ReservationId, Run, RunId
+from scheduler.core.snapshot import Claim, Usage
 
 
 class Use:

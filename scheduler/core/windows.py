@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from scheduler.core.budgets import is_released
-from scheduler.core.model import Claim, JobId, QuotaClass, Reservation, ReservationId
+from scheduler.core.model import JobId, QuotaClass, Reservation, ReservationId
 from scheduler.core.placement import PoolNodes
+from scheduler.core.snapshot import Claim
 from scheduler.core.timeline import Reserved
 
 

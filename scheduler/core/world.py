@@ -25,12 +25,6 @@ from scheduler.core.model import (
     AccountName,
     AgreementId,
     BudgetId,
-    Claim,
-    DropJob,
-    DropNode,
-    DropRun,
-    Entity,
-    Event,
     Job,
     JobId,
     Node,
@@ -41,15 +35,23 @@ from scheduler.core.model import (
     Run,
     RunId,
     RunState,
-    Snapshot,
-    Spent,
-    Turnover,
-    Usage,
 )
 from scheduler.core.placement import Floor
 from scheduler.core.policy import Policy
 from scheduler.core.quota import PoolQuota
 from scheduler.core.rooms import Rooms
+from scheduler.core.snapshot import (
+    Claim,
+    DropJob,
+    DropNode,
+    DropRun,
+    Entity,
+    Event,
+    Snapshot,
+    Spent,
+    Turnover,
+    Usage,
+)
 from scheduler.core.timeline import Returns
 from scheduler.core.use import Use
 from scheduler.core.waiting import Waiting
@@ -128,6 +130,8 @@ class World:
         self.in_background = 0
         self.charged: dict[tuple[AccountName, PoolId], dict[RunId, tuple[datetime, int]]] = {}
         self._returns: dict[tuple[AccountName, PoolId], Returns] = {}
+        self._of_pool: dict[PoolId, dict[RunId, tuple[datetime, int]]] = {}
+        self._pool_returns: dict[PoolId, Returns] = {}
         self._load(snapshot)
 
     def _load(self, snapshot: Snapshot) -> None:
@@ -238,6 +242,8 @@ class World:
         if run.draining:
             return
         self._count(run, 1)
+        self._of_pool.setdefault(run.pool, {})[run.id] = (run.ends_by, run.gpus)
+        self._pool_returns.pop(run.pool, None)
         if run.quota_class is not QuotaClass.BACKGROUND:
             key = (run.account, run.pool)
             self.charged.setdefault(key, {})[run.id] = (run.ends_by, run.gpus)
@@ -278,6 +284,8 @@ class World:
         self.use.drop(run)
         if not run.draining:
             self._count(run, -1)
+            self._of_pool[run.pool].pop(run_id, None)
+            self._pool_returns.pop(run.pool, None)
             key = (run.account, run.pool)
             self.charged.get(key, {}).pop(run_id, None)
             self._returns.pop(key, None)
@@ -307,6 +315,13 @@ class World:
         known = self._returns.get(key)
         if known is None:
             known = self._returns[key] = Returns(self.charged.get(key, {}).values())
+        return known
+
+    def pool_returns(self, pool: PoolId) -> Returns:
+        """Return when the GPUs that anybody holds in a pool are back by limits."""
+        known = self._pool_returns.get(pool)
+        if known is None:
+            known = self._pool_returns[pool] = Returns(self._of_pool.get(pool, {}).values())
         return known
 
     def usage_at(self, now: datetime) -> dict[AccountName, float]:

@@ -31,7 +31,10 @@ _TERMINAL = [state.value for state in JobState if state.is_terminal]
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job that was admitted. `request_sha256` tells a retry from another request."""
+    """A job that was admitted. `request_sha256` tells a retry from another request.
+
+    `predicted` is kept in whole seconds.
+    """
 
     id: str
     user: str
@@ -43,6 +46,8 @@ class NewJob:
     time_limit: timedelta
     submitted_at: datetime
     entrypoint: str
+    name: str = ""
+    predicted: timedelta | None = None
     idempotency_key: str | None = None
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -142,14 +147,20 @@ def _columns(job: NewJob) -> dict[str, Any]:
         "state": JobState.PENDING.value,
         **shape_columns(job.shape),
         "priority": job.priority.value,
-        "time_limit_seconds": max(1, int(job.time_limit.total_seconds())),
+        "time_limit_seconds": _seconds(job.time_limit),
         "submitted_at": job.submitted_at,
+        "name": job.name,
+        "predicted_seconds": None if job.predicted is None else _seconds(job.predicted),
         "entrypoint": job.entrypoint,
         "runtime_env": dict(job.runtime_env),
         "user_metadata": dict(job.metadata),
         "entrypoint_options": dict(job.entrypoint_options),
         "packages": [dict(package) for package in job.packages],
     }
+
+
+def _seconds(time: timedelta) -> int:
+    return max(1, int(time.total_seconds()))
 
 
 async def find_submitted(

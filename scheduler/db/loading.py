@@ -14,31 +14,51 @@ from typing import Any
 from sqlalchemy import Column, RowMapping, Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.core import metering
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import (
     AccountName,
-    DropJob,
-    DropNode,
-    DropRun,
-    Event,
+    BudgetId,
     Gpu,
     Job,
     JobId,
     Node,
     NodeId,
+    PoolId,
     PriorityClass,
-    Put,
     QuotaClass,
+    ReservationId,
     Run,
     RunId,
     RunState,
-    Snapshot,
-    Usage,
 )
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import (
+    Claim,
+    DropJob,
+    DropNode,
+    DropRun,
+    Entity,
+    Event,
+    Put,
+    Snapshot,
+    Spent,
+    Turnover,
+    Usage,
+)
 from scheduler.db.nodes import SITE_SILENT, WITH_SITE, why_unusable
+from scheduler.db.rows import predicted_of
 from scheduler.db.shapes import SHAPE_COLUMNS, shape_of, slots_of
-from scheduler.db.tables import jobs, nodes, outbox, runs, usage
+from scheduler.db.tables import (
+    budget_totals,
+    jobs,
+    nodes,
+    outbox,
+    reservation_claims,
+    runs,
+    turnovers,
+    usage,
+)
 
 # Bounds a cycle after a long pause; the rest comes with the next, which follows at once.
 _MOST_CHANGES = 10_000
@@ -52,6 +72,8 @@ _ASKED = (
     jobs.c.sequence,
     jobs.c.time_limit_seconds,
     jobs.c.preemptions,
+    jobs.c.name,
+    jobs.c.predicted_seconds,
     *(jobs.c[name] for name in SHAPE_COLUMNS),
 )
 _PENDING = select(*_ASKED, jobs.c.attempt, jobs.c.not_before).where(
@@ -111,6 +133,9 @@ async def load_snapshot(conn: AsyncConnection, policy: Policy) -> Snapshot:
         runs=await held_runs(conn),
         nodes=await reported_nodes(conn),
         usage=await _usage(conn),
+        spent=await _spent(conn),
+        claims=await _claims(conn),
+        turnovers=await pool_turnovers(conn),
     )
 
 
@@ -151,14 +176,18 @@ async def _events(conn: AsyncConnection, keys: Mapping[str, set[str]]) -> list[E
     jobs_now = await pending_jobs(conn, keys.get("job", ()))
     nodes_now = await reported_nodes(conn, keys.get("node", ()))
     usage_now = await _usage(conn, keys.get("usage", ()))
+    spent_now = await _spent(conn, keys.get("spent", ()))
+    claims_now = await _claims(conn, keys.get("claim", ()))
     gone: list[Event] = [
         *(DropRun(RunId(key)) for key in sorted(keys.get("run", ())) if key not in runs_now),
         *(DropJob(JobId(key)) for key in sorted(keys.get("job", ())) if key not in jobs_now),
         *(DropNode(NodeId(key)) for key in sorted(keys.get("node", ())) if key not in nodes_now),
     ]
-    there: list[Job | Run | Node | Usage] = [
+    there: list[Entity] = [
         *nodes_now.values(),
         *usage_now.values(),
+        *spent_now.values(),
+        *claims_now.values(),
         *runs_now.values(),
         *jobs_now.values(),
     ]
@@ -201,6 +230,34 @@ async def _usage(
     }
 
 
+async def _spent(
+    conn: AsyncConnection, budgets: Iterable[str] | None = None
+) -> dict[BudgetId, Spent]:
+    query = select(budget_totals).order_by(budget_totals.c.budget)
+    rows = await _rows(conn, query, budget_totals.c.budget, budgets)
+    return {
+        BudgetId(row["budget"]): metering.spent(row["budget"], row["milli_h100e_seconds"])
+        for row in rows
+    }
+
+
+async def _claims(
+    conn: AsyncConnection, reservations: Iterable[str] | None = None
+) -> dict[ReservationId, Claim]:
+    query = select(reservation_claims).order_by(reservation_claims.c.reservation)
+    rows = await _rows(conn, query, reservation_claims.c.reservation, reservations)
+    return {ReservationId(r["reservation"]): Claim(r["reservation"], r["at"]) for r in rows}
+
+
+async def pool_turnovers(
+    conn: AsyncConnection, pools: Iterable[str] | None = None
+) -> dict[PoolId, Turnover]:
+    """Return how many runs lost their GPUs to smaller shares lately; with `pools`, in those."""
+    query = select(turnovers).order_by(turnovers.c.pool)
+    rows = await _rows(conn, query, turnovers.c.pool, pools)
+    return {PoolId(r["pool"]): Turnover(r["pool"], r["since"], r["count"]) for r in rows}
+
+
 async def _rows(
     conn: AsyncConnection,
     query: Select[*tuple[Any, ...]],
@@ -228,6 +285,8 @@ def _job(row: RowMapping) -> Job:
         attempt=row["attempt"],
         preemptions=row["preemptions"],
         not_before=row["not_before"],
+        name=row["name"],
+        predicted=predicted_of(row),
     )
 
 
@@ -257,6 +316,8 @@ def _run(row: RowMapping, still_draining: set[RunId]) -> Run:
         stop_at=row["stop_at"],
         preemptions=row["preemptions"],
         checkpointed_at=row["checkpointed_at"],
+        name=row["name"],
+        predicted=predicted_of(row),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -37,6 +38,11 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
 def downgrade(connection: Connection, revision: str) -> None:
     """Take the tables back to a revision inside the caller's transaction."""
     command.downgrade(config(connection), revision)
+
+
+def history(connection: Connection) -> list[Script]:
+    """Return every revision, newest first."""
+    return list(ScriptDirectory.from_config(config(connection)).walk_revisions())
 
 
 def check(connection: Connection) -> None:

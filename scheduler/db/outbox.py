@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.db.tables import job_events, outbox
 
-Kind = Literal["job", "run", "node", "usage", "policy"]
+Kind = Literal["job", "run", "node", "usage", "spent", "claim", "policy"]
 
 
 @dataclass(frozen=True, slots=True)

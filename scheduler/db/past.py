@@ -49,5 +49,6 @@ def _past(job: JobRow, runs: Sequence[RunRow]) -> PastJob:
         submitted_at=job.submitted_at,
         sequence=job.sequence,
         time_limit=job.time_limit,
+        name=job.name,
     )
     return PastJob(asked, max(ended - began, ended - ended))

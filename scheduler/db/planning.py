@@ -17,23 +17,44 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core import hardware
-from scheduler.core.decisions import Plan, Preempt, Start, preempted_run, started_run
+from scheduler.core.decisions import (
+    Plan,
+    Preempt,
+    Start,
+    preempted_run,
+    started_run,
+    turnovers,
+)
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import Job, JobId, Node, NodeId, Pool, Run, RunId, RunState
+from scheduler.core.model import (
+    Job,
+    JobId,
+    Node,
+    NodeId,
+    Pool,
+    Run,
+    RunId,
+    RunState,
+    StopReason,
+)
 from scheduler.core.policy import Policy
-from scheduler.db import holds
+from scheduler.db import budgets, etas
+from scheduler.db.engine import insert_into
+from scheduler.db.holds import Told
 from scheduler.db.loading import (
     Changes,
     has_changes,
     held_runs,
     load_snapshot,
     pending_jobs,
+    pool_turnovers,
     reported_nodes,
     take_changes,
 )
 from scheduler.db.outbox import JobNote, Kind, note_changes, write_history
 from scheduler.db.shapes import slots_json
 from scheduler.db.tables import jobs, lease_gpus, runs, usage_intervals
+from scheduler.db.tables import turnovers as turnover_rows
 
 __all__ = [
     "Changes",
@@ -80,8 +101,14 @@ class _Facts:
     pools: Mapping[str, Pool]
 
 
-async def commit_plan(conn: AsyncConnection, plan: Plan, policy: Policy) -> Committed:
-    """Store what still holds of a plan: leases, recalls, planned starts and verdicts."""
+async def commit_plan(
+    conn: AsyncConnection, plan: Plan, policy: Policy, told: Told | None = None
+) -> Committed:
+    """Store what still holds of a plan: leases, recalls, planned starts and verdicts.
+
+    `told` remembers the verdicts and planned starts that are stored, from one commit to the
+    next; it is to be reset where the transaction does not commit.
+    """
     units = _units(plan)
     facts = await _facts(conn, plan, policy)
     taken: set[_Gpu] = set()
@@ -89,8 +116,8 @@ async def commit_plan(conn: AsyncConnection, plan: Plan, policy: Policy) -> Comm
     stored = await _store(conn, sound, facts, plan.now, policy)
     kept = _kept(plan, stored)
     await _put_back(conn, [unit for unit in units if unit not in set(stored)], facts)
-    await holds.replace_holds(conn, kept)
-    await holds.replace_reservations(conn, kept)
+    await _count_turnovers(conn, kept, facts)
+    await (told or Told()).store(conn, kept)
     victims = [facts.runs[preempt.run] for preempt in kept.preempts]
     pools = {start.pool for start in kept.starts} | {victim.pool for victim in victims}
     return Committed(
@@ -102,11 +129,15 @@ async def commit_plan(conn: AsyncConnection, plan: Plan, policy: Policy) -> Comm
 
 
 def _units(plan: Plan) -> list[_Unit]:
-    victims: defaultdict[JobId | None, list[Preempt]] = defaultdict(list)
+    victims: defaultdict[JobId, list[Preempt]] = defaultdict(list)
+    alone = []  # those that make room for a reservation, and for no job (R7)
     for preempt in plan.preempts:
-        victims[preempt.by].append(preempt)
+        if preempt.by is None:
+            alone.append(_Unit(None, (preempt,)))
+        else:
+            victims[preempt.by].append(preempt)
     units = [_Unit(start, tuple(victims.pop(start.job, ()))) for start in plan.starts]
-    return units + [_Unit(None, tuple(preempts)) for preempts in victims.values()]
+    return [*units, *(_Unit(None, tuple(rest)) for rest in victims.values()), *alone]
 
 
 async def _facts(conn: AsyncConnection, plan: Plan, policy: Policy) -> _Facts:
@@ -270,6 +301,9 @@ async def _lease(
     )
     leased = update(jobs).where(jobs.c.id.in_([run.job for run in new]))
     await conn.execute(leased.values(state=JobState.STARTING.value, not_before=None))
+    claimed = {run.shape.reservation for run in new if run.shape.reservation is not None}
+    await budgets.claim(conn, claimed, now)
+    await etas.settle(conn, [run.job for run in new], now)
     notes = [JobNote(run.job, now, "leased", _grant(run, start), run.id) for run, start in pairs]
     await write_history(conn, notes)
 
@@ -332,6 +366,18 @@ def _kept(plan: Plan, stored: Sequence[_Unit]) -> Plan:
         starts=tuple(start for start in plan.starts if start in starts),
         preempts=tuple(preempt for preempt in plan.preempts if preempt in preempts),
     )
+
+
+async def _count_turnovers(conn: AsyncConnection, kept: Plan, facts: _Facts) -> None:
+    """Count the runs that lose their GPUs to smaller shares, by pool and hour (R9)."""
+    shares = [each for each in kept.preempts if each.reason is StopReason.SHARES]
+    if not shares:
+        return
+    before = await pool_turnovers(conn, {facts.runs[each.run].pool for each in shares})
+    for count in turnovers(before, shares, facts.runs, kept.now).values():
+        values = {"since": count.since, "count": count.count}
+        statement = insert_into(conn, turnover_rows).values(pool=count.pool, **values)
+        await conn.execute(statement.on_conflict_do_update(index_elements=["pool"], set_=values))
 
 
 async def _put_back(conn: AsyncConnection, stale: Sequence[_Unit], facts: _Facts) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler import policy_file
 from scheduler.core.policy import Policy
+from scheduler.db import budgets
 from scheduler.db.outbox import note_changes
 from scheduler.db.tables import policies
 from scheduler.errors import Refused
@@ -48,7 +49,8 @@ async def save_policy(
 ) -> tuple[int, bool]:
     """Store a document as the next revision; the one in force again changes nothing.
 
-    The caller has checked it: this stores text. Those who save at once take turns.
+    The caller has checked it. Those who save at once take turns. What leases have used of
+    its budgets is worked out where the budgets or the tree of accounts are others.
     """
     if conn.dialect.name == "postgresql":
         await conn.execute(text("LOCK TABLE policies IN SHARE ROW EXCLUSIVE MODE"))
@@ -62,8 +64,19 @@ async def save_policy(
             revision=revision, document=document, sha256=sha256, applied_at=now, applied_by=by
         )
     )
+    policy = await _parsed(conn, revision, sha256)
+    # A document in force may be one that this program no longer reads, so it is not parsed here.
+    before = latest and _known.get((latest.revision, latest.sha256))
+    if before is None or _spending(before) != _spending(policy):
+        await budgets.work_out(conn, policy)
     await note_changes(conn, [("policy", str(revision))])
     return revision, True
+
+
+def _spending(policy: Policy) -> tuple[object, ...]:
+    """Return what totals of budgets and first starts of reservations depend on."""
+    parents = {account.name: account.parent for account in policy.accounts}
+    return policy.budgets, policy.reservations, parents
 
 
 class PolicyCache:

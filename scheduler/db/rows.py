@@ -41,6 +41,8 @@ class JobRow:
     attempt: int
     preemptions: int
     not_before: datetime | None
+    name: str
+    predicted: timedelta | None
     entrypoint: str
     runtime_env: Mapping[str, Any]
     metadata: Mapping[str, str]
@@ -140,7 +142,9 @@ def _kept(kind: type[JobRow | RunRow], *computed: str) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind) if field.name not in computed)
 
 
-_JOB = _kept(JobRow, "state", "shape", "priority", "time_limit", "metadata", "packages")
+_JOB = _kept(
+    JobRow, "state", "shape", "priority", "time_limit", "predicted", "metadata", "packages"
+)
 _RUN = _kept(RunRow, "quota_class", "state", "slots", "bind_within", "after", "stop_reason")
 
 
@@ -152,9 +156,16 @@ def job_row(row: RowMapping) -> JobRow:
         shape=shape_of(row),
         priority=PriorityClass(row["priority"]),
         time_limit=timedelta(seconds=row["time_limit_seconds"]),
+        predicted=predicted_of(row),
         metadata=row["user_metadata"],
         packages=tuple(row["packages"]),
     )
+
+
+def predicted_of(row: RowMapping) -> timedelta | None:
+    """Return the run time that was foreseen for a row of `jobs`."""
+    seconds = row["predicted_seconds"]
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def run_row(row: RowMapping) -> RunRow:

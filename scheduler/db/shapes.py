@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import RowMapping
 
-from scheduler.core.model import NodeId, Shape, Slot, Tier
+from scheduler.core.model import NodeId, ReservationId, Shape, Slot, Tier
 
 SHAPE_COLUMNS = (
     "nodes",
@@ -17,9 +18,15 @@ SHAPE_COLUMNS = (
     "tier_max",
     "preemptible",
     "background",
+    "memory_gib",
+    "h100e",
+    "software",
+    "reservation",
 )
+_KEPT = 16_384
 
 
+@lru_cache(_KEPT)
 def shape_key(shape: Shape) -> str:
     """Return a key that is equal exactly for equal shapes, in this and every later process."""
     canonical = json.dumps(shape_columns(shape), sort_keys=True, separators=(",", ":"))
@@ -37,6 +44,10 @@ def shape_columns(shape: Shape) -> dict[str, Any]:
         "tier_max": shape.tier_max.value,
         "preemptible": shape.preemptible,
         "background": shape.background,
+        "memory_gib": shape.memory_gib,
+        "h100e": shape.h100e,
+        "software": sorted(shape.software),
+        "reservation": shape.reservation,
     }
 
 
@@ -51,6 +62,10 @@ def shape_of(row: RowMapping) -> Shape:
         tier_max=Tier(row["tier_max"]),
         preemptible=row["preemptible"],
         background=row["background"],
+        memory_gib=row["memory_gib"],
+        h100e=row["h100e"],
+        software=frozenset(row["software"]),
+        reservation=None if row["reservation"] is None else ReservationId(row["reservation"]),
     )
 
 

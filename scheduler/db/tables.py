@@ -108,12 +108,19 @@ jobs = Table(
     Column("tier_max", String(16), nullable=False),
     Column("preemptible", Boolean, nullable=False),
     Column("background", Boolean, nullable=False),
+    Column("memory_gib", Integer, nullable=False, server_default=text("0")),
+    Column("h100e", Integer, nullable=False, server_default=text("0")),
+    Column("software", JSON, nullable=False, server_default=text("'[]'")),
+    Column("reservation", String(120)),
     Column("priority", String(16), nullable=False),
     Column("time_limit_seconds", Integer, nullable=False),
     Column("submitted_at", UtcDateTime, nullable=False),
     Column("attempt", Integer, nullable=False, server_default=text("1")),
     Column("preemptions", Integer, nullable=False, server_default=text("0")),
     Column("not_before", UtcDateTime),
+    Column("name", String(200), nullable=False, server_default=text("''")),
+    # The run time that was foreseen at submission; null where nothing was known.
+    Column("predicted_seconds", Integer),
     Column("entrypoint", Text, nullable=False),
     Column("runtime_env", JSON, nullable=False),
     Column("user_metadata", JSON, nullable=False),
@@ -135,6 +142,13 @@ jobs = Table(
         "sequence",
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),
+    ),
+    # First starts of reservations are worked out anew when a policy is applied.
+    Index(
+        "ix_jobs_reservation",
+        "reservation",
+        sqlite_where=text("reservation IS NOT NULL"),
+        postgresql_where=text("reservation IS NOT NULL"),
     ),
     CheckConstraint("nodes >= 1 AND gpus_per_node >= 1", name="gang"),
     CheckConstraint("time_limit_seconds >= 1", name="time_limit"),
@@ -185,6 +199,13 @@ runs = Table(
         "site",
         sqlite_where=text("NOT acknowledged"),
         postgresql_where=text("NOT acknowledged"),
+    ),
+    # The latest run times, from which others are predicted.
+    Index(
+        "ix_runs_ended",
+        "ended_at",
+        sqlite_where=text("ended_at IS NOT NULL"),
+        postgresql_where=text("ended_at IS NOT NULL"),
     ),
     CheckConstraint("gpus >= 1", name="gpus"),
 )
@@ -254,6 +275,34 @@ usage_intervals = Table(
     Column("ended_at", UtcDateTime),  # set once: a lease is settled exactly once (R3)
 )
 
+# What ended leases have used of each budget of the policy in force (R4), brought forward in
+# the transaction that closes a lease's interval, and worked out anew from the intervals
+# when a policy is applied.
+budget_totals = Table(
+    "budget_totals",
+    metadata,
+    Column("budget", String(120), primary_key=True),
+    # Thousandths of an H100e-second: whole numbers, so that the order of sums is all one.
+    Column("milli_h100e_seconds", BigInteger, nullable=False),
+)
+
+# When the first run of a reservation was leased: it is no longer a no-show (R7).
+reservation_claims = Table(
+    "reservation_claims",
+    metadata,
+    Column("reservation", String(120), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+# How many runs of a pool lost their GPUs to smaller shares in the hour from `since` (R9).
+turnovers = Table(
+    "turnovers",
+    metadata,
+    Column("pool", String(63), primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+    Column("count", Integer, nullable=False),
+)
+
 holds = Table(
     "holds",
     metadata,
@@ -275,6 +324,19 @@ reservations = Table(
     Column("start_at", UtcDateTime, nullable=False),
 )
 
+# The first start that a job was told, and whether it came true (scheduling.md §5).
+eta_records = Table(
+    "eta_records",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id"), primary_key=True),
+    Column("made_at", UtcDateTime, nullable=False, index=True),
+    Column("low_at", UtcDateTime, nullable=False),
+    Column("likely_at", UtcDateTime, nullable=False),
+    Column("high_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime, index=True),
+    Column("hit", Boolean),
+)
+
 job_events = Table(
     "job_events",
     metadata,
@@ -291,7 +353,7 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
-    Column("kind", String(16), nullable=False),  # job | run | node | policy
+    Column("kind", String(16), nullable=False),  # see `outbox.Kind`
     Column("key", String(80), nullable=False),
 )
 

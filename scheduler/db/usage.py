@@ -1,21 +1,25 @@
-"""Usage: an interval per lease, closed once, and a decayed balance per account (R3).
+"""Usage: an interval per lease, closed once; a decayed balance per account (R3); budgets (R4).
 
 The balance is `(value, as_of)` and is brought forward when a lease is settled. Nothing
 ticks, and intervals are never changed afterwards, so any bill can be worked out anew.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core import metering
-from scheduler.core.model import AccountName, QuotaClass, Usage
+from scheduler.core.metering import EndedLease
+from scheduler.core.model import AccountName, QuotaClass
+from scheduler.core.snapshot import Usage
+from scheduler.db import budgets
 from scheduler.db.engine import insert_into
 from scheduler.db.outbox import note_changes
 from scheduler.db.policies import policy_in_force
 from scheduler.db.rows import RunRow
-from scheduler.db.tables import usage, usage_intervals
+from scheduler.db.tables import jobs, usage, usage_intervals
 
 # A balance of nothing is true at any time.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -31,12 +35,25 @@ async def begin_at(conn: AsyncConnection, run_id: str, now: datetime) -> None:
 
 
 async def settle(conn: AsyncConnection, run: RunRow, ended_at: datetime) -> None:
-    """Close a lease's interval and add it to its account's balance, exactly once.
+    """Close a lease's interval and add it to its account's balance and budgets, exactly once.
 
-    A second call finds the interval closed and does nothing. Background work is
-    metered and not charged (R2).
+    A second call finds the interval closed and does nothing. Background work is metered
+    and not charged (R2), and a run of a reservation is charged as the reservation (R7).
     """
-    closed = (
+    closed = await _close(conn, run, ended_at)
+    if closed is None or run.quota_class is QuotaClass.BACKGROUND or await _is_paid(conn, run):
+        return
+    await budgets.take_turn(conn)
+    policy = await policy_in_force(conn)
+    await _add_to_balance(conn, closed, policy.rules.half_life)
+    ended = EndedLease(
+        closed.account, closed.gpus, closed.factor, run.leased_at, closed.started_at, ended_at
+    )
+    await budgets.spend(conn, policy, ended)
+
+
+async def _close(conn: AsyncConnection, run: RunRow, ended_at: datetime) -> Row[Any] | None:
+    return (
         await conn.execute(
             update(usage_intervals)
             .where(usage_intervals.c.run_id == run.id, usage_intervals.c.ended_at.is_(None))
@@ -46,13 +63,19 @@ async def settle(conn: AsyncConnection, run: RunRow, ended_at: datetime) -> None
                 usage_intervals.c.gpus,
                 usage_intervals.c.factor,
                 usage_intervals.c.started_at,
+                usage_intervals.c.ended_at,
             )
         )
     ).one_or_none()
-    if closed is None or run.quota_class is QuotaClass.BACKGROUND:
-        return
-    half_life = (await policy_in_force(conn)).rules.half_life
-    lease = (closed.gpus, closed.factor, closed.started_at, ended_at)
+
+
+async def _is_paid(conn: AsyncConnection, run: RunRow) -> bool:
+    query = select(jobs.c.reservation).where(jobs.c.id == run.job_id)
+    return (await conn.execute(query)).scalar_one() is not None
+
+
+async def _add_to_balance(conn: AsyncConnection, closed: Row[Any], half_life: timedelta) -> None:
+    lease = (closed.gpus, closed.factor, closed.started_at, closed.ended_at)
     before = await _balance(conn, closed.account)
     after = metering.settle(before, closed.account, lease, half_life)
     stored = {"h100e_seconds": after.h100e_seconds, "as_of": after.as_of}

@@ -13,11 +13,12 @@ import structlog
 from scheduler import metrics
 from scheduler.clock import Clock
 from scheduler.core.decisions import Hold, Plan, Reserve
-from scheduler.core.model import Snapshot
 from scheduler.core.plan import plan as decide
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.world import World
 from scheduler.db.engine import Database
+from scheduler.db.holds import Told
 from scheduler.db.planning import (
     Committed,
     commit_plan,
@@ -64,6 +65,7 @@ class CycleLoop:
         self._look = min(cycle_seconds, _LOOK_SECONDS if db.dialect == "postgresql" else 3600)
         self._world: World | None = None
         self._told: tuple[Sequence[Hold], Sequence[Reserve]] | None = None
+        self._stored = Told()
         self._planned_at = -float("inf")
         # While a plan is made in another thread, the world is not what it seems.
         self._planning = asyncio.Lock()
@@ -72,6 +74,7 @@ class CycleLoop:
         """Forget the world: another process may have planned meanwhile."""
         self._world = None
         self._told = None
+        self._stored.reset()
 
     async def step(self) -> float:
         """Run one cycle; return the seconds that the next one may wait for a bell."""
@@ -186,7 +189,7 @@ class CycleLoop:
         async with self._db.transaction() as conn:
             if await revision_in_force(conn) != plan.policy_revision:
                 return None
-            return await commit_plan(conn, plan, world.policy)
+            return await commit_plan(conn, plan, world.policy, self._stored)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

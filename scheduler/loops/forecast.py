@@ -13,9 +13,10 @@ from scheduler import metrics
 from scheduler.clock import Clock
 from scheduler.core.eta import Eta, Score, Settled
 from scheduler.core.forecast import Foresight, outlook
-from scheduler.core.model import JobId, Snapshot
+from scheduler.core.model import JobId
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.whatif import PastJob
 from scheduler.loops.cycle import CycleLoop
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler.core.decisions import Plan
-from scheduler.core.model import Snapshot
 from scheduler.core.plan import plan as decide
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.world import World
 from scheduler.replay.codec import digest, text_of
 from scheduler.replay.recorder import decisions

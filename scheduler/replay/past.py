@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from scheduler.core.model import DropRun, Entity, Event, Job, JobId, Put, Run, RunId
+from scheduler.core.model import Job, JobId, Run, RunId
+from scheduler.core.snapshot import DropRun, Entity, Event, Put
 from scheduler.core.whatif import PastJob
 from scheduler.replay.recording import Recording
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import structlog
 
 from scheduler.core.decisions import Plan, Preempt, Reserve, Start
-from scheduler.core.model import Event, Snapshot
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Event, Snapshot
 from scheduler.core.world import World
 from scheduler.replay.codec import digest, encode, text_of
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from scheduler.core.decisions import Plan, Preempt, Reserve, Start
-from scheduler.core.model import Event, Snapshot
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Event, Snapshot
 from scheduler.errors import Refused
 from scheduler.replay.codec import NotDecodable, decode
 from scheduler.replay.recorder import VERSION

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from scheduler.core import metering
-from scheduler.core.model import Event, Put, QuotaClass, Run, Spent
+from scheduler.core.model import QuotaClass, Run
+from scheduler.core.snapshot import Event, Put, Spent
 from scheduler.core.world import World
 
 

@@ -16,11 +16,12 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
 from scheduler.core.decisions import Plan, Preempt, Start
-from scheduler.core.model import DropRun, Job, JobId, Node, Put, Run, RunId, RunState, Snapshot
+from scheduler.core.model import Job, JobId, Node, Run, RunId, RunState
 from scheduler.core.model import run_id as id_of_run
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
+from scheduler.core.snapshot import DropRun, Put, Snapshot
 from scheduler.core.world import World, requeued_job
 from scheduler.sim.attempt import Active, Costs
 from scheduler.sim.billing import bills

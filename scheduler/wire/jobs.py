@@ -9,11 +9,17 @@ from scheduler.core.model import PriorityClass, QuotaClass, RunState, Tier
 from scheduler.wire.explanations import AheadView, EtaView, SoonerView
 from scheduler.wire.nodes import Message
 
+LONGEST_NAME = 200
+MOST_MEMORY_GIB = 100_000
+MOST_H100E = 4096 * 64
+MOST_SOFTWARE = 16
+
 SubmissionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
+SoftwareName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]{0,62}$")]
 
 
 class JobRequest(Message):
-    """A gang of `nodes` x `gpus_per_node` GPUs for one command.
+    """A gang of `nodes` x `gpus_per_node` GPUs for one command, or of so many `h100e`.
 
     Absent fields take the policy's defaults; `account` may be left out by a person who
     belongs to exactly one.
@@ -21,10 +27,29 @@ class JobRequest(Message):
 
     entrypoint: str = Field(min_length=1, max_length=65_536, examples=["python train.py"])
     submission_id: SubmissionId | None = None
+    name: str = Field(
+        default="", max_length=LONGEST_NAME, description="Run times are foreseen by it"
+    )
     account: str | None = Field(default=None, max_length=120, examples=["arl-vision"])
     nodes: int = Field(default=1, ge=1, le=4096)
     gpus_per_node: int = Field(default=1, ge=1, le=64)
     gpu_models: tuple[str, ...] = Field(default=(), max_length=16, examples=[["H100"]])
+    memory_gib: int = Field(
+        default=0, ge=0, le=MOST_MEMORY_GIB, description="The least that each GPU must have"
+    )
+    h100e: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_H100E,
+        description="H100-equivalents, in place of nodes and gpus_per_node: as many GPUs of a "
+        "pool's model as that needs",
+    )
+    software: tuple[SoftwareName, ...] = Field(
+        default=(), max_length=MOST_SOFTWARE, description="What a pool must offer"
+    )
+    reservation: str | None = Field(
+        default=None, max_length=120, description="Run only in this advance reservation"
+    )
     tier: tuple[Tier, ...] = Field(default=(), max_length=2, description="lowest, highest")
     label: str = Field(default="public", max_length=64)
     priority: PriorityClass = PriorityClass.STANDARD
@@ -72,15 +97,25 @@ class JobView(Message):
     reason: str = Field(description="One plain sentence: why it waits, or what it does")
     position: int | None = Field(default=None, description="In its account's queue, from 1")
     starts_at: AwareDatetime | None = Field(default=None, description="Planned or forecast start")
+    name: str = ""
     entrypoint: str
     nodes: int
     gpus_per_node: int
     gpu_models: tuple[str, ...]
+    memory_gib: int = 0
+    h100e: int = Field(
+        default=0, description="Where above 0, nodes and gpus_per_node are what H100s would do"
+    )
+    software: tuple[str, ...] = ()
+    reservation: str | None = None
     tier: tuple[Tier, Tier]
     label: str
     priority: PriorityClass
     preemptible: bool
     time_limit_seconds: int
+    predicted_seconds: int | None = Field(
+        default=None, description="The run time that was foreseen when it was submitted"
+    )
     submitted_at: AwareDatetime
     ended_at: AwareDatetime | None = None
     metadata: dict[str, str] = Field(default_factory=dict)

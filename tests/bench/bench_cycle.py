@@ -14,9 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scheduler.core.model import DropRun, Job, PriorityClass, Put, Snapshot, Tier
+from scheduler.core.model import Job, PriorityClass, Tier
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import DropRun, Put, Snapshot
 from scheduler.core.world import World
 from tests import build
 from tests.build import MINUTE, NOON

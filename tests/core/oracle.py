@@ -5,16 +5,9 @@ with it but the nouns.
 from collections import Counter
 from itertools import chain, combinations
 
-from scheduler.core.model import (
-    AccountName,
-    Job,
-    Pool,
-    QuotaClass,
-    Run,
-    RunState,
-    Snapshot,
-)
+from scheduler.core.model import AccountName, Job, Pool, QuotaClass, Run, RunState
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Snapshot
 
 
 class Sums:

@@ -2,12 +2,10 @@
 
 from scheduler.core.decisions import Plan
 from scheduler.core.explain import Reason
-from scheduler.core.model import (
-    Sector,
-    Snapshot,
-)
+from scheduler.core.model import Sector
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Snapshot
 from scheduler.core.world import World
 from tests import build
 from tests.build import NOON

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 
 from scheduler.core import diagnostics
-from scheduler.core.model import PriorityClass, Usage
+from scheduler.core.model import PriorityClass
 from scheduler.core.policy import Order, Rules
+from scheduler.core.snapshot import Usage
 from scheduler.core.world import World
 from tests import build, strategies
 from tests.build import DAY, HOUR, NOON

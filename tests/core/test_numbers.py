@@ -11,7 +11,8 @@ from scheduler.core.fairshare import accrued, settled, share
 from scheduler.core.forecast import forecast
 from scheduler.core.lifecycle import RUN_MOVES, JobState, advance
 from scheduler.core.metering import h100e_seconds, settle
-from scheduler.core.model import QuotaClass, RunState, Usage
+from scheduler.core.model import QuotaClass, RunState
+from scheduler.core.snapshot import Usage
 from scheduler.core.world import World
 from tests import build
 from tests.build import DAY, HOUR, MINUTE, NOON

@@ -8,15 +8,9 @@ from dataclasses import replace
 import pytest
 
 from scheduler.core.explain import Reason
-from scheduler.core.model import (
-    DropRun,
-    PriorityClass,
-    Put,
-    QuotaClass,
-    RunState,
-    Usage,
-)
+from scheduler.core.model import PriorityClass, QuotaClass, RunState
 from scheduler.core.plan import plan
+from scheduler.core.snapshot import DropRun, Put, Usage
 from scheduler.core.world import World, requeued_job
 from tests import build
 from tests.build import HOUR, MINUTE, NOON

@@ -7,16 +7,10 @@ import pytest
 
 from scheduler.core.decisions import apply
 from scheduler.core.explain import Reason
-from scheduler.core.model import (
-    PriorityClass,
-    QuotaClass,
-    RunState,
-    Sector,
-    Snapshot,
-    Usage,
-)
+from scheduler.core.model import PriorityClass, QuotaClass, RunState, Sector
 from scheduler.core.plan import plan
 from scheduler.core.policy import Rules
+from scheduler.core.snapshot import Snapshot, Usage
 from scheduler.core.world import World
 from tests import build
 from tests.build import DAY, HOUR, MINUTE, NOON

@@ -1,10 +1,21 @@
 """A hub without its process, for tests: a database, the leader's world, one site, and a time."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from scheduler.core.model import PriorityClass, Sector, Shape
+from scheduler.core.model import (
+    AccountName,
+    Budget,
+    BudgetId,
+    PoolId,
+    PriorityClass,
+    Reservation,
+    ReservationId,
+    Sector,
+    Shape,
+)
 from scheduler.core.plan import plan as decide
+from scheduler.core.policy import Policy
 from scheduler.core.world import World
 from scheduler.db.engine import Database
 from scheduler.db.jobs import NewJob, cancel_job, events_of, find_job, insert_job, runs_of
@@ -18,6 +29,13 @@ from tests.build import MINUTE, NOON
 from tests.db.fake_site import FakeSite
 from tests.db.store import empty, put_in_force
 
+
+def budget(name, account, hours=10_000, days=1):
+    """Return a budget that begins at NOON."""
+    ends = NOON + timedelta(days=days)
+    return Budget(BudgetId(name), AccountName(account), hours, NOON, ends)
+
+
 POLICY = build.policy(
     [
         build.account("national", None),
@@ -26,7 +44,18 @@ POLICY = build.policy(
     ],
     [build.pool(nodes=2, gpus_per_node=2)],
     [build.quota("own", 4), build.quota("guest", 0, borrow=4)],
+    budgets=(budget("all", "national"), budget("own", "own", hours=500)),
 )
+RESERVATION = Reservation(
+    id=ReservationId("exercise"),
+    pool=PoolId("hub"),
+    account=AccountName("own"),
+    node_count=1,
+    starts_at=NOON + 20 * MINUTE,
+    ends_at=NOON + 90 * MINUTE,
+    no_show=15 * MINUTE,
+)
+RESERVED = replace(POLICY, reservations=(RESERVATION,))
 LOST = timedelta(minutes=2)
 
 
@@ -35,6 +64,7 @@ class Hub:
     """A hub without its process: the database, the leader's world, a site, and a time."""
 
     db: Database
+    policy: Policy = POLICY
     site: FakeSite = field(default_factory=FakeSite)
     now: datetime = NOON
     world: World | None = None
@@ -44,10 +74,10 @@ class Hub:
     async def begin(self):
         async with self.db.transaction() as conn:
             await empty(conn)
-            await put_in_force(conn, POLICY)
+            await put_in_force(conn, self.policy)
         await self.nodes_report(0)
 
-    async def submit(self, value):
+    async def submit(self, value, reservation=None):
         who, gpus, background = value
         self.submitted += 1
         name = f"j{self.submitted}"
@@ -60,13 +90,25 @@ class Hub:
                     submission_id=name,
                     request_sha256="0" * 64,
                     account=who,
-                    shape=Shape(1, gpus, background=background),
+                    shape=Shape(1, gpus, background=background, reservation=reservation),
                     priority=PriorityClass.BACKGROUND if background else PriorityClass.STANDARD,
                     time_limit=timedelta(minutes=30),
                     submitted_at=self.now,
                     entrypoint="true",
+                    name=f"{who}'s",
+                    predicted=MINUTE * self.submitted,
                 ),
             )
+
+    async def come(self, gpus):
+        """Submit a job of the reservation, which is the first account's."""
+        await self.submit(("own", gpus, False), RESERVATION.id)
+
+    async def apply(self, policy):
+        """Put another policy in force; the leader reads everything anew."""
+        self.policy, self.world = policy, None
+        async with self.db.transaction() as conn:
+            await put_in_force(conn, policy)
 
     async def nodes_report(self, value=None):
         del value
@@ -83,14 +125,14 @@ class Hub:
             for n in (1, 2)
         ]
         async with self.db.transaction() as conn:
-            await save_reports(conn, reports, POLICY, self.now)
+            await save_reports(conn, reports, self.policy, self.now)
 
     async def cycle(self, value=None):
         del value
         world = await self.look()
-        plan = decide(world, POLICY, self.now)
+        plan = decide(world, self.policy, self.now)
         async with self.db.transaction() as conn:
-            committed = await commit_plan(conn, plan, POLICY)
+            committed = await commit_plan(conn, plan, self.policy)
         assert (committed.plan, committed.stale) == (plan, 0)
         world.advance(plan)
 
@@ -98,8 +140,8 @@ class Hub:
         """Bring the world forward, as the leader does."""
         async with self.db.transaction() as conn:
             if self.world is None:
-                self.world = World(POLICY, await load_snapshot(conn, POLICY))
-            for event in (await take_changes(conn, POLICY)).events:
+                self.world = World(self.policy, await load_snapshot(conn, self.policy))
+            for event in (await take_changes(conn, self.policy)).events:
                 self.world.apply(event)
         return self.world
 
@@ -111,7 +153,7 @@ class Hub:
         async with self.db.transaction() as conn:
             await mark_stale(conn, self.now, timedelta(minutes=5))
             await mark_silent_sites(conn, Watch(self.now, LOST))
-            await watch_runs(conn, POLICY, Watch(self.now, LOST))
+            await watch_runs(conn, self.policy, Watch(self.now, LOST))
 
     async def cancel(self, index):
         if self.submitted:
@@ -121,7 +163,7 @@ class Hub:
     async def orders(self, value=None):
         del value
         async with self.db.reading() as conn:
-            leases = await desired_leases(conn, "site", POLICY)
+            leases = await desired_leases(conn, "site", self.policy)
         self.site.obey(leases, self.now)
 
     async def well(self, index):
@@ -170,4 +212,4 @@ class Hub:
 
     async def leases(self):
         async with self.db.reading() as conn:
-            return {lease.run: lease for lease in await desired_leases(conn, "site", POLICY)}
+            return {lease.run: lease for lease in await desired_leases(conn, "site", self.policy)}

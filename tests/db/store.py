@@ -3,12 +3,23 @@
 import hashlib
 
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import Job, Run, Snapshot
+from scheduler.core.model import Job, Run
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Snapshot
 from scheduler.db import policies
 from scheduler.db.policies import save_policy
 from scheduler.db.shapes import shape_columns, slots_json
-from scheduler.db.tables import jobs, lease_gpus, metadata, nodes, runs, usage
+from scheduler.db.tables import (
+    budget_totals,
+    jobs,
+    lease_gpus,
+    metadata,
+    nodes,
+    reservation_claims,
+    runs,
+    turnovers,
+    usage,
+)
 from tests.build import NOON
 
 
@@ -21,9 +32,11 @@ async def empty(conn):
 async def put_in_force(conn, policy: Policy):
     """Store a policy that was built in Python, where the database keeps documents."""
     document = repr(policy)
-    revision, _ = await save_policy(conn, document, NOON, "test")
     sha256 = hashlib.sha256(document.encode()).hexdigest()
-    policies._known[revision, sha256] = policy  # noqa: SLF001  # there is no way to write YAML
+    revision = 1 + (await policies.revision_in_force(conn) or 0)
+    # Known before it is saved, because there is no way to write YAML.
+    policies._known[revision, sha256] = policy  # noqa: SLF001
+    await save_policy(conn, document, NOON, "test")
 
 
 async def store(conn, snapshot: Snapshot, policy: Policy):
@@ -44,6 +57,17 @@ async def store(conn, snapshot: Snapshot, policy: Policy):
         usage: [
             {"account": u.account, "h100e_seconds": u.h100e_seconds, "as_of": u.as_of}
             for u in snapshot.usage.values()
+        ],
+        budget_totals: [
+            {"budget": s.budget, "milli_h100e_seconds": 1000 * s.h100e_seconds}
+            for s in snapshot.spent.values()
+        ],
+        reservation_claims: [
+            {"reservation": c.reservation, "at": c.at} for c in snapshot.claims.values()
+        ],
+        turnovers: [
+            {"pool": t.pool, "since": t.since, "count": t.count}
+            for t in snapshot.turnovers.values()
         ],
     }
     for table, values in tables.items():
@@ -72,6 +96,8 @@ def _job(asked: Job | Run, state: JobState, attempt: int) -> dict:
         "attempt": attempt,
         "preemptions": asked.preemptions,
         "not_before": asked.not_before if isinstance(asked, Job) else None,
+        "name": asked.name,
+        "predicted_seconds": asked.predicted and int(asked.predicted.total_seconds()),
         "entrypoint": "true",
         "runtime_env": {},
         "user_metadata": {},

@@ -8,9 +8,14 @@ from sqlalchemy import select, text
 from scheduler.db import migrate
 from scheduler.db.engine import Database
 from scheduler.db.outbox import note_changes
+from scheduler.db.planning import load_snapshot
 from scheduler.db.tables import outbox
 from scheduler.errors import StorageUnavailable
+from tests import build
+from tests.db.store import store
 from tests.waiting import eventually
+
+FIRST = "4436c0c06e65"
 
 
 async def test_tables_and_migrations_have_not_drifted(db):
@@ -30,6 +35,25 @@ async def test_every_migration_goes_down_and_up_again(db):
     async with db.transaction() as conn:
         await conn.run_sync(migrate.upgrade)
         await conn.run_sync(migrate.check)
+
+
+async def test_each_migration_alone_goes_down_and_up_again(db):
+    async with db.transaction() as conn:
+        revisions = [each.revision for each in await conn.run_sync(migrate.history)]
+        for below in [*revisions[1:], "base"]:
+            await conn.run_sync(migrate.downgrade, below)
+            await conn.run_sync(migrate.upgrade)
+            await conn.run_sync(migrate.check)
+
+
+async def test_jobs_of_the_first_release_wait_on_with_what_came_later_left_out(db):
+    job = build.job("j1", gpus=2, gpu_models=frozenset({"H100"}))
+    policy = build.policy()
+    async with db.transaction() as conn:
+        await store(conn, build.snapshot(job), policy)
+        await conn.run_sync(migrate.downgrade, FIRST)
+        await conn.run_sync(migrate.upgrade)
+        assert (await load_snapshot(conn, policy)).jobs == {"j1": job}
 
 
 async def test_a_block_that_fails_leaves_nothing(db):

@@ -5,6 +5,8 @@ say by themselves.
 """
 
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
@@ -13,10 +15,12 @@ from sqlalchemy import select
 
 from scheduler.core import metering
 from scheduler.core.lifecycle import JobState
+from scheduler.core.snapshot import Claim
 from scheduler.db.planning import load_snapshot
 from scheduler.db.tables import jobs, lease_gpus, runs, usage, usage_intervals
-from tests.db.small_hub import POLICY, Hub
+from tests.db.small_hub import POLICY, RESERVED, Hub, budget
 
+SECOND = timedelta(seconds=1)
 OPEN = {"starting", "running", "stopping"}
 
 
@@ -29,11 +33,14 @@ async def claims(hub: Hub):
         leased = (await conn.execute(select(lease_gpus))).all()
         intervals = (await conn.execute(select(usage_intervals))).all()
         balances = {row.account: row for row in await conn.execute(select(usage))}
-        loaded = await load_snapshot(conn, POLICY)
+        loaded = await load_snapshot(conn, hub.policy)
     open_runs = {run["id"]: run for run in all_runs if run["ended_at"] is None}
     _one_run_per_job(all_jobs, open_runs)
     _no_gpu_twice(leased, open_runs)
-    _settled_once(all_runs, intervals, balances)
+    paid = {job["id"] for job in all_jobs if job["reservation"] is not None}
+    _settled_once([run for run in all_runs if run["job_id"] not in paid], intervals, balances)
+    _spent(hub.policy, all_jobs, all_runs, intervals, loaded)
+    _claimed(hub.policy, all_jobs, all_runs, loaded)
     assert world.snapshot() == loaded
     assert len(hub.site.begun) == len(set(hub.site.begun))
     assert max(Counter(hub.site.occupied()).values(), default=1) == 1
@@ -60,18 +67,47 @@ def _no_gpu_twice(leased, open_runs):
 
 def _settled_once(all_runs, intervals, balances):
     ends = {run["id"]: run["ended_at"] for run in all_runs}
-    assert {row.run_id: row.ended_at for row in intervals} == ends
+    assert {row.run_id: row.ended_at for row in intervals if row.run_id in ends} == ends
     classes = {run["id"]: run["quota_class"] for run in all_runs}
     for account in ("own", "guest"):
         spent = None
         closed = [row for row in intervals if row.account == account and row.ended_at]
         for row in sorted(closed, key=lambda row: row.ended_at):
-            if classes[row.run_id] == 3:
-                continue
+            if classes.get(row.run_id, 3) == 3:
+                continue  # background, or paid for by a reservation
             lease = (row.gpus, row.factor, row.started_at, row.ended_at)
             spent = metering.settle(spent, account, lease, POLICY.rules.half_life)
         stored = balances[account].h100e_seconds if account in balances else 0.0
         assert stored == pytest.approx(spent.h100e_seconds if spent else 0.0)
+
+
+def _spent(policy, all_jobs, all_runs, intervals, loaded):
+    """Budgets hold what ended leases used, counted once, to the thousandth (R4)."""
+    paid = {job["id"] for job in all_jobs if job["reservation"] is not None}
+    charged = {
+        run["id"]: run for run in all_runs if run["quota_class"] != 3 and run["job_id"] not in paid
+    }
+    expected = dict.fromkeys((budget.id for budget in policy.budgets), 0)
+    for row in intervals:
+        run = charged.get(row.run_id)
+        if run is None or row.ended_at is None:
+            continue
+        for each in policy.budgets:
+            over = each.account in ("national", row.account)
+            if over and each.valid_from <= run["leased_at"] < each.valid_to:
+                seconds = (row.ended_at - row.started_at) // SECOND
+                expected[each.id] += row.gpus * row.factor * max(0, seconds)
+    assert {name: spent.h100e_seconds for name, spent in loaded.spent.items()} == {
+        name: -(-amount // 1000) for name, amount in expected.items()
+    }
+
+
+def _claimed(policy, all_jobs, all_runs, loaded):
+    """A reservation was first come for when the first run of it was leased (R7)."""
+    named = {job["id"]: job["reservation"] for job in all_jobs}
+    for row in policy.reservations:
+        came = [run["leased_at"] for run in all_runs if named[run["job_id"]] == row.id]
+        assert loaded.claims.get(row.id) == (Claim(row.id, min(came)) if came else None)
 
 
 INDEX = st.integers(0, 7)
@@ -91,8 +127,8 @@ STEPS = st.lists(
 BUSY = [("submit", ("guest", 2, False)), ("submit", ("guest", 2, False)), ("cycle", None)]
 
 
-async def _play(db, steps):
-    hub = Hub(db)
+async def _play(db, steps, policy=POLICY):
+    hub = Hub(db, policy)
     await hub.begin()
     for what, value in steps:
         note(f"{hub.now:%H:%M} {what} {value}")
@@ -108,6 +144,31 @@ ONE_DATABASE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 @given(steps=STEPS)
 async def test_whatever_happens_the_claims_hold(db, steps):
     await _play(db, [*BUSY, ("orders", None), ("sync", None), *steps])
+
+
+OTHERS = [
+    POLICY,
+    RESERVED,
+    replace(RESERVED, budgets=(budget("guests", "guest"), budget("brief", "own", days=0.05))),
+]
+MORE_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("come"), st.integers(1, 2)),
+        st.tuples(st.just("apply"), st.sampled_from(OTHERS)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 3, 11, 45])),
+        st.tuples(st.sampled_from(["turn", "watch", "nodes_report"]), st.none()),
+        st.tuples(st.sampled_from(["tell", "well", "ill", "cancel"]), INDEX),
+        st.tuples(st.just("submit"), ASK),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=ONE_DATABASE)
+@given(steps=MORE_STEPS)
+async def test_budgets_and_reservations_are_kept_through_whatever_policies(db, steps):
+    """R4, R7: what was spent and who came is the same however it was added up."""
+    await _play(db, [("come", 2), *BUSY, ("orders", None), ("sync", None), *steps], RESERVED)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=ONE_DATABASE)

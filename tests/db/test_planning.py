@@ -1,17 +1,19 @@
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings, target
 from sqlalchemy import delete, select, update
 
-from scheduler.core.decisions import Plan, Start, apply
+from scheduler.core.decisions import Plan, Preempt, Start, apply
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import JobId, NodeId, PoolId, QuotaClass, Slot
+from scheduler.core.model import JobId, NodeId, PoolId, QuotaClass, RunState, Slot, StopReason
 from scheduler.core.plan import plan as decide
+from scheduler.core.snapshot import Turnover
 from scheduler.db.jobs import events_of, find_job, hold_of, runs_of
 from scheduler.db.planning import commit_plan, load_snapshot
 from scheduler.db.tables import holds, jobs, lease_gpus, nodes, outbox, usage_intervals
 from tests import build, strategies
-from tests.build import NOON
+from tests.build import MINUTE, NOON
+from tests.db import rich
 from tests.db.store import empty, store
 
 ON_ONE_DATABASE = settings(
@@ -41,6 +43,23 @@ async def test_loading_what_was_committed_is_applying_the_plan(db, scene):
     assert (committed.plan, committed.stale) == (plan, 0)
     async with db.reading() as conn:
         assert await load_snapshot(conn, scene.policy) == apply(scene.snapshot, plan)
+
+
+@ON_ONE_DATABASE
+@given(scene=rich.scenes())
+async def test_the_square_commutes_with_budgets_reservations_and_all_that_jobs_ask_for(db, scene):
+    """R4, R7, R9, R15: what was spent, who came and who lost GPUs to shares are stored too."""
+    plan = decide(scene.world(), scene.policy, scene.now)
+    async with db.transaction() as conn:
+        await empty(conn)
+        await store(conn, scene.snapshot, scene.policy)
+        assert await load_snapshot(conn, scene.policy) == scene.snapshot
+        committed = await commit_plan(conn, plan, scene.policy)
+    assert (committed.plan, committed.stale) == (plan, 0)
+    after = apply(scene.snapshot, plan)
+    async with db.reading() as conn:
+        assert await load_snapshot(conn, scene.policy) == after
+    target(len(plan.starts) + 5 * len(after.claims) + 5 * len(after.turnovers))
 
 
 @ON_ONE_DATABASE
@@ -156,3 +175,38 @@ async def test_a_refusal_by_the_index_drops_that_start_alone(db, monkeypatch):
         states = {row.id: row.state for row in await conn.execute(select(jobs.c.id, jobs.c.state))}
     assert sorted(held) == ["cp-j1-1", "cp-j1-1", "cp-j3-1"]
     assert states == {"j1": "starting", "j2": "pending", "j3": "starting"}
+
+
+def _running(count):
+    return [build.run(f"j{n}", "national", {"hub-1": [n]}, sequence=n + 1) for n in range(count)]
+
+
+async def test_one_that_may_not_be_recalled_any_more_keeps_no_other_victim_of_a_reservation(db):
+    """R7: victims of a window make room for no job, so each stands for itself."""
+    told = {"by": None, "reason": StopReason.RESERVED, "notice": MINUTE, "why": "maintenance"}
+    runs = _running(2)
+    gone = replace(runs[0], state=RunState.STOPPING)
+    async with db.transaction() as conn:
+        await store(conn, build.snapshot(build.nodes(), [gone, runs[1]]), HUB)
+        plan = plan_of(preempts=tuple(Preempt(run=run.id, **told) for run in runs))
+        committed = await commit_plan(conn, plan, HUB)
+    assert [each.run for each in committed.plan.preempts] == ["cp-j1-1"]
+    assert committed.stale == 1
+
+
+async def test_those_who_lose_their_gpus_to_smaller_shares_are_counted_by_the_hour(db):
+    """R9: share-driven preemption is rate-limited, also over a restart of the hub."""
+    told = {"by": None, "reason": StopReason.SHARES, "notice": MINUTE, "why": "a smaller share"}
+    counted = []
+    async with db.transaction() as conn:
+        running = _running(3)
+        await store(conn, build.snapshot(build.nodes(), running), HUB)
+        for run, minutes in zip(running, (0, 30, 61), strict=True):
+            plan = plan_of(preempts=(Preempt(run=run.id, **told),))
+            await commit_plan(conn, replace(plan, now=NOON + MINUTE * minutes), HUB)
+            counted += (await load_snapshot(conn, HUB)).turnovers.values()
+    assert counted == [
+        Turnover("hub", NOON, 1),
+        Turnover("hub", NOON, 2),
+        Turnover("hub", NOON + MINUTE * 61, 1),
+    ]

@@ -126,3 +126,26 @@ def test_a_refused_package_is_told_at_the_files():
 )
 def test_the_hubs_field_is_found_in_the_form(hubs, ours):
     assert form_field(hubs) == ours
+
+
+def test_what_else_a_job_may_ask_for_is_sent_where_it_was_said():
+    sent = request(
+        wish(job_name=" digits ", memory_gib=80, software=("cuda-12.4",), reservation="ex-7")
+    )
+    assert (sent.name, sent.memory_gib, sent.reservation) == ("digits", 80, "ex-7")
+    assert sent.software == ("cuda-12.4",)
+    later = {"name", "memory_gib", "h100e", "software", "reservation"}
+    assert not later & request(wish()).model_fields_set
+
+
+def test_h100_equivalents_go_without_a_number_of_gpus():
+    sent = request(wish(h100e=16))
+    assert sent.h100e == 16
+    assert not {"nodes", "gpus_per_node"} & sent.model_fields_set
+
+
+def test_a_refused_name_is_told_at_its_own_field():
+    found = request(wish(job_name="x" * 201))
+    assert isinstance(found, Trouble)
+    assert found.field == form_field("name") == "job_name"
+    assert form_field("submission_id") == "name"

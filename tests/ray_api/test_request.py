@@ -232,3 +232,50 @@ def test_a_driver_may_hold_some_of_its_jobs_gpus():
 
 
 # The runtime environment
+
+
+def test_what_else_a_job_may_ask_for_is_read():
+    request = ours(
+        name=" digits ", memory_gib="80", software="pytorch, cuda-12.4,pytorch", reservation="ex-7"
+    )
+    assert (request.name, request.memory_gib, request.reservation) == ("digits", 80, "ex-7")
+    assert request.software == ("pytorch", "cuda-12.4")
+    assert ours(h100e="16").model_fields_set.isdisjoint({"nodes", "gpus_per_node"})
+    assert ours(h100e="16").h100e == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "limit"),
+    [
+        pytest.param("name", "x" * 201, "at most 200 printable", id="a name of 201"),
+        pytest.param("name", "two\nlines", "printable", id="a name of two lines"),
+        pytest.param("memory_gib", "0", "from 1 to 100000", id="no memory"),
+        pytest.param("memory_gib", "80GB", "from 1 to 100000", id="memory with a unit"),
+        pytest.param("h100e", "1.5", "from 1 to 262144", id="half an H100"),
+        pytest.param("h100e", "262145", "from 1 to 262144", id="more than there may be"),
+        pytest.param("software", "cuda 12", "cuda-12.4,pytorch", id="software with a space"),
+        pytest.param("software", "cuda,", "commas between", id="software that is empty"),
+        pytest.param("software", ",".join(f"s{n}" for n in range(17)), "1 to 16", id="17 names"),
+        pytest.param("reservation", "", "the id of a reservation", id="no reservation's id"),
+        pytest.param("reservation", "Mine!", "the id of a reservation", id="not an id"),
+    ],
+)
+def test_what_else_a_job_may_ask_for_is_refused_by_name_out_of_its_range(name, text, limit):
+    refused = refusal(metadata={f"commonpool.{name}": text})
+    assert (refused.status, refused.field) == (422, f"commonpool.{name}")
+    assert limit in refused.limit
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"metadata": {"commonpool.nodes": "1"}}, id="nodes"),
+        pytest.param({"metadata": {"commonpool.gpus_per_node": "8"}}, id="GPUs of each"),
+        pytest.param({"entrypoint_num_gpus": 1}, id="GPUs for the driver"),
+    ],
+)
+def test_h100_equivalents_next_to_a_number_of_gpus_are_refused(other):
+    metadata = {"commonpool.h100e": "16"} | other.get("metadata", {})
+    refused = refusal(**(other | {"metadata": metadata}))
+    assert (refused.status, refused.field) == (422, "commonpool.h100e")
+    assert "leave out" in refused.next_step

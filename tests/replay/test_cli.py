@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from scheduler import policy_file
-from scheduler.core.model import Put
 from scheduler.core.plan import plan
+from scheduler.core.snapshot import Put
 from scheduler.core.world import World
 from scheduler.main import app
 from scheduler.replay.recorder import Recorder

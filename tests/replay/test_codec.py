@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 
 from scheduler.core.decisions import Plan
-from scheduler.core.model import Agreement, Event, Job, Sector, Snapshot, Usage
+from scheduler.core.model import Agreement, Job, Sector
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
+from scheduler.core.snapshot import Event, Snapshot, Usage
 from scheduler.replay.codec import NotDecodable, decode, digest, dumps, encode
 from tests import build, strategies
 from tests.build import NOON

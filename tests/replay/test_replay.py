@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 
 from scheduler.core.decisions import Plan
-from scheduler.core.model import DropRun, Put, run_id
+from scheduler.core.model import run_id
 from scheduler.core.plan import plan
+from scheduler.core.snapshot import DropRun, Put
 from scheduler.core.world import World
 from scheduler.errors import Refused
 from scheduler.replay.again import replay
