@@ -20,7 +20,7 @@ from scheduler.core.timeline import (
     masks_of,
     slots_of,
 )
-from scheduler.core.world import World
+from scheduler.core.world import EVERYBODY, World
 
 
 class Cycle(Protocol):
@@ -136,7 +136,7 @@ def _common_opens(cycle: Cycle, kind: Kind, bit: int, nodes_at: datetime) -> dat
     lacking = kind.fits.gpus[bit] - cycle.world.quotas[pool].common
     if lacking <= 0:
         return nodes_at
-    back = cycle.world.pool_returns(pool).when(lacking)
+    back = cycle.world.returns(EVERYBODY, pool).when(lacking)
     return None if back is None else max(back, nodes_at)
 
 

@@ -30,9 +30,7 @@ from scheduler.core.model import AccountName, Job, QuotaClass
 from scheduler.core.ordering import Entry, Kind, Turns
 from scheduler.core.policy import Backfill, Order, Policy
 from scheduler.core.verdicts import Holds
-from scheduler.core.world import World
-
-_EVERYBODY = AccountName("")
+from scheduler.core.world import EVERYBODY, World
 
 
 def plan(world: World, policy: Policy, now: datetime) -> Plan:
@@ -69,7 +67,7 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
 def _groups(world: World) -> list[AccountName]:
     """Return who takes turns: accounts; without fair shares, everybody is in one queue."""
     if world.policy.rules.order is Order.FIFO:
-        return [_EVERYBODY]
+        return [EVERYBODY]
     return world.waiting.accounts()
 
 
@@ -156,7 +154,7 @@ class _Pass:
 
     def _queue(self, group: AccountName) -> list[tuple[Entry, int, Kind]]:
         """Return the heads of a group's kinds: all if one may start, else those to be promised."""
-        kinds = list(self._waiting.kinds()) if group == _EVERYBODY else self._waiting.of(group)
+        kinds = list(self._waiting.kinds()) if group == EVERYBODY else self._waiting.of(group)
         mine = [kind for kind in kinds if kind.queue and _takes_part(kind, self._turn)]
         if self._cycle.rules.backfill is not Backfill.STRICT and not any(
             map(self._may_start, mine)

@@ -11,7 +11,7 @@ is not overtaken by smaller jobs of that account that would still hold it then.
 Source: EASY backfill (Lifka, 1995); scheduling.md R6.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, JobId, PoolId, QuotaClass, Slot
-from scheduler.core.placement import PoolNodes, bits, mask_of
+from scheduler.core.placement import PoolNodes, mask_of
 
 OVERDUE = timedelta(minutes=1)
 """A run past its limit is being ended; its GPUs are expected back after this."""
@@ -90,16 +90,29 @@ class PoolPlans:
         self.held.insert(at, reserved)
         self.starts.insert(at, reserved.start_at)
         self._blocked.clear()
+        order, kept = self._nodes.order, self._kept
         for rank, mask in reserved.masks.items():
-            self.idle += self.more_idle(rank, mask)
-            free = self._nodes.order[rank].free
-            self._kept[rank] = self._kept.get(rank, 0) | (free & mask)
+            state = order[rank]
             before = self.later(rank)
-            self.taken.setdefault(rank, []).append(reserved)
-            after = _after(before, rank, (reserved,))
-            self._later[rank] = (self._nodes.order[rank].times, after)
-            for gpus, ready in self._lists.items():
-                _move(ready, rank, (before, after), gpus)
+            held = self.taken.get(rank)
+            if held is None:
+                self.taken[rank] = [reserved]
+            else:
+                held.append(reserved)
+            self._later[rank] = (state.times, _after(before, mask, reserved.end_at))
+            now = state.free & mask
+            if now:
+                known = kept.get(rank, 0)
+                self.idle += (now & ~known).bit_count()
+                kept[rank] = known | now
+        for gpus, ready in self._lists.items():
+            self._lists[gpus] = self._without(ready, reserved.masks, gpus)
+
+    def _without(self, ready: _Ready, masks: Mapping[int, int], gpus: int) -> _Ready:
+        """Return when nodes are ready, with those anew on which something was planned."""
+        later = ((self._later[rank][1], rank) for rank in masks)
+        own = [(times[gpus - 1][0], rank) for times, rank in later if len(times) >= gpus]
+        return sorted([entry for entry in ready if entry[1] not in masks] + own)
 
     def more_idle(self, rank: int, mask: int) -> int:
         """Return how many GPUs more would stand idle on a node if these were kept for later."""
@@ -113,6 +126,7 @@ class PoolPlans:
         self.held, self.starts, self.idle = [], [], 0
         self.taken.clear()
         self._kept.clear()
+        self._later.clear()
         self.touch()
         self._blocked.clear()
         for reserved in kept:
@@ -121,7 +135,6 @@ class PoolPlans:
     def touch(self) -> None:
         """Take note that what is free now has changed."""
         self._lists.clear()
-        self._later.clear()
 
     def blocked(self, end_at: datetime, quota_class: QuotaClass, job: JobId) -> Mapping[int, int]:
         """Return the GPUs, by node rank, that a start ending at `end_at` must leave alone."""
@@ -148,8 +161,10 @@ class PoolPlans:
         known = self._later.get(rank)
         # A start changes what is free now: the times kept are of the node as it was then.
         if known is None or known[0] is not before:
-            known = (before, _after(before, rank, taken))
-            self._later[rank] = known
+            after = before
+            for reserved in taken:
+                after = _after(after, reserved.masks[rank], reserved.end_at)
+            known = self._later[rank] = (before, after)
         return known[1]
 
     def ready(self, gpus: int) -> Sequence[tuple[datetime, int]]:
@@ -307,25 +322,19 @@ def _merged(held: Iterable[Reserved]) -> Mapping[int, int]:
     return masks
 
 
-def _after(times: _Times, rank: int, taken: Iterable[Reserved]) -> _Times:
-    back: dict[int, datetime] = {gpu: when for when, gpu in times}
-    for reserved in taken:
-        for gpu in bits(reserved.masks[rank]):
-            if gpu in back:
-                back[gpu] = max(back[gpu], reserved.end_at)
-    return tuple(sorted((when, gpu) for gpu, when in back.items()))
-
-
-def _move(ready: _Ready, rank: int, times: tuple[_Times, _Times], gpus: int) -> None:
-    before, after = times
-    if len(before) >= gpus:
-        old = (before[gpus - 1][0], rank)
-        del ready[bisect_left(ready, old)]
-        insort(ready, (after[gpus - 1][0], rank))
+def _after(times: _Times, mask: int, end_at: datetime) -> _Times:
+    """Return when a node's GPUs are free, if those in `mask` are held until then."""
+    if mask.bit_count() == len(times) and end_at >= times[-1][0]:
+        return tuple([(end_at, gpu) for gpu in sorted([gpu for _, gpu in times])])
+    return tuple(
+        sorted([(max(when, end_at) if mask >> gpu & 1 else when, gpu) for when, gpu in times])
+    )
 
 
 def _first(times: _Times, start_at: datetime, gpus: int) -> tuple[int, ...]:
-    return tuple(sorted(gpu for when, gpu in times if when <= start_at)[:gpus])
+    if len(times) == gpus:
+        return tuple(sorted([gpu for _, gpu in times]))  # the whole node
+    return tuple(sorted([gpu for when, gpu in times if when <= start_at])[:gpus])
 
 
 _WHEN = itemgetter(0)

@@ -60,6 +60,10 @@ _Key = TypeVar("_Key")
 _Row = TypeVar("_Row")
 
 
+EVERYBODY = AccountName("")
+"""All accounts together, where a pool's runs are looked up by account."""
+
+
 def apply_event(snapshot: Snapshot, event: Event) -> Snapshot:
     """Return the snapshot after one event: the plain meaning that `World.apply` must match."""
     match event:
@@ -130,8 +134,6 @@ class World:
         self.in_background = 0
         self.charged: dict[tuple[AccountName, PoolId], dict[RunId, tuple[datetime, int]]] = {}
         self._returns: dict[tuple[AccountName, PoolId], Returns] = {}
-        self._of_pool: dict[PoolId, dict[RunId, tuple[datetime, int]]] = {}
-        self._pool_returns: dict[PoolId, Returns] = {}
         self._load(snapshot)
 
     def _load(self, snapshot: Snapshot) -> None:
@@ -242,15 +244,16 @@ class World:
         if run.draining:
             return
         self._count(run, 1)
-        self._of_pool.setdefault(run.pool, {})[run.id] = (run.ends_by, run.gpus)
-        self._pool_returns.pop(run.pool, None)
+        self._charge((EVERYBODY, run.pool), run)
         if run.quota_class is not QuotaClass.BACKGROUND:
-            key = (run.account, run.pool)
-            self.charged.setdefault(key, {})[run.id] = (run.ends_by, run.gpus)
-            self._returns.pop(key, None)
+            self._charge((run.account, run.pool), run)
         if is_recallable(run):
             self.recallable.setdefault(run.pool, {})[run.id] = run
             self._mark(run, 1)
+
+    def _charge(self, key: tuple[AccountName, PoolId], run: Run) -> None:
+        self.charged.setdefault(key, {})[run.id] = (run.ends_by, run.gpus)
+        self._returns.pop(key, None)
 
     def _mark(self, run: Run, sign: int) -> None:
         """Bring forward which pools have runs that may be recalled, and background work."""
@@ -284,11 +287,9 @@ class World:
         self.use.drop(run)
         if not run.draining:
             self._count(run, -1)
-            self._of_pool[run.pool].pop(run_id, None)
-            self._pool_returns.pop(run.pool, None)
-            key = (run.account, run.pool)
-            self.charged.get(key, {}).pop(run_id, None)
-            self._returns.pop(key, None)
+            for key in ((EVERYBODY, run.pool), (run.account, run.pool)):
+                self.charged.get(key, {}).pop(run_id, None)
+                self._returns.pop(key, None)
             if self.recallable.get(run.pool, {}).pop(run_id, None) is not None:
                 self._mark(run, -1)
 
@@ -310,18 +311,14 @@ class World:
         return self.policy.rules.preempt_per_hour - recent
 
     def returns(self, account: AccountName, pool: PoolId) -> Returns:
-        """Return when the GPUs that an account is charged for in a pool are back by limits."""
+        """Return when the GPUs that an account is charged for in a pool are back by limits.
+
+        For `EVERYBODY`, all GPUs that anyone holds there.
+        """
         key = (account, pool)
         known = self._returns.get(key)
         if known is None:
             known = self._returns[key] = Returns(self.charged.get(key, {}).values())
-        return known
-
-    def pool_returns(self, pool: PoolId) -> Returns:
-        """Return when the GPUs that anybody holds in a pool are back by limits."""
-        known = self._pool_returns.get(pool)
-        if known is None:
-            known = self._pool_returns[pool] = Returns(self._of_pool.get(pool, {}).values())
         return known
 
     def usage_at(self, now: datetime) -> dict[AccountName, float]:
