@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from scheduler.core.decisions import Reserve
 from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Shape
-from scheduler.core.ordering import Kind
+from scheduler.core.ordering import Kind, in_order
 from scheduler.core.policy import Backfill, Rules
 from scheduler.core.terms import Purse, may_borrow
 from scheduler.core.timeline import (
@@ -92,18 +92,21 @@ def reserve(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool = F
     """Plan a start for a blocked job, on named nodes; of many alike, only keep its quota."""
     if turn is QuotaClass.BACKGROUND or job.id in cycle.reserves:
         return
-    options = _options(cycle, kind, job, turn)
-    if not options:
-        return
     if aged or wants(cycle, kind):
-        for option in options:
+        for option in _options(cycle, kind, job, turn):
             if _reserve_nodes(cycle, kind, job, (option, turn)):
                 return
     elif turn is QuotaClass.IN_QUOTA and cycle.rules.backfill is Backfill.HOLDS:
-        pool = options[0].pool
-        at = quota_opens(cycle, kind, cycle.world.rooms.bits[pool.id])
-        if at is not None and at > cycle.now:
-            _hold_quota(cycle, kind, job, (pool.id, at))
+        _hold_soonest_quota(cycle, kind, job)
+
+
+def _hold_soonest_quota(cycle: Cycle, kind: Kind, job: Job) -> None:
+    """Keep the account's quota for a job that is promised nothing else, where it opens first."""
+    bits = in_order(kind.order, kind.guaranteed)
+    times = [(at, bit) for bit in bits if (at := quota_opens(cycle, kind, bit)) is not None]
+    at, bit = min(times, key=lambda option: option[0], default=(cycle.now, -1))
+    if at > cycle.now:
+        _hold_quota(cycle, kind, job, (cycle.world.rooms.pools[bit].id, at))
 
 
 def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Option]:

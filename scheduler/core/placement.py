@@ -140,8 +140,8 @@ class PoolNodes:
         if not (self._numbered and state.node.usable):
             state.refresh()
             return
-        if self._ready:
-            self._outdated.setdefault(state.rank, state.times)
+        if self._ready and state.rank not in self._outdated:
+            self._outdated[state.rank] = state.times
         free = state.free
         self._count_cells(state, -1)
         state.refresh()

@@ -82,6 +82,8 @@ class _Pass:
         self._waiting = cycle.world.waiting
         self._heads: dict[AccountName, list[tuple[Entry, int, Kind]]] = {}
         self._limit: dict[Kind, timedelta] = {}
+        # GPUs of its nominal that an account did not use when the pass came to it, by pool.
+        self._left: dict[tuple[AccountName, int], int] = {}
 
     def run(self) -> None:
         """Let everyone take turns until nobody has anything left to try."""
@@ -170,10 +172,27 @@ class _Pass:
         if self._cycle.room(kind, self._turn):
             return True
         if self._turn is QuotaClass.IN_QUOTA:
-            return bool(kind.guaranteed & self._cycle.world.lent_out)
+            return self._may_recall(kind)
         world, shares = self._cycle.world, self._cycle.rules.share_preemption
         preemptable = world.lent_out if shares else world.in_background
         return bool(kind.mask & preemptable) and holding.wants(self._cycle, kind)
+
+    def _may_recall(self, kind: Kind) -> bool:
+        """Return whether some pool has runs to recall, and nominal left for one more of these."""
+        mask, number = kind.guaranteed & self._cycle.world.lent_out, 0
+        while mask:
+            if mask & 1 and kind.fits.gpus[number] <= self._nominal_left(kind.account, number):
+                return True
+            mask, number = mask >> 1, number + 1
+        return False
+
+    def _nominal_left(self, account: AccountName, bit: int) -> int:
+        known = self._left.get((account, bit))
+        if known is None:
+            world = self._cycle.world
+            own = world.quotas[world.rooms.pools[bit].id].path(account)[0]
+            known = self._left[account, bit] = own.nominal - own.used
+        return known
 
     def _block(self, kind: Kind, job: Job) -> None:
         """Take note that a job waits: promise it a start, and let only shorter ones go on."""
