@@ -109,3 +109,34 @@ def test_r8_while_nothing_else_changes_preemption_comes_to_rest(crowd):
     """No run is preempted and restarted for ever: gangs, unequal sizes, starts in between."""
     policy, waves = crowd
     assert rounds_to_rest(policy, waves) == []
+
+
+def test_r8_three_borrowers_do_not_go_round_in_a_circle():
+    """Found by the property: `four` grew into what `other` freed, `one` took from it, and so on.
+
+    `four` (4 GPUs) took from its sibling `one`, whose branch with `four` was then larger than
+    `other`, who took 1 GPU back from it; now `one` was below `other`.
+    """
+    accounts = [
+        build.account("national", None),
+        build.account("filler", weight=7),
+        build.account("c"),
+        build.account("c0", "c"),
+        build.account("c00", "c0", weight=1000),
+        build.account("four", "c00"),
+        build.account("c01", "c0", weight=3),
+        build.account("one", "c01", weight=7),
+        build.account("other", "c", weight=7),
+    ]
+    borrow = {"c0": 4, "c00": 4}
+    rows = [build.quota(a.name, 0, borrow=borrow.get(a.name, 16)) for a in accounts[1:]]
+    policy = build.policy(accounts, quotas=rows, rules=BARE)
+
+    def job(name, who, gpus):
+        return build.job(name, who, gpus, time_limit=30 * DAY)
+
+    first = [job("j6", "filler", 1), job("j7", "one", 1), job("j11", "four", 4)]
+    first.append(job("j12", "other", 7))
+    then = [job("j13", "filler", 1), job("j15", "other", 1)]
+    last = [job("j16", "other", 1), job("j17", "filler", 1), job("j18", "filler", 1)]
+    assert rounds_to_rest(policy, [first, then, last]) == []
