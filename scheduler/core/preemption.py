@@ -7,7 +7,8 @@ be so any more once others are gone (Kueue #14543).
 
 An owner's in-quota job takes back what was lent. A borrower takes from background work, and
 from a borrower whose share stays larger than its own, even with this job: so no two can take
-from each other in turns. Nobody else preempts.
+from each other in turns. That three cannot do so either is up to `is_thrifty`. Nobody else
+preempts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,9 @@ PREEMPTED_BEFORE_SECONDS = 3600
 
 ATTEMPTS = 24
 """How often victims are chosen anew when one choice made another's victim illegal."""
+
+WASTED_AT_MOST = 2
+"""So often a job may lose its GPUs to shares that need fewer than it held (R8.1)."""
 
 Cost = tuple[int, int, float, RunId]
 
@@ -146,6 +150,22 @@ def has_larger_share(quota: PoolQuota, run: Run, job: Job, gpus: int) -> bool:
     return all(level.used - run.gpus >= level.nominal for level in below)
 
 
+def is_thrifty(victims: Iterable[Run], gpus: int) -> bool:
+    """Return whether borrowers may end for a borrower without starting an endless round (R8.1).
+
+    Comparing shares where two paths meet is not transitive: what a job frees beyond its own
+    need lets a third grow into it, who then is the larger, and so on in a circle. So such
+    waste is allowed to each job `WASTED_AT_MOST` times only. From then on a pool's charged GPUs
+    never become fewer, so at last each move frees exactly what it takes. It then leaves all
+    shares above the meeting point as they are, and makes the sorted shares right below it
+    smaller: taken from the root down, they can do so only finitely often.
+    """
+    charged = [run for run in victims if run.quota_class is not QuotaClass.BACKGROUND]
+    if sum(run.gpus for run in charged) <= gpus:
+        return True
+    return all(run.preemptions < WASTED_AT_MOST for run in charged)
+
+
 class _Search:
     """Tries sets of victims on the world's quota, and leaves it as it was."""
 
@@ -166,7 +186,9 @@ class _Search:
             return is_legal(self._quota, run, self._job)
         if run.quota_class is QuotaClass.BACKGROUND:
             return True
-        return self._is_ripe(run) and has_larger_share(self._quota, run, self._job, self._gpus)
+        if not self._is_ripe(run) or not is_thrifty((run,), self._gpus):
+            return False
+        return has_larger_share(self._quota, run, self._job, self._gpus)
 
     def _is_ripe(self, run: Run) -> bool:
         """Return whether shares may move at all now: what is bounded in time or rate (R9)."""
@@ -174,7 +196,8 @@ class _Search:
         since = run.started_at or run.leased_at
         if not rules.share_preemption or now - self._job.submitted_at < rules.preempt_delay:
             return False
-        if now - since < rules.min_runtime:
+        # What this very cycle has started must not end in it, even without a least run time.
+        if now <= since or now - since < rules.min_runtime:
             return False
         if run.preemptions >= rules.immune_after and now - since < rules.immune_for:
             return False
@@ -331,6 +354,10 @@ class _Search:
             self._take(run)
             if not legal:
                 return False
+        if self._turn is not QuotaClass.IN_QUOTA and not is_thrifty(
+            self._gone.values(), self._gpus
+        ):
+            return False
         return self._fits(ranks)
 
     def _slots(self, ranks: list[int]) -> tuple[Slot, ...]:
