@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from portal.format import ago, ahead, moment
+from portal.format import ago, ahead, count, moment
 from scheduler.wire.diagnostics import (
     Diagnostics,
     PrioPage,
@@ -120,18 +120,24 @@ def print_diagnostics(console: Console, found: Diagnostics) -> None:
     leads = "this process plans" if found.leads else "another process plans, or none"
     console.print(f"policy revision {found.policy}; {leads}", highlight=False)
     console.print(
-        f"{found.waiting} jobs wait, {found.runs} runs; {found.usable_nodes} of {found.nodes} "
-        f"nodes usable, {found.gpus} GPUs in {found.pools} pools, {found.accounts} accounts",
+        f"waiting: {count(found.waiting, 'job')}; on GPUs: {count(found.runs, 'run')}; usable: "
+        f"{found.usable_nodes} of {count(found.nodes, 'node')}; {count(found.gpus, 'GPU')} in "
+        f"{count(found.pools, 'pool')}, {count(found.accounts, 'account')}",
         highlight=False,
     )
-    cycles = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.cycles.items()))
+    cycles = ", ".join(f"{number} {outcome}" for outcome, number in sorted(found.cycles.items()))
     console.print(
         f"cycles: {cycles or 'none yet'}; {found.events} changes heard, "
         f"{found.stale} stale decisions dropped",
         highlight=False,
     )
     table = _table(
-        "phase", "times", "last ms", "mean ms", "max ms", right=("times", "last ms", "mean ms")
+        "phase",
+        "times",
+        "last ms",
+        "mean ms",
+        "max ms",
+        right=("times", "last ms", "mean ms", "max ms"),
     )
     for row in found.phases:
         spent = (row.last_seconds, row.mean_seconds, row.max_seconds)
@@ -143,7 +149,7 @@ def print_diagnostics(console: Console, found: Diagnostics) -> None:
     console.print(table)
     rate = _NONE if found.etas.rate is None else f"{found.etas.rate:.0%}"
     told = found.etas.hits + found.etas.misses
-    console.print(f"80 % intervals that held: {rate} of {told}", highlight=False)
+    console.print(f"80 % intervals that held: {rate} of {count(told, 'start')}", highlight=False)
 
 
 def what_if_table(found: WhatIf) -> Table:
