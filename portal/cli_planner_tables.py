@@ -28,7 +28,10 @@ def _table(*headings: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def queue_table(page: QueuePage, now: datetime, starts: bool) -> Table:
-    """Return waiting jobs; with `starts` as `squeue --start` does, the soonest first."""
+    """Return waiting jobs; with `starts` as `squeue --start` does, the soonest first.
+
+    A planned start goes by time limits and is kept; an expected one goes by likely run times.
+    """
     headings = ("job", "person", "account", "priority", "GPUs", "place")
     table = _table(*headings, *(("planned", "expected", "nodes") if starts else ()))
     table.add_column("why", ratio=1)
@@ -44,6 +47,11 @@ def queue_table(page: QueuePage, now: datetime, starts: bool) -> Table:
             *(_starts(row, now) if starts else ()),
             escape(row.reason),
         )
+    said = "Place is in the account's own queue."
+    if starts:
+        said += " Planned starts go by time limits; expected ones by run times as they are likely."
+    table.caption = said
+    table.caption_justify = "left"
     return table
 
 
@@ -176,7 +184,7 @@ def _pairs(before: FaredView, after: FaredView) -> list[str]:
     hours = [
         pair(before.mean_wait_seconds / _HOUR, after.mean_wait_seconds / _HOUR, ".2f"),
         pair(before.p95_wait_seconds / _HOUR, after.p95_wait_seconds / _HOUR, ".2f"),
-        pair(before.gpu_hours, after.gpu_hours, ".0f"),
+        pair(before.gpu_hours, after.gpu_hours, ",.1f"),
     ]
     counts = [
         pair(before.preemptions, after.preemptions, "d"),
