@@ -154,10 +154,11 @@ def print_diagnostics(console: Console, found: Diagnostics) -> None:
     table = _table("decision", "reason", "count", right=("count",))
     for decided in found.decisions:
         table.add_row(decided.kind, decided.reason, str(decided.count))
-    console.print(table)
-    rate = _NONE if found.etas.rate is None else f"{found.etas.rate:.0%}"
+    if found.decisions:
+        console.print(table)
     told = found.etas.hits + found.etas.misses
-    console.print(f"80 % intervals that held: {rate} of {count(told, 'start')}", highlight=False)
+    rate = "none is settled yet" if found.etas.rate is None else f"{found.etas.rate:.0%} of {told}"
+    console.print(f"80 % intervals that held: {rate}", highlight=False)
 
 
 def what_if_table(found: WhatIf) -> Table:

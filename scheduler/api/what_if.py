@@ -82,7 +82,7 @@ def refused(unfit: tuple[Unfit, ...]) -> Refused:
         detail=f"These changes make no policy: {faults[0].reason}",
         field=faults[0].field,
         next_step="Change what contradicts it as well, in the same request.",
-        faults=faults,
+        faults=faults if len(faults) > 1 else (),
     )
 
 
