@@ -59,7 +59,7 @@ def prio(hub: Hub, limit: Limit = 100, after: After = None, as_json: AsJson = Fa
         typer.echo(page.model_dump_json(indent=2))
         return
     if not page.jobs:
-        typer.echo("nothing of yours waits")
+        typer.echo("nothing waits")
         return
     console_of().print(tables.prio_table(page))
     _more(page.next)

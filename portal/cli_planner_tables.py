@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from portal.format import ago, ahead, moment
+from portal.format import ago, ahead, count, moment
 from scheduler.wire.diagnostics import (
     Diagnostics,
     PrioPage,
@@ -28,7 +28,10 @@ def _table(*headings: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def queue_table(page: QueuePage, now: datetime, starts: bool) -> Table:
-    """Return waiting jobs; with `starts` as `squeue --start` does, the soonest first."""
+    """Return waiting jobs; with `starts` as `squeue --start` does, the soonest first.
+
+    A planned start goes by time limits and is kept; an expected one goes by likely run times.
+    """
     headings = ("job", "person", "account", "priority", "GPUs", "place")
     table = _table(*headings, *(("planned", "expected", "nodes") if starts else ()))
     table.add_column("why", ratio=1)
@@ -44,6 +47,11 @@ def queue_table(page: QueuePage, now: datetime, starts: bool) -> Table:
             *(_starts(row, now) if starts else ()),
             escape(row.reason),
         )
+    said = "Place is in the account's own queue."
+    if starts:
+        said += " Planned starts go by time limits; expected ones by run times as they are likely."
+    table.caption = said
+    table.caption_justify = "left"
     return table
 
 
@@ -120,18 +128,24 @@ def print_diagnostics(console: Console, found: Diagnostics) -> None:
     leads = "this process plans" if found.leads else "another process plans, or none"
     console.print(f"policy revision {found.policy}; {leads}", highlight=False)
     console.print(
-        f"{found.waiting} jobs wait, {found.runs} runs; {found.usable_nodes} of {found.nodes} "
-        f"nodes usable, {found.gpus} GPUs in {found.pools} pools, {found.accounts} accounts",
+        f"waiting: {count(found.waiting, 'job')}; on GPUs: {count(found.runs, 'run')}; usable: "
+        f"{found.usable_nodes} of {count(found.nodes, 'node')}; {count(found.gpus, 'GPU')} in "
+        f"{count(found.pools, 'pool')}, {count(found.accounts, 'account')}",
         highlight=False,
     )
-    cycles = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.cycles.items()))
+    cycles = ", ".join(f"{number} {outcome}" for outcome, number in sorted(found.cycles.items()))
     console.print(
         f"cycles: {cycles or 'none yet'}; {found.events} changes heard, "
         f"{found.stale} stale decisions dropped",
         highlight=False,
     )
     table = _table(
-        "phase", "times", "last ms", "mean ms", "max ms", right=("times", "last ms", "mean ms")
+        "phase",
+        "times",
+        "last ms",
+        "mean ms",
+        "max ms",
+        right=("times", "last ms", "mean ms", "max ms"),
     )
     for row in found.phases:
         spent = (row.last_seconds, row.mean_seconds, row.max_seconds)
@@ -140,10 +154,11 @@ def print_diagnostics(console: Console, found: Diagnostics) -> None:
     table = _table("decision", "reason", "count", right=("count",))
     for decided in found.decisions:
         table.add_row(decided.kind, decided.reason, str(decided.count))
-    console.print(table)
-    rate = _NONE if found.etas.rate is None else f"{found.etas.rate:.0%}"
+    if found.decisions:
+        console.print(table)
     told = found.etas.hits + found.etas.misses
-    console.print(f"80 % intervals that held: {rate} of {told}", highlight=False)
+    rate = "none is settled yet" if found.etas.rate is None else f"{found.etas.rate:.0%} of {told}"
+    console.print(f"80 % intervals that held: {rate}", highlight=False)
 
 
 def what_if_table(found: WhatIf) -> Table:
@@ -170,7 +185,7 @@ def _pairs(before: FaredView, after: FaredView) -> list[str]:
     hours = [
         pair(before.mean_wait_seconds / _HOUR, after.mean_wait_seconds / _HOUR, ".2f"),
         pair(before.p95_wait_seconds / _HOUR, after.p95_wait_seconds / _HOUR, ".2f"),
-        pair(before.gpu_hours, after.gpu_hours, ".0f"),
+        pair(before.gpu_hours, after.gpu_hours, ",.1f"),
     ]
     counts = [
         pair(before.preemptions, after.preemptions, "d"),

@@ -81,9 +81,7 @@ def print_explanation(console: Console, explanation: Explanation, now: datetime)
     console.print(escape(explanation.summary), highlight=False)
     if explanation.position is not None:
         console.print(f"place {explanation.position} in its account's queue")
-    if explanation.starts_at is not None and not explanation.state.is_terminal:
-        at = moment(explanation.starts_at, now, now.tzinfo or UTC)
-        console.print(f"planned start {at}, {ahead(explanation.starts_at, now)}", highlight=False)
+    _print_planned(console, explanation, now)
     _print_outlook(console, explanation)
     if explanation.verdicts:
         console.print("\nwhat each pool says", style="bold")
@@ -97,6 +95,17 @@ def print_explanation(console: Console, explanation: Explanation, now: datetime)
         console.print(table)
     if explanation.history:
         console.print(Group(Text("\nhistory", style="bold"), _history(explanation, now)))
+
+
+def _print_planned(console: Console, explanation: Explanation, now: datetime) -> None:
+    """Print the start that is promised by time limits; a likely one is told by the outlook."""
+    at = explanation.starts_at
+    if at is None or explanation.state.is_terminal:
+        return
+    if explanation.eta is not None and at == explanation.eta.likely:
+        return
+    shown = moment(at, now, now.tzinfo or UTC)
+    console.print(f"planned start {shown}, {ahead(at, now)}", highlight=False)
 
 
 def _print_outlook(console: Console, explanation: Explanation) -> None:

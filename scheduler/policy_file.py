@@ -165,6 +165,8 @@ def _told(error: ValidationError) -> Iterator[tuple[Path, str]]:
         known = sorted(rules["properties"])
         for name in sorted(set(instance) - set(known)):
             yield (*at, name), f"is not known here; known are {', '.join(known)}"
+    elif not at and error.validator == "type":
+        yield at, "is no policy: that is a mapping, with sections such as accounts and pools"
     elif error.validator == "enum":
         yield at, f"{_shown(instance)} is not one of {', '.join(limit)}"
     elif "description" in rules and not isinstance(instance, dict):

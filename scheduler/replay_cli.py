@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from portal import cli_planner_tables as tables
 from portal.cli_hub import Door, with_door
 from portal.cli_tables import console_of
+from portal.format import count
 from portal.hub import Hub
 from scheduler import policy_file
 from scheduler.admin_direct import Direct, read_policy
@@ -54,7 +55,7 @@ def replay_file(
         raise Refused("No such cycle", f"{file} has no cycle {cycle or ''}".rstrip(), field="cycle")
     if not as_json:
         said = f"different in {different} of" if different else "identical in all of"
-        typer.echo(f"{said} {found} cycles")
+        typer.echo(f"{said} {count(found, 'cycle')}")
     if different:
         raise typer.Exit(1)
 
@@ -111,6 +112,8 @@ def ask_what_if(  # noqa: PLR0913, PLR0917  # the options are the command's surf
     found = _from_recordings(request, recording) if recording else _from_hub(door, request)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
+    elif not found.jobs:
+        typer.echo("nothing to compare: no job ended in that time (--hours goes back further)")
     else:
         console_of().print(tables.what_if_table(found))
 

@@ -7,7 +7,7 @@ changes the longer the queue, and an answer stands for a while.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from scheduler.api.deps import HubState
 from scheduler.api.insights import Insight
@@ -124,7 +124,9 @@ def ahead_views(found: Sequence[Ahead]) -> tuple[AheadView, ...]:
 
 def eta_view(eta: Eta, now: datetime) -> EtaView:
     """Return an expected start with its interval, in words too."""
-    low = about(max(eta.low - now, now - now))
+    # A minute is nothing to plan by, and "between within a minute and" is nothing to read.
+    soon = eta.low - now < timedelta(minutes=1)
+    low = "at once" if soon else about(eta.low - now)
     if eta.likely is None:
         said = f"It starts {low} at the earliest; later than can be told now."
     else:

@@ -156,6 +156,11 @@ def _field(error: Mapping[str, Any]) -> str:
 def _reason(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such field"
+    if error["type"] == "union_tag_not_found":
+        return f"a field {error['ctx']['discriminator']} must say which it is"
+    if error["type"] == "union_tag_invalid":
+        kind, known = error["ctx"]["tag"], error["ctx"]["expected_tags"]
+        return f"{error['ctx']['discriminator']} is '{kind}', which is none of {known}"
     message = str(error["msg"])
     return message[:1].lower() + message[1:]
 

@@ -78,11 +78,11 @@ def refused(unfit: tuple[Unfit, ...]) -> Refused:
         for one in unfit
     )
     return Refused(
-        title="No such policy",
+        title="These changes make no policy",
         detail=f"These changes make no policy: {faults[0].reason}",
         field=faults[0].field,
         next_step="Change what contradicts it as well, in the same request.",
-        faults=faults,
+        faults=faults if len(faults) > 1 else (),
     )
 
 

@@ -4,6 +4,7 @@ A verdict carries its numbers as data; the sentence is made from them here and
 nowhere else, so the API, the portal, the command line and Ray's log tail agree.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,6 +14,9 @@ from scheduler.core.policy import Policy
 Numbers = tuple[tuple[str, int | str], ...]
 
 _HOUR = 3600
+
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?\+00:00")
+"""An instant as numbers hold it, for programs; people read it to the minute."""
 
 
 class Reason(StrEnum):
@@ -82,7 +86,7 @@ _SENTENCES: dict[Reason, str] = {
     "GPUs; {used} are in use and this job needs {asked}.",
     Reason.HARDWARE: "{pool} has {pool_nodes} nodes of {has} x {model}; the job asks for "
     "{asked} x {models} on each of {nodes} nodes.",
-    Reason.TIER: "{pool} is of the {tier} tier; the job allows {lowest} to {highest}.",
+    Reason.TIER: "{pool} is of the {tier} tier; the job asks for {lowest} to {highest}.",
     Reason.TIME_LIMIT: "{pool} takes jobs of at most {longest} s, and this one asks for more.",
     Reason.QUOTA: "{level} holds {used} GPUs of {pool} with nominal {nominal} and may borrow "
     "{borrow_max}; {available} are open to this job, which needs {asked}.",
@@ -124,7 +128,10 @@ def sentence(verdict: Verdict, policy: Policy) -> str:
     if pool is not None:
         words.setdefault("owner", pool.owner)
         words.setdefault("tier", pool.tier.value)
-    return _SENTENCES[verdict.reason].format_map(words)
+    template = _SENTENCES[verdict.reason]
+    if words["lowest"] == words["highest"]:
+        template = template.replace("{lowest} to {highest}", "{lowest} only")
+    return _INSTANT.sub(r"\1 \2 UTC", template.format_map(words))
 
 
 def over_budget(budget: Budget, spent: int, committed: int, asked: int) -> Verdict:

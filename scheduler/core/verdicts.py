@@ -265,11 +265,17 @@ def _reserved(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
     window = _window_in_the_way(cycle, pool, end_at)
     if window is not None:
         return window
+    bit = cycle.world.rooms.bits[pool.id]
+    # Asked before planned starts, for its own is among them.
+    if (
+        kind.guaranteed >> bit & 1
+        and cycle.quota_is_open(kind, bit, job, end_at)
+        and not cycle.held_back_now(kind, job, pool)
+    ):
+        return explain.cell(pool.id, cycle.world.quotas[pool.id].most_claimed_by(kind.account))
     times = cycle.reservations.times(end_at)
     if times:
         return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(times[0]))))
-    if not cycle.held_back_now(kind, job, pool):
-        return explain.cell(pool.id, cycle.world.quotas[pool.id].most_claimed_by(kind.account))
     # Its own GPUs are lent and cannot be recalled as whole gangs that would help.
     available = cycle.world.quotas[pool.id].available(kind.account)
     numbers: Numbers = (

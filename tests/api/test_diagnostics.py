@@ -168,6 +168,19 @@ async def test_changes_that_make_no_policy_are_refused_and_change_nothing(played
     assert (await played.call("admin", "GET", "/v1/policy")).text == before
 
 
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        pytest.param({"account": "arl"}, "a field 'what' must say which it is", id="no kind"),
+        pytest.param({"what": "colour"}, "'what' is 'colour', which is none of", id="another"),
+    ],
+)
+async def test_a_change_of_no_known_kind_is_told_so(played, wish, said):
+    answer = await played.call("admin", "POST", "/v1/what-if", json={"changes": [wish]})
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+
+
 async def test_a_hub_without_a_simulator_says_so(small):
     answer = await small.call("admin", "POST", "/v1/what-if", json=WISH)
     assert answer.status_code == 503

@@ -50,24 +50,24 @@ HUB = build.pool().id
         ),
         pytest.param(
             explain.window(build.reservation("demo", "lab", 2), 2),
-            "hub has 2 of its nodes reserved for lab from 2026-03-02T12:00:00+00:00 to "
-            "2026-03-02T13:00:00+00:00, and the job does not fit before or beside them.",
+            "hub has 2 of its nodes reserved for lab from 2026-03-02 12:00 UTC to "
+            "2026-03-02 13:00 UTC, and the job does not fit before or beside them.",
             id="R7: reserved for others",
         ),
         pytest.param(
             explain.window(build.reservation("cooling", None), 1),
-            "hub has maintenance on 1 of its nodes from 2026-03-02T12:00:00+00:00 to "
-            "2026-03-02T13:00:00+00:00, and the job does not fit before it or beside it.",
+            "hub has maintenance on 1 of its nodes from 2026-03-02 12:00 UTC to "
+            "2026-03-02 13:00 UTC, and the job does not fit before it or beside it.",
             id="R7: maintenance",
         ),
         pytest.param(
             explain.not_open(build.reservation("demo", "lab"), ended=False),
-            "The job runs in the reservation demo only, which opens at 2026-03-02T12:00:00+00:00.",
+            "The job runs in the reservation demo only, which opens at 2026-03-02 12:00 UTC.",
             id="R7: not yet",
         ),
         pytest.param(
             explain.not_open(build.reservation("demo", "lab"), ended=True),
-            "The job runs in the reservation demo only, which ended at 2026-03-02T13:00:00+00:00.",
+            "The job runs in the reservation demo only, which ended at 2026-03-02 13:00 UTC.",
             id="R7: over",
         ),
         pytest.param(
@@ -88,3 +88,19 @@ def test_a_refusal_by_budget_never_says_that_enough_is_left(spent, committed, as
         budget = build.budget("b", "lab", hours)
         numbers = dict(explain.over_budget(budget, spent, committed, asked).numbers)
         assert numbers["left"] < numbers["asked"]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "asked"),
+    [
+        pytest.param("national", "national", "national only", id="one tier"),
+        pytest.param("institution", "national", "institution to national", id="a range"),
+    ],
+)
+def test_a_refused_tier_is_told_with_what_the_job_asks_for(lowest, highest, asked):
+    """R13."""
+    verdict = Verdict(
+        Reason.TIER, build.pool().id, (("lowest", lowest), ("highest", highest), ("tier", "team"))
+    )
+    said = f"hub is of the team tier; the job asks for {asked}."
+    assert sentence(verdict, build.policy()) == said

@@ -110,7 +110,7 @@ def test_a_refusal_names_field_limit_and_next_step_and_exits_with_1(line):
         pytest.param(["--tier", "galactic"], "galactic", id="an unknown tier"),
         pytest.param(["--time-limit", "soon"], "time-limit", id="no length of time"),
         pytest.param(["--priority", "vip"], "vip", id="an unknown priority"),
-        pytest.param(["--submission-id", "a/b"], "submission_id", id="an impossible name"),
+        pytest.param(["--submission-id", "a/b"], "--submission-id", id="an impossible name"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(line, options, says):

@@ -49,7 +49,7 @@ def test_diag_is_for_admins_and_tells_the_phases(line, waiting):
 
 def test_what_if_is_asked_of_the_hub(line):
     words = ("what-if", "--weight", "arl=2", "--quota", "arl-vision@national-hub:borrow_max=8")
-    assert "Utilisation" in shown(line, *words, person="admin")
+    assert "no job ended in that time" in shown(line, *words, person="admin")
     found = json.loads(shown(line, *words, "--gpus", "national-hub=64", "--json", person="admin"))
     assert found.keys() == {"jobs", "before", "after"}
 

@@ -93,7 +93,9 @@ def test_rules_may_come_with_tiers_and_nothing_else():
     [
         pytest.param("version: 1", 1, "rules", "is missing", id="no rules"),
         pytest.param(RULES + "users: []", 17, "users", "known are rules, tiers", id="people"),
-        pytest.param(RULES.replace("fifo", "lifo"), 4, "rules.order", "fair, fifo", id="an order"),
+        pytest.param(
+            RULES.replace("fifo", "lifo"), 4, "rules.order", "fair, balanced, fifo", id="an order"
+        ),
         pytest.param(
             RULES.replace("hold_share: 10", "hold_share: 101"),
             9,
