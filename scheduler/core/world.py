@@ -296,10 +296,11 @@ class World:
     def _count(self, run: Run, sign: int) -> None:
         """Count a run in quotas: a draining one no longer counts, its successor does (R8.6)."""
         gpus = sign * run.gpus
-        if run.pool in self.quotas and run.shape.reservation is None:
-            self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
+        if run.pool in self.quotas:
+            if run.shape.reservation is None:
+                self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
             if run.quota_class is QuotaClass.IN_QUOTA:
-                self.quotas[run.pool].pin(run, sign)
+                self.quotas[run.pool].pin(run, sign)  # also in a reservation: it is in cells
         self.held_by_user[run.user] = self.held_by_user.get(run.user, 0) + gpus
         if run.agreement is not None:
             self.lent[run.agreement] = self.lent.get(run.agreement, 0) + gpus
