@@ -172,10 +172,15 @@ class Cycle:
     def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...]) -> bool:
         """Return whether a start that nobody may take back leaves each account its cells (R11).
 
-        A job that has waited `hold_after` is not kept out by this any more (R12).
+        A job that has waited `hold_after` is not kept out by this any more (R12), nor is a gang
+        that spreads over more nodes than its account has whole: sums are all that holds it, and
+        it would wait for ever on a machine whose nodes are all guaranteed.
         """
         quota, nodes = self.world.quotas[pool], self.world.floor.pool(pool)
         if not any(quota.claims.values()) or self.is_aged(job):
+            return True
+        whole_nodes = quota.path(job.account)[0].nominal // quota.pool.gpus_per_node
+        if len(slots) > max(1, whole_nodes):
             return True
         states = ((self.world.floor.nodes[slot.node], len(slot.gpus)) for slot in slots)
         whole = (((s.healthy & ~s.pinned).bit_count(), taken) for s, taken in states)

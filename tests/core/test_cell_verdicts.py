@@ -8,7 +8,7 @@ from tests.build import NOON
 
 
 def test_a_job_kept_out_by_cells_is_not_told_that_its_own_planned_start_is_in_the_way():
-    """Found live: two half nodes of an idle hub whose four nodes are guaranteed, node by node."""
+    """Half of the account's own node is broken, and the only other one is guaranteed to another."""
     policy = build.policy(
         accounts=(
             build.account("national", None),
@@ -18,8 +18,9 @@ def test_a_job_kept_out_by_cells_is_not_told_that_its_own_planned_start_is_in_th
         pools=(build.pool("hub", "national", 2),),
         quotas=(build.quota("arl", 8), build.quota("state-u", 8)),
     )
-    job = build.job("gang", "arl", gpus=4, count=2)
-    snapshot = build.snapshot(job, *build.nodes())
+    mine = build.run("r1", "arl", {"hub-1": range(4)})
+    job = build.job("j1", "arl", gpus=2)
+    snapshot = build.snapshot(job, mine, build.node("hub-1", gpus=4), build.node("hub-2"))
     found = plan(World(policy, snapshot), policy, NOON)
     assert found.starts == ()
     (hold,) = found.holds

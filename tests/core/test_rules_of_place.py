@@ -10,7 +10,7 @@ from scheduler.core.model import (
 from scheduler.core.policy import Rules
 from tests import build
 from tests.build import DAY, HOUR, MINUTE, NOON
-from tests.core.small import ALL_BUSY, SHARED, decide, reasons, started
+from tests.core.small import ALL_BUSY, SHARED, TREE, decide, reasons, started
 
 
 def test_r5_a_gang_starts_whole_or_not_at_all():
@@ -173,3 +173,20 @@ def test_r19_unusable_nodes_take_no_work_and_the_verdict_names_them():
     (hold,) = result.holds
     assert hold.verdicts[0].reason is Reason.NODES_UNUSABLE
     assert dict(hold.verdicts[0].numbers)["which"] == "hub-2 (XID 79)"
+
+
+def test_r11_a_gang_wider_than_its_accounts_whole_nodes_is_held_to_sums_alone():
+    """All nodes are guaranteed, and the README's gang of half nodes starts all the same."""
+    rows = [build.quota("a", 8), build.quota("b", 24)]
+    shared = build.policy(TREE, [build.pool(nodes=4)], rows)
+    snapshot = build.snapshot(build.nodes(count=4), build.job("j1", "a", 4, 2))
+    assert started(decide(shared, snapshot)) == ["j1"]
+
+
+def test_r11_small_work_in_quota_stays_off_nodes_that_others_are_guaranteed_whole():
+    rows = [build.quota("a", 8), build.quota("b", 8)]
+    shared = build.policy(TREE, quotas=rows)
+    mine = build.run("r1", "a", {"hub-1": range(4)})
+    jobs = [build.job("j1", "a", 2), build.job("j2", "a", 2)]
+    result = decide(shared, build.snapshot(build.nodes(), mine, jobs))
+    assert {slot.node for start in result.starts for slot in start.slots} == {"hub-1"}
