@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from scheduler.core.policy import Rules
 from scheduler.sim.report import measure
 from scheduler.sim.rulebook import read_rulebook, rules_of
 from tests.sim.replay import HALVES, costs, lived, prepared, replay
