@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SLOW   := ray or browser or faults
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test test-slow test-long test-ray test-browser check bench old-client chromium lock clean
+.PHONY: help setup up down demo test test-slow test-long fuzz test-ray test-browser check bench old-client chromium lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,13 +36,16 @@ demo: setup ## a dozen real Ray programs from three sectors, narrated (after `ma
 	@$(BIN)/commonpool demo --data $(DATA)
 
 test: setup old-client ## everything that needs no Ray cluster and no browser
-	$(PYTEST) -m "not ($(SLOW) or slow)"
+	$(PYTEST) -m "not ($(SLOW) or slow or fuzz)"
 
 test-slow: setup old-client chromium ## real Ray clusters, faults, a real browser
 	$(PYTEST) -m "$(SLOW)"
 
 test-long: setup ## whole traces replayed and checked, minutes each (needs the traces)
 	$(PYTEST) -m slow
+
+fuzz: setup ## random worlds for SECONDS (600); SEED=... repeats one go
+	FUZZ_SEED=$(SEED) FUZZ_SECONDS=$(SECONDS) $(PYTEST) -m fuzz -s tests/core/test_fuzz.py
 
 test-ray: setup ## only the tests that start real Ray clusters
 	$(PYTEST) -m ray

@@ -74,6 +74,10 @@ def policies(draw: st.DrawFn) -> Policy:
         quotas,
         agreements=tuple(agreements),
         users=(build.user("ann"), build.user("bob", max_gpus=draw(st.sampled_from([None, 3, 8])))),
+        budgets=tuple(
+            build.budget(f"grant-{who}", who, draw(st.sampled_from([4, 20])))
+            for who in draw(st.sets(st.sampled_from(["a", "a1", "b"]), max_size=2))
+        ),
         rules=Rules(
             half_life=draw(st.sampled_from([HOUR, timedelta(days=14)])),
             reserve_depth=draw(st.integers(0, 2)),

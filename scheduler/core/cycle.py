@@ -281,9 +281,19 @@ class Cycle:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
         fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
         found = known.search(job, fit, blocked, turn)
-        if found is None or turn is not QuotaClass.IN_QUOTA:
+        if found is None or not self._is_within(kind, pool, found):
             return found
         return found if self.keeps_cells(job, pool.id, found.slots) else None
+
+    def _is_within(self, kind: Kind, pool: Pool, found: Found) -> bool:
+        """Return whether the start is in quota, once the victims are gone (R1)."""
+        quota = self.world.quotas[pool.id]
+        for run in found.victims:
+            quota.charge_run(run, -1)
+        over = quota.beyond(kind.account, sum_of(found.slots))
+        for run in found.victims:
+            quota.charge_run(run, 1)
+        return over is None
 
     def _preempt_for(
         self, kind: Kind, job: Job, pool: Pool, found: tuple[Found, QuotaClass]
@@ -296,7 +306,7 @@ class Cycle:
             self._preemptable[pool.id].drop(run)
             self.world.advance_by((preempt,), (), self.now)
         over = self.world.quotas[pool.id].beyond(kind.account, sum_of(taken.slots))
-        granted = Terms(turn, over)
+        granted = Terms(turn if over else QuotaClass.IN_QUOTA, over)
         return self._start(kind, job, pool, (taken.slots, granted, taken.victims))
 
     def _start(

@@ -110,10 +110,32 @@ def problems(policy: Policy, snapshot: Snapshot) -> list[str]:
         lent = sum(r.gpus for r in runs if r.agreement == agreement.id and not r.draining)
         if lent > agreement.cap:
             found.append(f"{agreement.id} lends {lent}, its cap is {agreement.cap}")
+    found += _beyond_budget(policy, snapshot)
     for user in policy.users:
         held = sum(r.gpus for r in runs if r.user == user.name and not r.draining)
         if user.max_gpus is not None and held > user.max_gpus:
             found.append(f"{user.name} holds {held} GPUs, the limit is {user.max_gpus}")
+    return found
+
+
+def _beyond_budget(policy: Policy, snapshot: Snapshot) -> list[str]:
+    """What the runs of an account and of those below it may use up to their limits (R4)."""
+    parents = {a.name: a.parent for a in policy.accounts}
+    worth = {p.id: p.gpu_model for p in policy.pools}
+    found = []
+    for budget in policy.budgets:
+        hours = 0.0
+        for run in snapshot.runs.values():
+            at: AccountName | None = run.account
+            while at is not None and at != budget.account:
+                at = parents[at]
+            if at is not None and run.quota_class is not QuotaClass.BACKGROUND:
+                assert worth[run.pool] == "H100"  # which counts as one
+                hours += run.gpus * (run.ends_by - run.leased_at).total_seconds() / 3600
+        settled = snapshot.spent.get(budget.id)
+        hours += settled.h100e_seconds / 3600 if settled else 0
+        if hours > budget.h100e_hours:
+            found.append(f"{budget.id} is committed to {hours} of {budget.h100e_hours} hours")
     return found
 
 
