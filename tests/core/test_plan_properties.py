@@ -154,11 +154,15 @@ def test_an_event_that_comes_twice_changes_nothing(policy, history: list[Step]):
 def test_an_owner_below_nominal_is_never_refused_for_a_borrower(scene: Scene):
     """R10: whoever waits in quota could not start even if borrowers were recalled, legally.
 
-    Held against a search over all sets of victims. A planned start of someone in quota may
-    stand in the way, and only that.
+    Held against a search over all sets of victims, once cycles have come to rest: one start's
+    victims may bring another account below its nominal, which is served in the next cycle. A
+    planned start of someone in quota may stand in the way, and only that.
     """
     result = planned(scene)
     after = apply(scene.snapshot, result)
+    while result.starts:
+        result = plan(World(scene.policy, after), scene.policy, scene.now)
+        after = apply(after, result)
     in_quota = {start.job for start in result.starts if start.quota_class is QuotaClass.IN_QUOTA}
     index = PolicyIndex(scene.policy)
     promised = {reserve.job for reserve in result.reserves}
@@ -189,8 +193,9 @@ def _fits_its_cells(job, pool, index) -> bool:
 
 
 def _held_back(hold) -> bool:
-    """A planned start is in the way, or the cells of others (R11)."""
-    return any(verdict.reason in (Reason.RESERVED, Reason.CELL) for verdict in hold.verdicts)
+    """A planned start is in the way, the cells of others (R11), or the account's budget (R4)."""
+    others = (Reason.RESERVED, Reason.CELL, Reason.BUDGET)
+    return any(verdict.reason in others for verdict in hold.verdicts)
 
 
 @LONGER
