@@ -189,8 +189,11 @@ def _fits_its_cells(job, pool, index) -> bool:
 
 
 def _held_back(hold) -> bool:
-    """A planned start is in the way, the cells of others (R11), or a budget (R4)."""
-    out = (Reason.RESERVED, Reason.CELL, Reason.BUDGET)
+    """A planned start is in the way, the cells of others (R11), or a budget (R4).
+
+    Where nodes are broken, the verdict names those, though it is cells that they lack (R19).
+    """
+    out = (Reason.RESERVED, Reason.CELL, Reason.BUDGET, Reason.NODES_UNUSABLE)
     return any(verdict.reason in out for verdict in hold.verdicts)
 
 

@@ -6,7 +6,7 @@ from tests.core.small import SHARED, decide, started
 
 
 def wide(**more):
-    """`a` holds 6 of hub-1 and wants one more GPU there and one on the node that `b` is promised."""
+    """`a` holds 6 of hub-1 and wants one there and one on the node that `b` is promised."""
     mine = build.run("r1", "a", {"hub-1": range(6)})
     job = build.job("j1", "a", 1, 2, preemptible=False, **more)
     return decide(SHARED, build.snapshot(build.nodes(), mine, job))
