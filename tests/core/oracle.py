@@ -118,24 +118,27 @@ def problems(policy: Policy, snapshot: Snapshot) -> list[str]:
     return found
 
 
-def _beyond_budget(policy: Policy, snapshot: Snapshot) -> list[str]:
-    """What the runs of an account and of those below it may use up to their limits (R4)."""
+def _beyond_budget(policy: Policy, snapshot: Snapshot, asks: Job | None = None) -> list[str]:
+    """What runs below an account, and a job, may use up to their limits (R4); all on H100s."""
     parents = {a.name: a.parent for a in policy.accounts}
-    worth = {p.id: p.gpu_model for p in policy.pools}
+    uses = [
+        (r.account, r.gpus * (r.ends_by - r.leased_at))
+        for r in snapshot.runs.values()
+        if r.quota_class is not QuotaClass.BACKGROUND
+    ]
+    if asks is not None:
+        uses.append((asks.account, asks.shape.gpus * asks.time_limit))
     found = []
     for budget in policy.budgets:
-        hours = 0.0
-        for run in snapshot.runs.values():
-            at: AccountName | None = run.account
+        settled = snapshot.spent.get(budget.id)
+        seconds = float(settled.h100e_seconds) if settled else 0.0
+        for who, use in uses:
+            at: AccountName | None = who
             while at is not None and at != budget.account:
                 at = parents[at]
-            if at is not None and run.quota_class is not QuotaClass.BACKGROUND:
-                assert worth[run.pool] == "H100"  # which counts as one
-                hours += run.gpus * (run.ends_by - run.leased_at).total_seconds() / 3600
-        settled = snapshot.spent.get(budget.id)
-        hours += settled.h100e_seconds / 3600 if settled else 0
-        if hours > budget.h100e_hours:
-            found.append(f"{budget.id} is committed to {hours} of {budget.h100e_hours} hours")
+            seconds += use.total_seconds() if at is not None else 0
+        if seconds > budget.h100e_hours * 3600:
+            found.append(f"{budget.id} is committed to {seconds / 3600} hours")
     return found
 
 
@@ -177,6 +180,8 @@ def legal_recall(policy: Policy, pool: Pool, snapshot: Snapshot, job: Job) -> fr
     """Any legal set of victims (also none) with which the job starts in quota here, or None."""
     sums = Sums(policy, pool, [])
     if not sums.path(job.account) or job.shape.background:
+        return None
+    if _beyond_budget(policy, snapshot, job):
         return None
     runs = list(snapshot.runs.values())
     mine = [

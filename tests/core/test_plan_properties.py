@@ -193,9 +193,12 @@ def _fits_its_cells(job, pool, index) -> bool:
 
 
 def _held_back(hold) -> bool:
-    """A planned start is in the way, the cells of others (R11), or the account's budget (R4)."""
-    others = (Reason.RESERVED, Reason.CELL, Reason.BUDGET)
-    return any(verdict.reason in others for verdict in hold.verdicts)
+    """A planned start is in the way, the cells of others (R11), or a budget (R4).
+
+    Where nodes are broken, the verdict names those, though it is cells that they lack (R19).
+    """
+    out = (Reason.RESERVED, Reason.CELL, Reason.BUDGET, Reason.NODES_UNUSABLE)
+    return any(verdict.reason in out for verdict in hold.verdicts)
 
 
 @LONGER
@@ -331,7 +334,7 @@ def test_the_soonest_promise_is_kept_when_runs_use_all_their_time(scene: Scene):
     if user.max_gpus is None:
         planned_then = plan(World(scene.policy, then), scene.policy, soonest.start_at)
         told = {v.reason for hold in planned_then.holds for v in hold.verdicts}
-        if told & {Reason.CELL, Reason.QUOTA}:
+        if told & {Reason.CELL, Reason.QUOTA, Reason.BUDGET}:
             # Other accounts' cells are in the way, until the job is aged (R11); or what others
             # keep at home, which no run's end gives back to a borrower (R1).
             return
