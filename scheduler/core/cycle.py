@@ -16,6 +16,7 @@ from scheduler.core.hardware import H100E
 from scheduler.core.index import Fit
 from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Run, Shape, Slot
 from scheduler.core.ordering import Kind, in_order
+from scheduler.core.placement import sum_of
 from scheduler.core.preemption import Found, Preemptable
 from scheduler.core.rooms import FitClass
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
@@ -398,8 +399,3 @@ class Cycle:
             if self._place(kind, bit, job, (end_at, granted.quota_class)) is not None:
                 return True
         return False
-
-
-def sum_of(slots: Sequence[Slot]) -> int:
-    """Return the GPUs of all slots."""
-    return sum(len(slot.gpus) for slot in slots)

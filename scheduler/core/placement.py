@@ -324,3 +324,8 @@ def lowest(mask: int, count: int) -> tuple[int, ...]:
         if len(chosen) == count:
             break
     return tuple(chosen)
+
+
+def sum_of(slots: Sequence[Slot]) -> int:
+    """Return the GPUs of all slots."""
+    return sum(len(slot.gpus) for slot in slots)
