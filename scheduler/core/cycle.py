@@ -37,7 +37,7 @@ class Cycle:
         self.starts: list[Start] = []
         self.preempts: list[Preempt] = []
         self.reserves: dict[JobId, Reserve] = {}
-        # What stood in the way of the job tried last, besides nodes and quota.
+        # What stood in the way of the job tried last:
         self.held_back = False
         self.over_budget = False
         self.is_over = False  # strictly first come, first served: the first blocked job ends it
@@ -70,9 +70,8 @@ class Cycle:
                 case (job, run):
                     self.world.drop_run(run.id)
                     self.world.put_job(job)
-        claims, turnovers, version = self._before
+        claims, turnovers, self.world.version = self._before
         self.world.claims, self.world.turnovers = dict(claims), dict(turnovers)
-        self.world.version = version
 
     @property
     def is_current(self) -> bool:
