@@ -12,7 +12,6 @@ import random
 import resource
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +23,9 @@ from scheduler.core.policy import Policy
 from scheduler.core.snapshot import DropRun, Put, Snapshot
 from scheduler.core.world import World
 from tests import build
+from tests.bench.bench_cycle import GANGS, LIMITS
 from tests.build import MINUTE, NOON
 
-GANGS = [(1, 1), (1, 1), (1, 2), (1, 4), (1, 8), (1, 8), (2, 8), (4, 8), (8, 8), (16, 8), (64, 8)]
-LIMITS = [timedelta(hours=h) for h in (1, 2, 4, 8, 12, 24)]
 EVENTS = 100
 
 
