@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
 from scheduler.core.index import Candidates, PolicyIndex
-from scheduler.core.model import AccountName, Job, JobId, PoolId, Shape
+from scheduler.core.model import AccountName, Job, JobId, Shape
 from scheduler.core.policy import Rules
 from scheduler.core.rooms import FitClass
 
@@ -280,6 +280,3 @@ def in_order(order: Mapping[int, int], mask: int) -> list[int]:
     if len(found) > 1:
         found.sort(key=order.__getitem__)
     return found
-
-
-PoolBits = Mapping[PoolId, int]
