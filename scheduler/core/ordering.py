@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
 from scheduler.core.index import Candidates, PolicyIndex
-from scheduler.core.model import AccountName, Job, JobId, Shape
+from scheduler.core.model import AccountName, Job, JobId, QuotaClass, Shape
 from scheduler.core.policy import Rules
 from scheduler.core.rooms import FitClass
 
@@ -107,6 +107,11 @@ class Queue:
         if gone == self._least[n]:
             self._least[n] = min(limits)
 
+    @property
+    def shortest(self) -> timedelta:
+        """Return the shortest time limit of those who wait; the longest of all for nobody."""
+        return min(self._least, default=timedelta.max)
+
     def first(self) -> Entry | None:
         """Return the head."""
         return self._chunks[0][0] if self._chunks else None
@@ -174,6 +179,14 @@ class Kind:
     def gpus(self, bit: int) -> int:
         """Return the GPUs of the whole gang in the pool with that bit."""
         return self.fits.gpus[bit]
+
+    def within(self, turn: QuotaClass) -> int:
+        """Return the pools where a job of this kind could start in a pass at all, a bit each."""
+        if self.shape.background:
+            return self.mask if turn is QuotaClass.BACKGROUND else 0
+        if turn is QuotaClass.IN_QUOTA:
+            return self.guaranteed
+        return self.mask if turn is QuotaClass.BORROWED and self.shape.preemptible else 0
 
 
 def shape_key(shape: Shape) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ Source: Kueue's hierarchical cohorts (pkg/cache, the resource_node algebra), res
 with integers; scheduling.md R1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from scheduler.core.cells import Claims, cell_sizes
 from scheduler.core.index import PolicyIndex
@@ -60,10 +60,18 @@ class Level:
 
 
 class PoolQuota:
-    """The levels of one pool, and what each has in use."""
+    """The levels of one pool, and what each has in use.
 
-    def __init__(self, index: PolicyIndex, pool: Pool) -> None:
+    `below`: for each account, the pools where it uses less than its nominal, a bit each; all
+    pools of a world share it, and this one keeps `bit` in it.
+    """
+
+    def __init__(
+        self, index: PolicyIndex, pool: Pool, bit: int, below: dict[AccountName, int]
+    ) -> None:
         self.pool = pool
+        self._bit = 1 << bit
+        self._below = below
         self._index = index
         self._levels: dict[AccountName, Level] = {}
         self._paths: dict[AccountName, tuple[Level, ...]] = {}
@@ -99,6 +107,7 @@ class PoolQuota:
             for above in self._index.chain(name)[1:]:
                 if above in self._levels:
                     self._levels[above].is_leaf = False
+        self._compare(self._levels.values())
 
     def path(self, account: AccountName) -> tuple[Level, ...]:
         """Return the levels from the account up to the owner; empty for an outsider."""
@@ -129,12 +138,20 @@ class PoolQuota:
             return
         for level in path:
             level.used += gpus
+        self._compare(path)
         carry = gpus
         for level in path[:-1]:
             before = level.bubble
             level.pressure += carry
             carry = level.bubble - before
         self.owner.pressure += carry
+
+    def _compare(self, levels: Iterable[Level]) -> None:
+        """Bring forward at which levels less than the nominal is in use."""
+        below, bit = self._below, self._bit
+        for level in levels:
+            known = below.get(level.name, 0)
+            below[level.name] = known | bit if level.used < level.nominal else known & ~bit
 
     def pin(self, run: Run, sign: int) -> None:
         """Count a run that nobody may take back in its account's cells (R11)."""

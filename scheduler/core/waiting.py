@@ -1,14 +1,15 @@
 """The jobs that wait, by account and kind, so that a cycle walks over kinds and not over jobs."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.core.index import PolicyIndex
-from scheduler.core.model import AccountName, Job, JobId, PoolId, Shape
+from scheduler.core.model import AccountName, Job, JobId, PoolId, QuotaClass, Shape
 from scheduler.core.ordering import Entry, Kind, entry
-from scheduler.core.rooms import Rooms
+from scheduler.core.rooms import FitClass, Rooms
 
 if TYPE_CHECKING:
     from scheduler.core.quota import PoolQuota
@@ -18,6 +19,14 @@ _Age = tuple[datetime, int, JobId]
 
 # So many empty kinds are kept before they are forgotten: most get another job soon.
 _SPARE = 1000
+
+
+class Reach(NamedTuple):
+    """Where an account's kinds could start at all: by pass, the pools of each class of gangs."""
+
+    pools: Mapping[QuotaClass, tuple[tuple[FitClass, int], ...]]
+    shapes: frozenset[Shape]
+    in_reservation: bool  # some of them run in an advance reservation
 
 
 class Waiting:
@@ -38,6 +47,8 @@ class Waiting:
         self._accounts: list[AccountName] | None = None
         # Jobs of each shape by age, oldest first; some of them may have gone.
         self._ages: dict[Shape, list[_Age]] = {}
+        self.shapes: Counter[Shape] = Counter()  # how many wait of each
+        self._reach: dict[AccountName, Reach] = {}
         self._empty = 0
         self.later: dict[JobId, datetime] = {}  # jobs that may not start before then (R8.6)
 
@@ -51,6 +62,8 @@ class Waiting:
         if not kind.queue:
             self._empty -= 1
         kind.queue.put(self.entry(job), job.time_limit)
+        kind.fits.count(job.time_limit, 1)
+        self.shapes[job.shape] += 1
         self._kind_of[job.id] = kind
         ages = self._ages.get(job.shape)
         if ages is None:
@@ -67,6 +80,10 @@ class Waiting:
         self.later.pop(job_id, None)
         kind = self._kind_of.pop(job_id)
         kind.queue.drop(self.entry(job))
+        kind.fits.count(job.time_limit, -1)
+        self.shapes[job.shape] -= 1
+        if not self.shapes[job.shape]:
+            del self.shapes[job.shape]
         if not kind.queue:
             self._empty += 1
 
@@ -92,6 +109,7 @@ class Waiting:
             self._of_account.setdefault(job.account, []).append(kind)
             self._of_account[job.account].sort(key=lambda kind: kind.key)
             self._accounts = None
+            self._reach.pop(job.account, None)
             self._empty += 1
         return kind
 
@@ -119,6 +137,7 @@ class Waiting:
         for kinds in self._of_account.values():
             kinds.sort(key=lambda kind: kind.key)
         self._accounts = None
+        self._reach.clear()
         self._empty = 0
 
     def accounts(self) -> list[AccountName]:
@@ -130,6 +149,18 @@ class Waiting:
     def of(self, account: AccountName) -> list[Kind]:
         """Return an account's kinds, in the order of their keys; some may be empty."""
         return self._of_account.get(account, [])
+
+    def reach(self, account: AccountName) -> Reach:
+        """Return where an account's kinds could start, those without jobs included."""
+        known = self._reach.get(account)
+        if known is None:
+            kinds = self.of(account)
+            known = self._reach[account] = Reach(
+                {turn: _pools(kinds, turn) for turn in QuotaClass},
+                frozenset(kind.shape for kind in kinds),
+                any(kind.shape.reservation is not None for kind in kinds),
+            )
+        return known
 
     def kinds(self) -> Iterator[Kind]:
         """Yield every kind that has jobs, by account and key."""
@@ -180,3 +211,13 @@ class Waiting:
             for key, kind in self._kinds.items()
             if kind.queue
         }
+
+
+def _pools(kinds: Iterable[Kind], turn: QuotaClass) -> tuple[tuple[FitClass, int], ...]:
+    """Return the pools of each class of gangs in a pass, over all kinds."""
+    found: dict[FitClass, int] = {}
+    for kind in kinds:
+        pools = kind.within(turn)
+        if pools:
+            found[kind.fits] = found.get(kind.fits, 0) | pools
+    return tuple(found.items())
