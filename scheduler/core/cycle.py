@@ -240,7 +240,7 @@ class Cycle:
         """Take GPUs from whom this job may take them, in the first pool where it works (R8)."""
         if turn is QuotaClass.BACKGROUND:
             return None
-        for bit in in_order(kind.order, kind.mask & self.preemptable(job, turn)):
+        for bit in in_order(kind.order, kind.mask & self.preemptable(kind, job, turn)):
             pool = self.world.rooms.pools[bit]
             if not self._may_preempt(kind, bit, turn):
                 continue
@@ -256,14 +256,18 @@ class Cycle:
                 return self._preempt_for(kind, job, pool, (found, turn))
         return None
 
-    def preemptable(self, job: Job, turn: QuotaClass) -> int:
-        """Return the pools where runs may have to end for this job, a bit each."""
+    def preemptable(self, kind: Kind, job: Job, turn: QuotaClass) -> int:
+        """Return the pools where runs may have to end for this job, a bit each.
+
+        Shares move for the first blocked jobs of a shape, and for those that waited too long.
+        """
         if turn is QuotaClass.IN_QUOTA:
             return self.world.lent_out
-        ripe = self.rules.share_preemption and (
-            self.now - job.submitted_at >= self.rules.preempt_delay
-        )
-        return self.world.lent_out if ripe else self.world.in_background
+        rules = self.rules
+        ripe = rules.share_preemption and self.now - job.submitted_at >= rules.preempt_delay
+        if ripe and (holding.wants(self, kind) or self.is_aged(job)):
+            return self.world.lent_out
+        return self.world.in_background
 
     def _may_preempt(self, kind: Kind, bit: int, turn: QuotaClass) -> bool:
         """Return whether quota could allow it, whoever ends: in quota, or by borrowing."""

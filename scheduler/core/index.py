@@ -5,6 +5,7 @@ in the order of spill-over, and which rule refuses each of the others (R13, by
 `eligibility.py`). Each answer is a look-up after it was asked for once.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from scheduler.core import hardware
@@ -43,6 +44,9 @@ class PolicyIndex:
         self.chains: dict[AccountName, tuple[AccountName, ...]] = {
             name: self._chain(name) for name in self.accounts
         }
+        self._children: dict[AccountName | None, list[AccountName]] = {}
+        for account in policy.accounts:
+            self._children.setdefault(account.parent, []).append(account.name)
         self.eligibility = Eligibility(policy)
         self._lent = self._agreements_by_pool()
         self._agreements: dict[tuple[AccountName, PoolId], tuple[Agreement, ...]] = {}
@@ -79,6 +83,10 @@ class PolicyIndex:
             owned[pool.owner] = owned.get(pool.owner, 0) | 1 << number
             tiers.setdefault(pool.owner, pool.tier)  # the pools come lowest tier first
         return owned, tiers
+
+    def children(self, name: AccountName) -> Sequence[AccountName]:
+        """Return the accounts right below one."""
+        return self._children.get(name, ())
 
     def chain(self, name: AccountName) -> tuple[AccountName, ...]:
         """Return the account and all above it, upwards; only itself where the policy lost it."""

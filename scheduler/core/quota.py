@@ -10,6 +10,7 @@ with integers; scheduling.md R1.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from scheduler.core.cells import Claims, cell_sizes
 from scheduler.core.index import PolicyIndex
@@ -77,18 +78,14 @@ class PoolQuota:
         self._paths: dict[AccountName, tuple[Level, ...]] = {}
         self._available: dict[AccountName, int] = {}
         self._most: dict[AccountName, int] = {}
+        self._rich: dict[AccountName, float] = {}
         self.owner = Level(pool.owner, pool.capacity, pool.capacity, 0)
         self._levels[pool.owner] = self.owner
         for (account, pool_id), row in index.quotas.items():
             if pool_id == pool.id and account != pool.owner:
                 self._levels[account] = Level(account, row.nominal, row.lend_max, row.borrow_max)
         self._mark()
-        # Cells that accounts are guaranteed and do not use yet, by size (R11).
-        leaves = [level for level in self._levels.values() if level.is_leaf and level.nominal]
-        sizes = cell_sizes(pool)
-        for level in leaves:
-            level.cells = Claims(sizes, level.nominal)
-        self.claims = {size: sum(level.nominal // size for level in leaves) for size in sizes}
+        self.claims = self._claim()
         # What children keep at home is not the parent's to give; the owner gives the rest.
         self.kept = 0
         for name, level in self._levels.items():
@@ -99,6 +96,14 @@ class PoolQuota:
                 self.kept += level.home
             elif parent in self._levels:
                 self._levels[parent].homepot -= level.home
+
+    def _claim(self) -> dict[int, int]:
+        """Return the cells that accounts are guaranteed and do not use yet, by size (R11)."""
+        leaves = [level for level in self._levels.values() if level.is_leaf and level.nominal]
+        sizes = cell_sizes(self.pool)
+        for level in leaves:
+            level.cells = Claims(sizes, level.nominal)
+        return {size: sum(level.nominal // size for level in leaves) for size in sizes}
 
     def _mark(self) -> None:
         """Weigh the levels, and note which have others below them."""
@@ -132,6 +137,7 @@ class PoolQuota:
     def charge(self, account: AccountName, quota_class: QuotaClass, gpus: int) -> None:
         """Count GPUs (negative: no longer) at the account, or at the owner alone."""
         self._available.clear()
+        self._rich.clear()
         path = () if quota_class is QuotaClass.BACKGROUND else self.path(account)
         if not path:
             self.owner.pressure += gpus
@@ -246,6 +252,26 @@ class PoolQuota:
         mine = _below(ours, theirs)
         yours = _below(theirs, ours)
         return None if mine is None or yours is None else (mine, yours)
+
+    def is_richer_than(self, account: AccountName, gpus: int) -> bool:
+        """Return whether a branch over its nominal has the larger share, beside the account's.
+
+        Looked for at every level of the account's path, with `gpus` more for the account (R8.1).
+        """
+        path = self.path(account)
+        return any(
+            (mine.used + gpus) / mine.weight < self._richest(above)
+            for mine, above in pairwise(path)
+        )
+
+    def _richest(self, parent: Level) -> float:
+        """Return the largest share right below a level, of those over their nominal."""
+        known = self._rich.get(parent.name)
+        if known is None:
+            levels = (self._levels.get(name) for name in self._index.children(parent.name))
+            over = (level.share for level in levels if level and level.used > level.nominal)
+            known = self._rich[parent.name] = max(over, default=0.0)
+        return known
 
     def state(self) -> Iterator[tuple[PoolId, AccountName, int, int]]:
         """Yield what is in use, by account: for comparing worlds."""
