@@ -5,7 +5,6 @@ from typing import Protocol
 
 from scheduler.core.model import Job, QuotaClass, Slot
 from scheduler.core.ordering import Kind
-from scheduler.core.rooms import FitClass
 from scheduler.core.terms import Purse, Terms
 from scheduler.core.timeline import ALWAYS, Reservations
 from scheduler.core.world import World
@@ -18,9 +17,6 @@ class Cycle(Protocol):
     now: datetime
     purse: Purse
     reservations: Reservations
-
-    def room(self, fits: FitClass) -> int:
-        """Return the pools where a gang of the class has room."""
 
     def granted(
         self, kind: Kind, bit: int, turn: QuotaClass, time_limit: timedelta
@@ -39,7 +35,7 @@ def longest_limit(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> timed
     Asked after a job of the kind could not: it is shorter than that job's.
     """
     longest = timedelta(0)
-    pools = kind.within(turn) & cycle.room(kind.fits)
+    pools = kind.within(turn) & kind.fits.room
     while pools:
         low = pools & -pools
         pools ^= low

@@ -17,8 +17,7 @@ from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Run, Slot
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import sum_of
-from scheduler.core.preemption import Found, Preemptable
-from scheduler.core.rooms import FitClass
+from scheduler.core.preemption import Found, Preemptable, may_help
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
 from scheduler.core.windows import Window, planned_name, windows
@@ -41,14 +40,13 @@ class Cycle:
         self.held_back = False
         self.over_budget = False
         self.is_over = False  # strictly first come, first served: the first blocked job ends it
-        self.wanted = holding.Wanted(self.rules, world.waiting.shapes)
+        self.wanted = holding.Wanted(self.rules)
         # Kinds of which a job is promised a start; and jobs that wait for quota alone.
         self.promised: dict[AccountName, set[Kind]] = {}
         self.waits = holding.Waits()
         self.at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
         self.windows: dict[PoolId, list[Window]] = {}
-        self._full: dict[FitClass, int] = {}
         self._preemptable: dict[PoolId, Preemptable] = {}
         self._undo: list[tuple[Job, Run] | Run] = []
         self._before = (dict(world.claims), dict(world.turnovers), world.version)
@@ -85,17 +83,13 @@ class Cycle:
         """Carry the decisions out again after a rollback, to look at the world they make."""
         self.world.advance_by(self.preempts, self.starts, self.now)
 
-    def room(self, fits: FitClass) -> int:
-        """Return the pools where a gang of the class has room, a bit each."""
-        return fits.room & ~self._full.get(fits, 0)
-
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
         """Start the job if any of its pools allows it in this pass of the cycle."""
         self.held_back = self.over_budget = False
         if kind.shape.reservation is not None:
             return self._start_reserved(kind, job)
         end_at = self.now + job.time_limit
-        for bit in in_order(kind.order, kind.within(turn) & self.room(kind.fits)):
+        for bit in in_order(kind.order, kind.within(turn) & kind.fits.room):
             pool = self.world.rooms.pools[bit]
             granted = self.granted(kind, bit, turn, job.time_limit)
             if granted is None:
@@ -143,7 +137,6 @@ class Cycle:
         nodes = self.world.floor.pool(pool)
         fit = kind.fits.fits[bit]
         if not nodes.has_room(fit.nodes, fit.gpus_per_node):
-            self._full[kind.fits] = self._full.get(kind.fits, 0) | 1 << bit
             return None
         if self.quota_is_open(kind, bit, job, end_at):
             blocked = self.reservations.pool(pool, nodes).blocked(end_at, quota_class, job.id)
@@ -216,7 +209,7 @@ class Cycle:
 
     def _start_reserved(self, kind: Kind, job: Job) -> Start | None:
         """Start a job of an advance reservation on the reservation's own nodes (R7)."""
-        for bit in in_order(kind.order, kind.guaranteed & self.room(kind.fits)):
+        for bit in in_order(kind.order, kind.guaranteed & kind.fits.room):
             pool, fit = self.world.rooms.pools[bit], kind.fits.fits[bit]
             end_at = self.now + job.time_limit
             window = self.window(kind, pool)
@@ -280,13 +273,15 @@ class Cycle:
         return kind.shape.preemptible
 
     def _victims(self, kind: Kind, job: Job, pool: Pool, turn: QuotaClass) -> Found | None:
+        fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
         nodes = self.world.floor.pool(pool.id)
         plans = self.reservations.pool(pool.id, nodes)
         blocked = plans.blocked(self.now + job.time_limit, turn, job.id)
+        if turn is not QuotaClass.IN_QUOTA and not may_help(self.world, job, pool, fit, self.now):
+            return None
         known = self._preemptable.get(pool.id)
         if known is None:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
-        fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
         found = known.search(job, fit, blocked, turn)
         if found is None or not self._is_within(kind, pool, found):
             return found
@@ -338,6 +333,7 @@ class Cycle:
             holding.given_up(self, job)
         self.reservations.forget_quota(job.account, job.id)
         run = self.world.start(start, self.now)
+        self.world.rooms.bring_forward()
         self._undo.append((job, run))
         self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
         return start

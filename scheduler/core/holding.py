@@ -5,7 +5,7 @@ of running jobs say when nodes come back, so busy nodes count as candidates.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -55,12 +55,13 @@ Where the first cannot, later ones mostly cannot either, and each look is at eve
 class Wanted:
     """The shapes of which a blocked job would still be promised a start (R6)."""
 
-    def __init__(self, rules: Rules, waiting: Iterable[Shape]) -> None:
+    def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._held: Counter[Shape] = Counter()
         self._failed: Counter[Shape] = Counter()
-        self._all = frozenset(shape for shape in waiting if self._is_planned_for(shape))
-        self.shapes = set(self._all)
+        self._waiting: Mapping[Shape, int] = {}
+        self._all: frozenset[Shape] = frozenset()
+        self.shapes: set[Shape] = set()
 
     def _is_planned_for(self, shape: Shape) -> bool:
         if shape.background or shape.reservation is not None:
@@ -69,11 +70,18 @@ class Wanted:
             return shape.nodes >= self._rules.reserve_nodes and self._rules.reserve_depth > 0
         return self._rules.backfill is Backfill.EASY
 
-    def begin(self) -> None:
-        """Begin a pass: what could not be planned in the one before may be in this one."""
+    def begin(self, waiting: Mapping[Shape, int]) -> None:
+        """Begin a pass over these shapes: what could not be planned before may be in this one."""
         self._failed.clear()
+        self.shapes.clear()
+        self._waiting = waiting
+        self._all = frozenset(shape for shape in waiting if self._is_planned_for(shape))
         for shape in self._all:
             self._look(shape)
+
+    def is_any(self) -> bool:
+        """Return whether anybody who waits is still to be looked at."""
+        return any(shape in self._waiting for shape in self.shapes)
 
     def hold(self, shape: Shape, sign: int) -> None:
         """Count a planned start, or one that was given up (`sign` -1)."""

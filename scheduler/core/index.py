@@ -110,14 +110,19 @@ class PolicyIndex:
         self, account: AccountName, pool: PoolId, now: datetime
     ) -> tuple[Agreement, ...]:
         """Return the agreements valid now that let an outsider into the pool, by id (R1)."""
+        known = self.signed(account, pool)
+        # Most pairs have none: nothing to filter, in a place that every cycle passes often.
+        return known and tuple(a for a in known if a.valid_from <= now < a.valid_to)
+
+    def signed(self, account: AccountName, pool: PoolId) -> tuple[Agreement, ...]:
+        """Return the agreements that let an outsider into the pool at some time, by id (R1)."""
         key = (account, pool)
         known = self._agreements.get(key)
         if known is None:
-            signed = self._lent.get(pool, ())
-            known = tuple(a for a in signed if self._may_borrow(account, a))
+            lent = self._lent.get(pool, ())
+            known = tuple(a for a in lent if self._may_borrow(account, a))
             self._agreements[key] = known
-        # Most pairs have none: nothing to filter, in a place that every cycle passes often.
-        return known and tuple(a for a in known if a.valid_from <= now < a.valid_to)
+        return known
 
     def _may_borrow(self, account: AccountName, agreement: Agreement) -> bool:
         if isinstance(agreement.borrower, Sector):

@@ -6,9 +6,9 @@ is still reached. A cycle takes turns over accounts and kinds, never over jobs.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from scheduler.core.index import Candidates, PolicyIndex
 from scheduler.core.model import AccountName, Job, JobId, QuotaClass, Shape
@@ -271,6 +271,26 @@ class Turns:
         for branch in self._path:
             branch.queued = False
         return self._path[-1].name
+
+    def narrow(self, is_worth: Callable[[AccountName], bool]) -> None:
+        """Go on with some of the accounts only, between turns."""
+        self._roots = self._narrowed(self._roots, is_worth)
+
+    def _narrowed(
+        self,
+        rows: list[tuple[float, AccountName, _Branch]],
+        is_worth: Callable[[AccountName], bool],
+    ) -> list[tuple[float, AccountName, _Branch]]:
+        kept = []
+        for row in rows:
+            branch = row[2]
+            branch.branches = self._narrowed(branch.branches, is_worth)
+            branch.is_open = branch.is_open and is_worth(branch.name)
+            branch.queued = branch.is_open or bool(branch.branches)
+            if branch.queued:
+                kept.append(row)
+        heapify(kept)
+        return kept
 
     def give_back(self, h100e_seconds: float, is_open: bool) -> None:
         """Charge what it took up the tree, and queue it again where it has more to try."""

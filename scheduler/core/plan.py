@@ -84,7 +84,7 @@ class _Pass:
         self._waiting = cycle.world.waiting
         self._heads: dict[AccountName, list[tuple[Entry, int, Kind]]] = {}
         self._limit: dict[Kind, timedelta] = {}
-        cycle.wanted.begin()
+        cycle.wanted.begin(cycle.world.waiting.kinds_of[turn])
         self._reach = Reach(cycle, turn)
         self._may: set[Kind] = set()  # those that may start, as far as one look tells
 
@@ -92,9 +92,15 @@ class _Pass:
         """Let everyone take turns until nobody has anything left to try."""
         if self._cycle.rules.backfill is Backfill.HOLDS:
             self._serve_aged()
-        turns = self._turns()
+        if not self._waiting.kinds_of[self._turn]:
+            return
+        turns, all_of_them = self._turns(), self._cycle.rules.backfill is not Backfill.STRICT
         while not self._cycle.is_over and (group := turns.take()) is not None:
             turns.give_back(*self._serve(group))
+            if all_of_them and not self._cycle.wanted.is_any():
+                # From here on only those who may start something are of interest.
+                turns.narrow(self._is_worth)
+                all_of_them = False
 
     def _turns(self) -> Turns | ByAge:
         world = self._cycle.world
@@ -163,7 +169,7 @@ class _Pass:
             return True
         if self._reach.account(group):
             return True
-        shapes = self._waiting.reach(group).shapes
+        shapes = self._waiting.reach(group).shapes[self._turn]
         return self._turn is not QuotaClass.BACKGROUND and not self._cycle.wanted.shapes.isdisjoint(
             shapes
         )
@@ -200,7 +206,8 @@ class _Pass:
     def _may_recall(self, kind: Kind) -> bool:
         """Return whether some pool has runs to recall, and nominal left for one more of these."""
         world = self._cycle.world
-        mask = kind.guaranteed & world.lent_out & world.below.get(kind.account, 0)
+        below = world.below.pools(kind.account, kind.fits.least)
+        mask = kind.guaranteed & world.lent_out & below
         for bit in in_order(kind.order, mask):
             own = world.quotas[world.rooms.pools[bit].id].path(kind.account)[0]
             if own.used + kind.fits.gpus[bit] <= own.nominal:

@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from scheduler.core.index import Fit
-from scheduler.core.model import Job, PoolId, QuotaClass, Run, RunId, Slot
+from scheduler.core.model import Job, Pool, PoolId, QuotaClass, Run, RunId, Slot
 from scheduler.core.placement import lowest
 from scheduler.core.quota import PoolQuota
 from scheduler.core.world import World
@@ -126,14 +126,7 @@ class Preemptable:
             return False
         if asked.turn is QuotaClass.IN_QUOTA:
             return True
-        return self._failed < SEARCHES and (bool(self._background) or self._shares_may(asked, gpus))
-
-    def _shares_may(self, asked: "_Asked", gpus: int) -> bool:
-        """Return whether shares may move here now, and somebody's is larger than the job's."""
-        if not self._ripe or self.world.may_move(self.pool, self.now) <= 0:
-            return False
-        quota = self.world.quotas[self.pool]
-        return quota.is_richer_than(asked.job.account, gpus)
+        return self._failed < SEARCHES and bool(self._background or self._ripe)
 
 
 class _Asked(NamedTuple):
@@ -151,6 +144,17 @@ def cost(run: Run, factor: int, now: datetime) -> Cost:
     lost = max(0, int((now - since).total_seconds())) + RESTART_SECONDS
     lost += run.preemptions * PREEMPTED_BEFORE_SECONDS
     return (run.gpus * lost * factor, -run.priority.rank, -run.leased_at.timestamp(), run.id)
+
+
+def may_help(world: World, job: Job, pool: Pool, fit: Fit, now: datetime) -> bool:
+    """Return whether anybody's runs in a pool may have to end for a borrower's job (R8.1).
+
+    There is background work, or shares may move now and somebody's is larger than the job's.
+    """
+    if world.in_background >> world.rooms.bits[pool.id] & 1:
+        return True
+    may_move = world.policy.rules.share_preemption and world.may_move(pool.id, now) > 0
+    return may_move and world.quotas[pool.id].is_richer_than(job.account, fit.gpus)
 
 
 def is_ripe(run: Run, world: World, now: datetime) -> bool:

@@ -28,6 +28,7 @@ class Level:
         "home",
         "homepot",
         "is_leaf",
+        "left",
         "lend_max",
         "name",
         "nominal",
@@ -45,6 +46,7 @@ class Level:
         self.homepot = self.home
         self.used = 0
         self.pressure = 0
+        self.left = 0  # of the nominal, as a power of two: see `Below`
         self.weight = 1
         self.cells = _NO_CELLS
         self.is_leaf = True  # no account below it has a row of its own
@@ -60,16 +62,36 @@ class Level:
         return max(0, self.pressure - self.homepot)
 
 
+class Below:
+    """Where accounts use less than their nominals: for each, the pools by how much is left.
+
+    Amounts are told apart by powers of two, so that most starts and ends change nothing here.
+    """
+
+    def __init__(self) -> None:
+        self._pools: dict[AccountName, list[int]] = {}
+
+    def set(self, account: AccountName, bit: int, sizes: tuple[int, int]) -> None:
+        """Take note of what is left in a pool: its length in bits, before and now."""
+        known = self._pools.setdefault(account, [])
+        low, high = sorted(sizes)
+        known.extend([0] * (high + 1 - len(known)))
+        for size in range(low + 1, high + 1):
+            known[size] ^= bit
+
+    def pools(self, account: AccountName, gpus: int) -> int:
+        """Return the pools where so many may be left, a bit each; surely not in any other."""
+        known, size = self._pools.get(account), gpus.bit_length()
+        return known[size] if known is not None and size < len(known) else 0
+
+
 class PoolQuota:
     """The levels of one pool, and what each has in use.
 
-    `below`: for each account, the pools where it uses less than its nominal, a bit each; all
-    pools of a world share it, and this one keeps `bit` in it.
+    `below` is of all pools of a world, and this one keeps `bit` in it: see `Below`.
     """
 
-    def __init__(
-        self, index: PolicyIndex, pool: Pool, bit: int, below: dict[AccountName, int]
-    ) -> None:
+    def __init__(self, index: PolicyIndex, pool: Pool, bit: int, below: "Below") -> None:
         self.pool = pool
         self._bit = 1 << bit
         self._below = below
@@ -153,11 +175,13 @@ class PoolQuota:
         self.owner.pressure += carry
 
     def _compare(self, levels: Iterable[Level]) -> None:
-        """Bring forward at which levels less than the nominal is in use."""
-        below, bit = self._below, self._bit
+        """Bring forward what is left of each level's nominal."""
         for level in levels:
-            known = below.get(level.name, 0)
-            below[level.name] = known | bit if level.used < level.nominal else known & ~bit
+            left = level.nominal - level.used
+            size = left.bit_length() if left > 0 else 0
+            if size != level.left:
+                self._below.set(level.name, self._bit, (level.left, size))
+                level.left = size
 
     def pin(self, run: Run, sign: int) -> None:
         """Count a run that nobody may take back in its account's cells (R11)."""

@@ -25,9 +25,6 @@ class Cycle(Protocol):
     reservations: Reservations
     promised: dict[AccountName, set[Kind]]
 
-    def room(self, fits: FitClass) -> int:
-        """Return the pools where a gang of the class has room."""
-
 
 class _Shut:
     """The pools where planned starts leave a class nothing, as of so many changes."""
@@ -56,12 +53,12 @@ class Reach:
         changes = self._cycle.reservations.changes
         if shut.seen < len(changes):
             self._bring_forward(fits, shut)
-        return self._cycle.room(fits) & ~shut.pools
+        return fits.room & ~shut.pools
 
     def _bring_forward(self, fits: FitClass, shut: _Shut) -> None:
         changes = self._cycle.reservations.changes
         shortest, bits = fits.shortest, self._world.rooms.bits
-        room = self._cycle.room(fits)
+        room = fits.room
         for pool in set(changes[shut.seen :]):
             bit = bits[pool]
             if room >> bit & 1 and self._until(fits, bit) - self._cycle.now < shortest:
@@ -80,9 +77,9 @@ class Reach:
         if reach.in_reservation or account in self._cycle.promised:
             return True
         if self._turn is QuotaClass.IN_QUOTA:
-            below, lent_out = self._world.below.get(account, 0), self._world.lent_out
-            return bool(below) and any(
-                pools & below & (lent_out | self.pools(fits))
+            below, lent_out = self._world.below, self._world.lent_out
+            return any(
+                pools & below.pools(account, fits.least) & (lent_out | self.pools(fits))
                 for fits, pools in reach.pools[self._turn]
             )
         return any(
@@ -108,7 +105,7 @@ class Reach:
         own = self._cycle.promised.get(kind.account, ())
         if kind in own or kind.shape.reservation is not None:
             # What is kept for its own job is no obstacle to it.
-            return bool(kind.within(self._turn) & self._cycle.room(kind.fits))
+            return bool(kind.within(self._turn) & kind.fits.room)
         pools = kind.within(self._turn) & self.pools(kind.fits)
         shortest = kind.queue.shortest
         while pools:

@@ -22,10 +22,10 @@ _SPARE = 1000
 
 
 class Reach(NamedTuple):
-    """Where an account's kinds could start at all: by pass, the pools of each class of gangs."""
+    """Where an account's kinds could start at all, by pass: pools of each class; and of whom."""
 
     pools: Mapping[QuotaClass, tuple[tuple[FitClass, int], ...]]
-    shapes: frozenset[Shape]
+    shapes: Mapping[QuotaClass, frozenset[Shape]]
     in_reservation: bool  # some of them run in an advance reservation
 
 
@@ -47,7 +47,8 @@ class Waiting:
         self._accounts: list[AccountName] | None = None
         # Jobs of each shape by age, oldest first; some of them may have gone.
         self._ages: dict[Shape, list[_Age]] = {}
-        self.shapes: Counter[Shape] = Counter()  # how many wait of each
+        # By pass, how many kinds with jobs there are of each shape that could start in it.
+        self.kinds_of: dict[QuotaClass, Counter[Shape]] = {turn: Counter() for turn in QuotaClass}
         self._reach: dict[AccountName, Reach] = {}
         self._empty = 0
         self.later: dict[JobId, datetime] = {}  # jobs that may not start before then (R8.6)
@@ -61,9 +62,9 @@ class Waiting:
         kind = self._kind(job)
         if not kind.queue:
             self._empty -= 1
+            self._count(kind, 1)
         kind.queue.put(self.entry(job), job.time_limit)
         kind.fits.count(job.time_limit, 1)
-        self.shapes[job.shape] += 1
         self._kind_of[job.id] = kind
         ages = self._ages.get(job.shape)
         if ages is None:
@@ -81,11 +82,18 @@ class Waiting:
         kind = self._kind_of.pop(job_id)
         kind.queue.drop(self.entry(job))
         kind.fits.count(job.time_limit, -1)
-        self.shapes[job.shape] -= 1
-        if not self.shapes[job.shape]:
-            del self.shapes[job.shape]
         if not kind.queue:
             self._empty += 1
+            self._count(kind, -1)
+
+    def _count(self, kind: Kind, sign: int) -> None:
+        """Take note that the first of a kind has come, or its last has gone."""
+        self._reach.pop(kind.account, None)
+        for turn, shapes in self.kinds_of.items():
+            if kind.within(turn):
+                shapes[kind.shape] += sign
+                if not shapes[kind.shape]:
+                    del shapes[kind.shape]
 
     def entry(self, job: Job) -> Entry:
         """Return the job's place among those of its account."""
@@ -109,7 +117,6 @@ class Waiting:
             self._of_account.setdefault(job.account, []).append(kind)
             self._of_account[job.account].sort(key=lambda kind: kind.key)
             self._accounts = None
-            self._reach.pop(job.account, None)
             self._empty += 1
         return kind
 
@@ -120,7 +127,8 @@ class Waiting:
         for place, pool in enumerate(candidates.pools):
             bit = self._rooms.bits[pool.id]
             order[bit] = place
-            kind.mask |= 1 << bit
+            if self._quotas[pool.id].path(job.account) or self._index.signed(job.account, pool.id):
+                kind.mask |= 1 << bit
             if self._quotas[pool.id].can_be_in_quota(job.account, kind.gpus(bit)):
                 kind.guaranteed |= 1 << bit
         kind.order = order
@@ -137,7 +145,6 @@ class Waiting:
         for kinds in self._of_account.values():
             kinds.sort(key=lambda kind: kind.key)
         self._accounts = None
-        self._reach.clear()
         self._empty = 0
 
     def accounts(self) -> list[AccountName]:
@@ -151,13 +158,16 @@ class Waiting:
         return self._of_account.get(account, [])
 
     def reach(self, account: AccountName) -> Reach:
-        """Return where an account's kinds could start, those without jobs included."""
+        """Return where an account's jobs could start."""
         known = self._reach.get(account)
         if known is None:
-            kinds = self.of(account)
+            kinds = [kind for kind in self.of(account) if kind.queue]
             known = self._reach[account] = Reach(
                 {turn: _pools(kinds, turn) for turn in QuotaClass},
-                frozenset(kind.shape for kind in kinds),
+                {
+                    turn: frozenset(kind.shape for kind in kinds if kind.within(turn))
+                    for turn in QuotaClass
+                },
                 any(kind.shape.reservation is not None for kind in kinds),
             )
         return known

@@ -38,7 +38,7 @@ from scheduler.core.model import (
 )
 from scheduler.core.placement import Floor
 from scheduler.core.policy import Policy
-from scheduler.core.quota import PoolQuota
+from scheduler.core.quota import Below, PoolQuota
 from scheduler.core.returns import Returns
 from scheduler.core.rooms import Rooms
 from scheduler.core.snapshot import (
@@ -120,8 +120,7 @@ class World:
         self.turnovers: dict[PoolId, Turnover] = dict(snapshot.turnovers)
         self.floor = Floor({pool.id: cell_sizes(pool) for pool in policy.pools})
         self.rooms = Rooms(self.index, self.floor)
-        # Pools where an account uses less than its nominal, a bit each.
-        self.below: dict[AccountName, int] = {}
+        self.below = Below()
         self.quotas = {
             pool.id: PoolQuota(self.index, pool, bit, self.below)
             for bit, pool in enumerate(self.rooms.pools)
