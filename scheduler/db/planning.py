@@ -40,7 +40,7 @@ from scheduler.core.model import (
 from scheduler.core.policy import Policy
 from scheduler.db import budgets, etas
 from scheduler.db.engine import insert_into
-from scheduler.db.holds import Told
+from scheduler.db.holds import Some, Told
 from scheduler.db.loading import (
     Changes,
     has_changes,
@@ -102,12 +102,16 @@ class _Facts:
 
 
 async def commit_plan(
-    conn: AsyncConnection, plan: Plan, policy: Policy, told: Told | None = None
+    conn: AsyncConnection,
+    plan: Plan,
+    policy: Policy,
+    told: Told | None = None,
+    some: Some | None = None,
 ) -> Committed:
     """Store what still holds of a plan: leases, recalls, planned starts and verdicts.
 
     `told` remembers the verdicts and planned starts that are stored, from one commit to the
-    next; it is to be reset where the transaction does not commit.
+    next; it is to be reset where the transaction does not commit. `some`: as in `Told.store`.
     """
     units = _units(plan)
     facts = await _facts(conn, plan, policy)
@@ -117,7 +121,7 @@ async def commit_plan(
     kept = _kept(plan, stored)
     await _put_back(conn, [unit for unit in units if unit not in set(stored)], facts)
     await _count_turnovers(conn, kept, facts)
-    await (told or Told()).store(conn, kept)
+    await (told or Told()).store(conn, kept, some)
     victims = [facts.runs[preempt.run] for preempt in kept.preempts]
     pools = {start.pool for start in kept.starts} | {victim.pool for victim in victims}
     return Committed(
