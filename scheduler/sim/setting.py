@@ -190,7 +190,7 @@ def _works(trace: Trace, policy: Policy, limits: Sequence[timedelta]) -> tuple[W
         if not _fits_somewhere(size, policy):
             has = ", ".join(f"{pool.node_count} x {pool.gpus_per_node}" for pool in policy.pools)
             told = f"{job.gpus} GPUs need {size[0]} nodes with {size[1]}; the cluster has {has}"
-            problems.add(job.line, "gpus", told)
+            problems.add(job.line, "gpus", f"{told}: leave the job out, or have more nodes")
         works.append(
             Work(
                 Job(

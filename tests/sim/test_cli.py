@@ -104,7 +104,7 @@ def test_drawing_twice_gives_the_same_files(trace, tmp_path):
 )
 def test_what_cannot_be_simulated_is_told_in_words(trace, words, told):
     done = simulate(trace, *words)
-    assert done.exit_code in {1, 2}
+    assert done.exit_code == 2
     assert told in " ".join(done.output.replace("│", " ").split())
     assert "Traceback" not in done.output
 
@@ -119,7 +119,7 @@ def test_a_whole_policy_brings_its_own_cluster(tmp_path):
     assert told["gpus"] == 8 * told["nodes"]
     file.write_text(text_of([(0, 60, 8, "stranger")]))
     refused = simulate(file, "--policy", DEMO_POLICY)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "stranger" in refused.output
 
 
@@ -127,9 +127,10 @@ def test_a_bad_trace_is_told_with_file_line_and_field(tmp_path):
     file = tmp_path / "bad.csv"
     file.write_text("job_id,submit_s,duration_s,gpus\nj1,0,-5,1\n")
     done = simulate(file, *CLUSTER)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert str(file) in done.output
     assert "line 2: duration_s: -5 is negative" in done.output
+    assert "next: correct it and run the command again; nothing was simulated" in done.output
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,6 @@ def test_a_bad_policy_is_told_with_its_field(trace, tmp_path, text, told):
     policy = tmp_path / "bad.yaml"
     policy.write_text(text)
     done = simulate(trace, *CLUSTER, "--policy", policy)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert told in done.output
     assert str(policy) in done.output

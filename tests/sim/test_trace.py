@@ -85,8 +85,27 @@ ROW = "j1,0,60,8,1,,,t,\n"
         ),
         pytest.param(HEAD.replace("user", "gpus"), 1, "gpus", "is there twice", id="column twice"),
         pytest.param(HEAD, 1, "(the file)", "has no jobs", id="no rows"),
+        pytest.param(ROW, 1, "(the file)", "has no header: the first line names", id="no header"),
+        pytest.param(
+            HEAD.replace(",", ";"), 1, "(the file)", "has semicolons between", id="semicolons"
+        ),
+        pytest.param(HEAD.replace(",", "\t"), 1, "(the file)", "has tabs between", id="tabs"),
+        pytest.param(
+            (HEAD + "j1,0,-5,8,,,,t,\n").replace("\n", "\r\n"),
+            2,
+            "duration_s",
+            "-5 is negative; it must be more than 0",
+            id="negative, with Windows line ends",
+        ),
         pytest.param("", 1, "(the file)", "is empty", id="empty file"),
         pytest.param(b"\xff\xfe\n", 1, "(the file)", "is not UTF-8", id="not text"),
+        pytest.param(
+            HEAD.encode() + "j1,0,5,8,,,añá,t,\n".encode("latin-1"),
+            2,
+            "(the file)",
+            "is not UTF-8 text (byte 0xf1): convert it",
+            id="Latin-1",
+        ),
         pytest.param(
             b"\x1f\x8b\x08\x00" + bytes(20), 1, "(the file)", "gzip data is damaged", id="damaged"
         ),
@@ -104,6 +123,19 @@ def test_a_truncated_gzip_is_told_where_it_ends(tmp_path):
     assert field == "(the file)"
     assert "truncated" in reason
     assert 500 < line < 1500
+
+
+def test_a_gzip_without_even_its_header_is_told_once(tmp_path):
+    (found,) = refusal(tmp_path, gzip.compress(GOOD.encode())[:5])
+    assert "truncated" in found[2]
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=["Windows", "old Mac"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+def test_a_trace_of_another_system_is_read_alike(tmp_path, end, mark):
+    file = tmp_path / "trace.csv"
+    file.write_bytes((mark + GOOD.replace("\n", end)).encode())
+    assert [(job.id, job.line) for job in read_trace(file).jobs] == [("j1", 2), ("j2", 3)]
 
 
 def test_many_mistakes_are_told_together_but_not_all_of_thousands(tmp_path):
@@ -146,7 +178,7 @@ def test_a_job_larger_than_the_cluster_is_told_with_its_line(tmp_path):
         setting(tmp_path, text_of([(0, 5, 8, "a"), (1, 5, 24, "a")]))
     (fault,) = refused.value.faults
     assert (fault.line, fault.field) == (3, "gpus")
-    assert fault.reason == "24 GPUs need 3 nodes with 8; the cluster has 2 x 8"
+    assert fault.reason.startswith("24 GPUs need 3 nodes with 8; the cluster has 2 x 8: leave")
 
 
 def test_a_whole_policy_must_have_an_account_for_each_tenant(tmp_path):
