@@ -72,7 +72,8 @@ def times_table(report: Report) -> Table:
     )
     for name, count, spread in rows:
         numbers = (spread.mean, spread.median, spread.p95, spread.p99)
-        table.add_row(name, f"{count:,}", *(f"{number:,.0f}" for number in numbers))
+        shown = (f"{number:,.0f}" if count else "-" for number in numbers)
+        table.add_row(name, f"{count:,}", *shown)
     return table
 
 
