@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -107,6 +108,15 @@ def test_what_cannot_be_simulated_is_told_in_words(trace, words, told):
     assert done.exit_code == 2
     assert told in " ".join(done.output.replace("│", " ").split())
     assert "Traceback" not in done.output
+
+
+def test_the_example_of_the_docs_prints_what_they_show():
+    docs = Path(__file__).parents[2] / "docs"
+    done = simulate(docs / "week.csv", "--nodes", "2", "--gpus-per-node", "8")
+    shown = (docs / "simulator.md").read_text().split("    week.csv: 4 jobs")[1].split("…")[0]
+    printed = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for line in shown.splitlines()[1:]:
+        assert " ".join(line.split()) in [*printed, ""] or "─" in line, line
 
 
 def test_a_whole_policy_brings_its_own_cluster(tmp_path):
