@@ -55,7 +55,8 @@ def _scaled(text: str, trace: Trace) -> tuple[timedelta, ...]:
     except ValueError:
         factor = 0.0
     if not (isfinite(factor) and factor > 0):
-        raise Refused("--limits", f"--limits factor:{text} is not a number above 0")
+        told = f"--limits factor:{text} is not a number above 0"
+        raise Refused("--limits", told, next_step="for example --limits factor:3")
     longest = max(job.duration for job in trace.jobs)
     if longest.total_seconds() * factor > LONGEST.total_seconds():
         raise Refused(

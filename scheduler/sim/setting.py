@@ -81,7 +81,7 @@ def set_up(
         policy = _whole(book, trace, cluster)
     elif cluster is None:
         told = "rules alone say nothing of nodes: --nodes and --gpus-per-node are needed"
-        raise Refused("no cluster", told)
+        raise Refused("no cluster", told, next_step="for example --nodes 80 --gpus-per-node 8")
     else:
         policy = _filled(book, trace, cluster)
     _check_story(trace, limits)
@@ -138,7 +138,8 @@ def _whole(policy: Policy, trace: Trace, cluster: Cluster | None) -> Policy:
     if missing:
         raise Refused(
             title="tenants without an account",
-            detail=f"{len(missing)} tenants of {trace.file} are no leaf accounts of the policy",
+            detail=f"{len(missing)} of the tenants of {trace.file} have no leaf account in the"
+            " policy",
             field="accounts",
             value=", ".join(missing),
             next_step="add an account of that name, with nothing below it, for each of them",

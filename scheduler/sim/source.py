@@ -70,10 +70,10 @@ def read_text(file: Path) -> str:
     try:
         data = file.read_bytes()
     except OSError as error:
-        problems.add(1, WHOLE_FILE, f"cannot be read: {error.strerror or error}")
-    else:
-        if data.startswith(_GZIP):
-            data = _unpacked(data, problems)
+        told = f"{file} cannot be read: {error.strerror or error}"
+        raise Refused("no such file", told, next_step="check the name") from error
+    if data.startswith(_GZIP):
+        data = _unpacked(data, problems)
     problems.settle()
     if not data.strip():
         problems.add(1, WHOLE_FILE, "is empty")

@@ -92,7 +92,7 @@ def test_drawing_twice_gives_the_same_files(trace, tmp_path):
         pytest.param(("--nodes", "2"), "belong together", id="half a cluster"),
         pytest.param((*CLUSTER, "--limits", "factor:0"), "above 0", id="a factor of zero"),
         pytest.param((*CLUSTER, "--limits", "nofile"), "cannot be read", id="no limits file"),
-        pytest.param((*CLUSTER, "--policy", "nofile"), "cannot be read", id="no policy file"),
+        pytest.param((*CLUSTER, "--policy", "nofile"), "no file nofile", id="no policy file"),
         pytest.param((*CLUSTER, "--checkpoint", "every:0"), "every:3600", id="no checkpoint"),
         pytest.param((*CLUSTER, "--restart-cost", "-1"), "--restart-cost", id="negative cost"),
         pytest.param((*CLUSTER, "--restart-cost", "nan"), "--restart-cost", id="no number"),
@@ -100,6 +100,7 @@ def test_drawing_twice_gives_the_same_files(trace, tmp_path):
         pytest.param(
             (*CLUSTER, "--compare", "easy", "fifo", "--jobs", "x.csv"), "one policy", id="both"
         ),
+        pytest.param((*CLUSTER, "--compare", "easy", "eazy"), "shipped are default", id="typo"),
         pytest.param(("--nodes", "1", "--gpus-per-node", "8"), "line 2: gpus", id="too large"),
     ],
 )
