@@ -72,7 +72,8 @@ def times_table(report: Report) -> Table:
     )
     for name, count, spread in rows:
         numbers = (spread.mean, spread.median, spread.p95, spread.p99)
-        table.add_row(name, f"{count:,}", *(f"{number:,.0f}" for number in numbers))
+        shown = (f"{number:,.0f}" if count else "-" for number in numbers)
+        table.add_row(name, f"{count:,}", *shown)
     return table
 
 
@@ -108,12 +109,15 @@ def side_by_side(first: tuple[str, Report], second: tuple[str, Report]) -> Table
     for name in (first[0], second[0], "difference"):
         table.add_column(Text(name), justify="right", overflow="fold")
     for name, before, after, shown in compared(first[1], second[1]):
-        sign = "+" if after > before else ""
-        same = shown(before) == shown(after)
-        table.add_row(
-            name, shown(before), shown(after), "" if same else sign + shown(after - before)
-        )
+        table.add_row(name, shown(before), shown(after), difference(before, after, shown))
     return table
+
+
+def difference(before: float, after: float, shown: Callable[[float], str]) -> str:
+    """Return the change with its sign, empty where both are shown alike."""
+    if shown(before) == shown(after):
+        return ""
+    return ("+" if after > before else "") + shown(after - before)
 
 
 def compared(
