@@ -12,6 +12,8 @@ from scheduler.wire.diagnostics import (
     PrioPage,
     QueuePage,
     QueueRow,
+    RecallPage,
+    RecallView,
     ShareList,
 )
 from scheduler.wire.what_if import FaredView, WhatIf
@@ -99,6 +101,33 @@ def shares_table(found: ShareList) -> Table:
     table.caption = f"Share is H100e-hours per weight; use halves every {days:g} days (R2, R3)."
     table.caption_justify = "left"
     return table
+
+
+def recalls_table(found: RecallPage) -> Table:
+    """Return owners' recalls: by lender and pool, then what each came to where it has several."""
+    right = ("recalls", "kept", "late", "given up", "p50", "p99", "notice up to")
+    table = _table("lender", "pool", *right, right=right)
+    for row in found.pairs:
+        table.add_row(row.lender, row.pool, *_waits(row))
+    for row in found.lenders:
+        if sum(row.lender == pair.lender for pair in found.pairs) > 1:
+            table.add_row(row.lender, "all", *_waits(row), style="bold")
+    for row in found.pools:
+        if sum(row.pool == pair.pool for pair in found.pairs) > 1:
+            table.add_row("all", row.pool, *_waits(row), style="bold")
+    since = found.since.astimezone().date().isoformat()
+    table.caption = (
+        f"Decided since {since}; times are from the decision until the owner's job ran, and kept "
+        "is within the promised notice and teardown (R10)."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _waits(row: RecallView) -> tuple[str, ...]:
+    counts = (row.recalls, row.kept, row.late, row.given_up)
+    times = (row.p50_seconds, row.p99_seconds, row.longest_notice_seconds)
+    return (*map(str, counts), *(_NONE if one is None else f"{one:,.1f} s" for one in times))
 
 
 def prio_table(page: PrioPage) -> Table:

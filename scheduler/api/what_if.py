@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.api import body, examples
+from scheduler.api import body, examples_planner
 from scheduler.api.auth import Caller
 from scheduler.api.deps import hub_of, require
 from scheduler.api.openapi import accepts, answers
@@ -48,8 +48,8 @@ MOST_JOBS = 5_000
 @router.post(
     "",
     response_model=WhatIf,
-    openapi_extra=accepts(WhatIfRequest, examples.WHAT_IF_REQUEST),
-    responses=answers(examples.WHAT_IF),
+    openapi_extra=accepts(WhatIfRequest, examples_planner.WHAT_IF_REQUEST),
+    responses=answers(examples_planner.WHAT_IF),
 )
 async def ask_what_if(
     request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN))]

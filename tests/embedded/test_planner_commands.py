@@ -38,6 +38,12 @@ def test_shares_are_a_tree_and_factors_lead_to_a_job(line, waiting):
     assert json.loads(shown(line, "shares", "--json"))["shares"]
 
 
+def test_recalls_are_told_to_everybody(line):
+    assert "no owner took GPUs back in the last 7 days" in shown(line, "recalls", "--days", "7")
+    found = json.loads(shown(line, "recalls", "--json"))
+    assert found["pairs"] == found["lenders"] == found["pools"] == []
+
+
 def test_diag_is_for_admins_and_tells_the_phases(line, waiting):
     del waiting
     said = shown(line, "diag", person="admin")
