@@ -106,10 +106,18 @@ async def test_an_explanation_says_who_is_ahead_and_what_would_help(house):
     assert "1 node instead of 2 would start at once." in [s["sentence"] for s in told["sooner"]]
 
 
-async def test_an_answer_stands_for_a_while_and_a_long_queue_is_not_tried(small, monkeypatch):
+async def test_in_a_long_queue_a_part_of_it_is_planned_with_and_told(small, monkeypatch):
+    mine, _ = await waiting(small)
+    monkeypatch.setattr(explanations, "_EFFORT", ())
+    told = (await small.call("dana", "GET", f"/v1/jobs/{mine}/explanation")).json()
+    assert "of 2 waiting jobs" in told["note"]
+
+
+async def test_an_answer_stands_for_a_while_and_too_many_runs_are_not_tried(small, monkeypatch):
     mine, _ = await waiting(small)
     path = f"/v1/jobs/{mine}/explanation"
     monkeypatch.setattr(explanations, "_EFFORT", ())
+    monkeypatch.setattr(explanations, "_MOST_RUNS", -1)
     first = (await small.call("dana", "GET", path)).json()
     assert "too many to try" in first["note"]
     monkeypatch.setattr(explanations, "find_out", None)
