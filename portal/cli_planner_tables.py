@@ -200,7 +200,8 @@ def what_if_table(found: WhatIf) -> Table:
     total = (found.before.total, found.after.total)
     table.add_row("all", str(found.jobs), *_pairs(*total), style="bold")
     table.caption = (
-        f"Utilisation {found.before.utilisation:.1%} -> {found.after.utilisation:.1%}; "
+        f"{found.note} Utilisation {found.before.utilisation:.1%} -> "
+        f"{found.after.utilisation:.1%}; "
         "each pair is without and with the changes, all nodes up."
     )
     table.caption_justify = "left"

@@ -31,6 +31,7 @@ WHAT_IF_REQUEST: Example = {
         {"what": "weight", "account": "arl", "weight": 2},
     ],
     "hours": 168,
+    "jobs": 5000,
 }
 
 
@@ -54,4 +55,10 @@ def _outcome(mean_wait_seconds: float) -> Example:
     }
 
 
-WHAT_IF: Example = {"jobs": 12, "before": _outcome(1800.0), "after": _outcome(600.0)}
+WHAT_IF: Example = {
+    "jobs": 12,
+    "note": "Taken: 12 jobs that ended between 2026-02-23 09:31 and 2026-03-02 09:31 UTC, "
+    "all there were.",
+    "before": _outcome(1800.0),
+    "after": _outcome(600.0),
+}

@@ -63,8 +63,10 @@ def side(wait):
 def test_what_if_shows_each_figure_without_and_with_the_changes():
     console = Console(width=120)
     with console.capture() as seen:
-        console.print(what_if_table(WhatIf(jobs=2, before=side(7200), after=side(3600))))
+        console.print(
+            what_if_table(WhatIf(jobs=2, note="All 2 jobs.", before=side(7200), after=side(3600)))
+        )
     said = seen.get()
     assert "2.00 -> 1.00" in said
     assert "1,234.5 -> 1,234.5" in said
-    assert "Utilisation 50.0% -> 50.0%" in said
+    assert "All 2 jobs. Utilisation 50.0% -> 50.0%" in said
