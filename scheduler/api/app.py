@@ -16,6 +16,7 @@ from scheduler.api import (
     problems,
     ray_jobs,
     ray_jobs_socket,
+    recalls,
     sites,
     tokens,
     what_if,
@@ -45,7 +46,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.hub = hub
     rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
-    for room in (*rooms, diagnostics, what_if):
+    for room in (*rooms, diagnostics, recalls, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

@@ -38,7 +38,7 @@ from scheduler.core.model import (
     StopReason,
 )
 from scheduler.core.policy import Policy
-from scheduler.db import budgets, etas
+from scheduler.db import budgets, etas, recalls
 from scheduler.db.engine import insert_into
 from scheduler.db.holds import Some, Told
 from scheduler.db.loading import (
@@ -308,6 +308,7 @@ async def _lease(
     claimed = {run.shape.reservation for run in new if run.shape.reservation is not None}
     await budgets.claim(conn, claimed, now)
     await etas.settle(conn, [run.job for run in new], now)
+    await recalls.record(conn, new, leaves, policy)
     notes = [JobNote(run.job, now, "leased", _grant(run, start), run.id) for run, start in pairs]
     await write_history(conn, notes)
 

@@ -46,6 +46,7 @@ LINES: tuple[Line, ...] = (
     ("utilisation until the last submission", lambda r: r.utilisation, _part),
     ("fairness (Jain, tenants' bounded slowdown)", lambda r: r.fairness, _part),
     ("preemptions", lambda r: r.preemptions, _count),
+    ("owners' recalls", lambda r: r.recalls, _count),
     ("GPU-hours lost to them", lambda r: r.lost_gpu_hours, _tenth),
     ("jobs that were held (told why they wait)", lambda r: r.holds, _count),
     ("jobs with a planned start", lambda r: r.planned, _count),
@@ -70,6 +71,8 @@ def times_table(report: Report) -> Table:
         ("wait of gangs", report.gang_jobs, report.gang_wait_s),
         ("completion of gangs", report.gang_jobs, report.gang_jct_s),
     )
+    if report.recalls:
+        rows = (*rows, ("recall of an owner", report.recalls, report.recall_s))
     for name, count, spread in rows:
         numbers = (spread.mean, spread.median, spread.p95, spread.p99)
         shown = (f"{number:,.0f}" if count else "-" for number in numbers)
@@ -129,6 +132,7 @@ def compared(
         ("completion (JCT)", first.jct_s, second.jct_s),
         ("wait of gangs", first.gang_wait_s, second.gang_wait_s),
         ("completion of gangs", first.gang_jct_s, second.gang_jct_s),
+        ("recall of an owner", first.recall_s, second.recall_s),
     )
     found: list[tuple[str, float, float, Callable[[float], str]]] = [
         (f"{name}, {part}", getattr(a, part), getattr(b, part), _seconds)

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from scheduler.api import examples
+from scheduler.api import examples, examples_planner
 from scheduler.api.app import create_app
 from scheduler.clock import SystemClock
 from scheduler.config import HubSettings
@@ -46,12 +46,17 @@ def message_of(example):
     return MESSAGES["".join(part.capitalize() for part in example.split("_"))]
 
 
-NAMES = [name for name in vars(examples) if name.isupper() and name != "POLICY"]
+EXAMPLES = {
+    name: example
+    for module in (examples, examples_planner)
+    for name, example in vars(module).items()
+    if name.isupper() and name != "POLICY" and not name.startswith("_")
+}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("_")])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_is_a_valid_message(name):
-    example = getattr(examples, name)
+    example = EXAMPLES[name]
     made = message_of(name).model_validate_json(json.dumps(example), strict=True)
     assert made.model_dump(mode="json", exclude_unset=True).keys() == example.keys()
 
