@@ -17,9 +17,10 @@ from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Run, Slot
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import sum_of
-from scheduler.core.preemption import Found, Preemptable, may_help
+from scheduler.core.preemption import Found, Preemptable
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
+from scheduler.core.victims import may_help
 from scheduler.core.windows import Window, planned_name, windows
 from scheduler.core.world import World
 

@@ -65,7 +65,6 @@ __all__ = [
     "take_changes",
 ]
 
-
 _Gpu = tuple[NodeId, int]
 
 
