@@ -73,13 +73,13 @@ class Preemptable:
             self.on_node[rank].remove(run)
 
     def search(
-        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass
+        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass, among: int = -1
     ) -> Found | None:
-        """Return the cheapest victims found that let the job start here, or None.
+        """Return the cheapest victims found that let the job start on nodes `among`, or None.
 
         Depth first over "what if not this one": complete for few candidates, bounded for many.
         """
-        asked = _Asked(job, fit, blocked, turn)
+        asked = _Asked(job, fit, blocked, turn, among)
         if not self.runs or not self._worth_a_look(asked):
             return None
         search = _Search(self, asked)
@@ -111,6 +111,7 @@ class _Asked(NamedTuple):
     fit: Fit
     blocked: Mapping[int, int]
     turn: QuotaClass
+    among: int
 
 
 def cost(run: Run, factor: int, now: datetime) -> Cost:
@@ -125,11 +126,11 @@ def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
     """Return whether the run may end for this in-quota job, as things stand (R8.1, R8.2).
 
     Background work and outsiders always; an account of the owner's only while its own
-    branch is over its nominal.
+    branch is over its nominal, or where a gang borrows cells that it is not guaranteed (R11).
     """
     if run.quota_class is QuotaClass.BACKGROUND or not quota.path(run.account):
         return True
-    return quota.is_over(run.account, job.account)
+    return quota.is_over(run.account, job.account) or quota.is_wide(run.account, len(run.slots))
 
 
 def has_larger_share(quota: PoolQuota, run: Run, job: Job, gpus: int) -> bool:
@@ -174,7 +175,7 @@ class _Search:
         self._quota = known.world.quotas[known.pool]
         self._known = known
         self._costs = known.costs
-        self._job, self._fit, self._blocked, self._turn = asked
+        self._job, self._fit, self._blocked, self._turn, self._among = asked
         self._gpus = asked.fit.nodes * asked.fit.gpus_per_node
         self._without: frozenset[RunId] = frozenset()
         self._gone: dict[RunId, Run] = {}
@@ -256,6 +257,8 @@ class _Search:
         wanted = self._fit.gpus_per_node
         heap: list[tuple[_Price, int]] = []
         for state in self._nodes.order:
+            if not self._among >> state.rank & 1:
+                continue
             room = self._room(state.rank)
             blocked = self._blocked.get(state.rank, 0)
             victims: list[Run] = []
@@ -272,6 +275,8 @@ class _Search:
 
     def _needed(self, rank: int) -> list[Run] | None:
         """Return the cheapest legal victims that make room on one node; None: nothing does."""
+        if not self._among >> rank & 1:
+            return None
         wanted = self._fit.gpus_per_node
         victims: list[Run] = []
         try:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from scheduler.core.cells import cell_sizes
 from scheduler.core.decisions import (
     HOUR,
     Plan,
@@ -116,8 +115,8 @@ class World:
         self.spent: dict[BudgetId, Spent] = dict(snapshot.spent)
         self.claims: dict[ReservationId, Claim] = dict(snapshot.claims)
         self.turnovers: dict[PoolId, Turnover] = dict(snapshot.turnovers)
-        self.floor = Floor({pool.id: cell_sizes(pool) for pool in policy.pools})
         self.quotas = {pool.id: PoolQuota(self.index, pool) for pool in policy.pools}
+        self.floor = Floor({name: quota.cells for name, quota in self.quotas.items()})
         self.rooms = Rooms(self.index, self.floor)
         self.waiting = Waiting(self.index, self.rooms, self.quotas)
         self.jobs = self.waiting.jobs
@@ -296,11 +295,8 @@ class World:
     def _count(self, run: Run, sign: int) -> None:
         """Count a run in quotas: a draining one no longer counts, its successor does (R8.6)."""
         gpus = sign * run.gpus
-        if run.pool in self.quotas:
-            if run.shape.reservation is None:
-                self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
-            if run.quota_class is QuotaClass.IN_QUOTA:
-                self.quotas[run.pool].pin(run, sign)  # also in a reservation: it is in cells
+        if run.pool in self.quotas and run.shape.reservation is None:
+            self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
         self.held_by_user[run.user] = self.held_by_user.get(run.user, 0) + gpus
         if run.agreement is not None:
             self.lent[run.agreement] = self.lent.get(run.agreement, 0) + gpus
