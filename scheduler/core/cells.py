@@ -194,14 +194,22 @@ class Cells:
             owners[now] = owners.get(now, 0) + 1
         size.count(self._capacity[block], owners, 1)
 
-    def short_of(self, account: AccountName) -> list[bool]:
+    def short_of(self, account: AccountName, sizes: Iterable[Size]) -> list[bool]:
         """Return where free cells are lacking: by size for others, then for all with this one.
 
         An account may take its own blocks apart, as on a machine of its own, but not its nodes:
         there it would not have any more of them.
         """
-        others = [size.free < size.claimed - size.left(account) for size in self.sizes]
+        others = [size.free < size.claimed - size.left(account) for size in sizes]
         return others + [size.free < size.claimed for size in self._sizes]
+
+    def binding(self, account: AccountName, nodes: int, last_try: bool) -> list[Size]:
+        """Return the sizes that hold a start back: at last not blocks, if its nodes are guaranteed.
+
+        A block that another may want whole does not keep an account out of its own last nodes.
+        """
+        guaranteed = bool(self._sizes) and self._sizes[-1].left(account) >= nodes
+        return self._sizes if last_try and guaranteed else self.sizes
 
     def blocks_of(self, account: AccountName) -> list[int]:
         """Return the numbers of the blocks where an account has whole nodes bound to it."""

@@ -162,13 +162,14 @@ class Cycle:
         self.held_back = True
         return None
 
-    def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...]) -> bool:
+    def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...], last_try: bool) -> bool:
         """Return whether a start that nobody may take back leaves each account its cells (R11).
 
         A job that has waited `hold_after` is not kept out by this any more (R12).
         """
         floor = self.world.floor
-        return self.is_aged(job) or pinning.keeps_cells(floor, floor.pool(pool), job.account, slots)
+        nodes = floor.pool(pool)
+        return self.is_aged(job) or pinning.keeps_cells(floor, nodes, job.account, slots, last_try)
 
     def is_aged(self, job: Job) -> bool:
         """Return whether the job has waited so long that it is to get a planned start (R12)."""
@@ -272,7 +273,7 @@ class Cycle:
             if found is None:
                 continue
             if not self._is_within(kind, pool, found) or self.keeps_cells(
-                job, pool.id, found.slots
+                job, pool.id, found.slots, among == -1
             ):
                 return found
         return None

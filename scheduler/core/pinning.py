@@ -5,7 +5,7 @@ that are nobody's cell any more, then free nodes in its own blocks, then those t
 account is to find free in its block. Only then any, as far as there are cells to spare.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Slot
@@ -16,7 +16,11 @@ _ATTEMPTS = 4
 
 
 def keeps_cells(
-    floor: Floor, nodes: PoolNodes, account: AccountName, slots: Iterable[Slot]
+    floor: Floor,
+    nodes: PoolNodes,
+    account: AccountName,
+    slots: Sequence[Slot],
+    last_try: bool = False,
 ) -> bool:
     """Return whether such a start leaves every account, also this one, its cells.
 
@@ -27,13 +31,14 @@ def keeps_cells(
     cells = nodes.cells
     if cells is None or not cells.sizes:
         return True
-    before, moved = cells.short_of(account), []
+    sizes = cells.binding(account, len(slots), last_try)
+    before, moved = cells.short_of(account, sizes), []
     for slot in slots:
         state = floor.nodes[slot.node]
         more = state.pinned.get(account, 0) + len(slot.gpus)
         moved.append((state.place, state.pinned, {**state.pinned, account: more}))
         cells.move(*moved[-1])
-    after = cells.short_of(account)
+    after = cells.short_of(account, sizes)
     for place, was, now in reversed(moved):
         cells.move(place, now, was)
     return all(was or not now for was, now in zip(before, after, strict=True))
@@ -57,7 +62,7 @@ def place(
             slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked, left)
             if slots is None:
                 break
-            if not cells_bind or keeps_cells(floor, nodes, account, slots):
+            if not cells_bind or keeps_cells(floor, nodes, account, slots, among == -1):
                 return slots
             left &= ~(1 << floor.nodes[slots[0].node].rank)
     return None
