@@ -4,7 +4,7 @@ Read this first; each rule of docs/scheduling.md is in the module that carries i
 
 R1 quotas, agreements  quota.py terms.py    R9  cost of victims   victims.py
 R2 classes and order   plan.py ordering.py  R10 owner first       preemption.py cycle.py
-R3 decayed usage       fairshare.py         R11 cells             cells.py cycle.py
+R3 decayed usage       fairshare.py         R11 cells             cells.py pinning.py
 R4 budgets             budgets.py terms.py  R12 nobody starves    plan.py holding.py
 R5 gangs, named GPUs   placement.py         R13 spill-over        index.py cycle.py
 R6 limits, planned     holding.py           R14 labels            labels.py index.py

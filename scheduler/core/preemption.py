@@ -77,13 +77,13 @@ class Preemptable:
             self.on_node[rank].remove(run)
 
     def search(
-        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass
+        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass, among: int = -1
     ) -> Found | None:
-        """Return the cheapest victims found that let the job start here, or None.
+        """Return the cheapest victims found that let the job start on nodes `among`, or None.
 
         Depth first over "what if not this one": complete for few candidates, bounded for many.
         """
-        asked = _Asked(job, fit, blocked, turn)
+        asked = _Asked(job, fit, blocked, turn, among)
         if not self._worth_a_look(asked):
             return None
         found = self._search(asked)
@@ -125,6 +125,7 @@ class _Asked(NamedTuple):
     fit: Fit
     blocked: Mapping[int, int]
     turn: QuotaClass
+    among: int
 
 
 class _Search:
@@ -135,7 +136,7 @@ class _Search:
         self._quota = known.world.quotas[known.pool]
         self._known = known
         self._costs = known.costs
-        self._job, self._fit, self._blocked, self._turn = asked
+        self._job, self._fit, self._blocked, self._turn, self._among = asked
         self._gpus = asked.fit.nodes * asked.fit.gpus_per_node
         self._without: frozenset[RunId] = frozenset()
         self._gone: dict[RunId, Run] = {}
@@ -213,6 +214,8 @@ class _Search:
         wanted = self._fit.gpus_per_node
         heap: list[tuple[_Price, int]] = []
         for state in self._nodes.order:
+            if not self._among >> state.rank & 1:
+                continue
             room = self._room(state.rank)
             blocked = self._blocked.get(state.rank, 0)
             victims: list[Run] = []
@@ -229,6 +232,8 @@ class _Search:
 
     def _needed(self, rank: int) -> list[Run] | None:
         """Return the cheapest legal victims that make room on one node; None: nothing does."""
+        if not self._among >> rank & 1:
+            return None
         wanted = self._fit.gpus_per_node
         victims: list[Run] = []
         try:

@@ -307,7 +307,9 @@ def _reserved(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
         and cycle.quota_is_open(kind, bit, job, end_at)
         and not cycle.held_back_now(kind, job, pool)
     ):
-        return explain.cell(pool.id, cycle.world.quotas[pool.id].most_claimed_by(kind.account))
+        return explain.cell(
+            pool.id, cycle.world.quotas[pool.id].cells.most_claimed_by(kind.account)
+        )
     first = cycle.reservations.first_start(kind.account, pool.id, end_at)
     if first is not None:
         return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(first))))

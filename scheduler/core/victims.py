@@ -54,11 +54,11 @@ def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
     """Return whether the run may end for this in-quota job, as things stand (R8.1, R8.2).
 
     Background work and outsiders always; an account of the owner's only while its own
-    branch is over its nominal.
+    branch is over its nominal, or where a gang borrows cells that it is not guaranteed (R11).
     """
     if run.quota_class is QuotaClass.BACKGROUND or not quota.path(run.account):
         return True
-    return quota.is_over(run.account, job.account)
+    return quota.is_over(run.account, job.account) or quota.is_wide(run.account, len(run.slots))
 
 
 def has_larger_share(quota: PoolQuota, run: Run, job: Job, gpus: int) -> bool:
