@@ -17,7 +17,7 @@ from scheduler.core.index import Fit
 from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Run, Shape, Slot
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import sum_of
-from scheduler.core.preemption import Found, Preemptable
+from scheduler.core.preemption import Asked, Found, Preemptable
 from scheduler.core.rooms import FitClass
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
@@ -280,10 +280,10 @@ class Cycle:
         if known is None:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
         fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
-        found = known.search(job, fit, blocked, turn)
-        if found is None or not self._is_within(kind, pool, found):
-            return found
-        return found if self.keeps_cells(job, pool.id, found.slots) else None
+        return known.search_keeping(
+            lambda f: not self._is_within(kind, pool, f) or self.keeps_cells(job, pool.id, f.slots),
+            Asked(job, fit, blocked, turn),
+        )
 
     def _is_within(self, kind: Kind, pool: Pool, found: Found) -> bool:
         """Return whether the start is in quota, once the victims are gone (R1)."""

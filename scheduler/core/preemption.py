@@ -11,7 +11,7 @@ from each other in turns. That three cannot do so either is up to `is_thrifty`. 
 preempts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
@@ -72,14 +72,26 @@ class Preemptable:
         for rank in self.ranks[run.id]:
             self.on_node[rank].remove(run)
 
-    def search(
-        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass
-    ) -> Found | None:
+    def search_keeping(self, keeps: Callable[[Found], bool], asked: "Asked") -> Found | None:
+        """Return the cheapest victims found that keep the cells of others (R11), or None.
+
+        Where the cheapest nodes do not, the account's own cells are elsewhere: those of a gang
+        on nodes without work that nobody may take back, those of a small job on the others.
+        """
+        found = self.search(asked)
+        if found is None or keeps(found):
+            return found
+        order, untouched = self.nodes.order, self.nodes.untouched
+        leave = (s for s in order if bool(untouched >> s.rank & 1) == (asked.fit.nodes == 1))
+        blocked = {**asked.blocked, **{state.rank: state.healthy for state in leave}}
+        found = self.search(asked._replace(blocked=blocked))
+        return found if found is not None and keeps(found) else None
+
+    def search(self, asked: "Asked") -> Found | None:
         """Return the cheapest victims found that let the job start here, or None.
 
         Depth first over "what if not this one": complete for few candidates, bounded for many.
         """
-        asked = _Asked(job, fit, blocked, turn)
         if not self.runs or not self._worth_a_look(asked):
             return None
         search = _Search(self, asked)
@@ -98,13 +110,13 @@ class Preemptable:
                 waiting.extend(choice for choice in more if choice not in seen)
         return None
 
-    def _worth_a_look(self, asked: "_Asked") -> bool:
+    def _worth_a_look(self, asked: "Asked") -> bool:
         """Return whether the sums could do, so that a hopeless search is not begun."""
         lent = sum(run.gpus for run in self.runs.values())
         return self.nodes.free + lent >= asked.fit.nodes * asked.fit.gpus_per_node
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """What a search is for: a job, its gang here, what it must leave alone, and its class."""
 
     job: Job
@@ -169,7 +181,7 @@ def is_thrifty(victims: Iterable[Run], gpus: int) -> bool:
 class _Search:
     """Tries sets of victims on the world's quota, and leaves it as it was."""
 
-    def __init__(self, known: Preemptable, asked: _Asked) -> None:
+    def __init__(self, known: Preemptable, asked: Asked) -> None:
         self._nodes = known.nodes
         self._quota = known.world.quotas[known.pool]
         self._known = known
