@@ -124,3 +124,13 @@ def test_r10_an_owner_recalls_what_is_in_its_own_cell_though_others_gpus_are_fre
     result = decide(SHARED, build.snapshot(build.nodes(), runs, build.job("j1", "a", 2)))
     assert [[slot.node for slot in start.slots] for start in result.starts] == [["hub-1"]]
     assert [preempt.run for preempt in result.preempts] == ["cp-idle-1"]
+
+
+def test_r10_a_borrowers_planned_start_keeps_no_owner_out():
+    """`a` is promised both nodes in an hour, beyond its nominal; `b` takes its own for five."""
+    busy = build.run("r1", "guest", {"hub-1": range(8)}, quota_class=QuotaClass.BORROWED)
+    jobs = [build.job("j1", "a", 8, 2), build.job("j2", "b", 8, time_limit=5 * HOUR)]
+    early = decide(SHARED, build.snapshot(build.nodes(), busy, jobs[0]))
+    assert [reserve.job for reserve in early.reserves] == ["j1"]
+    result = decide(SHARED, build.snapshot(build.nodes(), busy, jobs))
+    assert [start.job for start in result.starts] == ["j2"]
