@@ -269,9 +269,9 @@ class Cycle:
         known = self._preemptable.get(pool.id)
         if known is None:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
-        if turn is not QuotaClass.IN_QUOTA:
-            return known.search(job, fit, blocked, turn)
-        for among in pinning.candidates(nodes, job.account, fit):
+        anywhere = iter((-1,))
+        owner = turn is QuotaClass.IN_QUOTA
+        for among in pinning.candidates(nodes, job.account, fit) if owner else anywhere:
             found = known.search(job, fit, blocked, turn, among)
             if found is None:
                 continue
