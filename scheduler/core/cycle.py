@@ -28,6 +28,7 @@ class Cycle:
 
     def __init__(self, world: World, now: datetime) -> None:
         world.rooms.bring_forward()
+        world.floor.mark()
         self.world = world
         self.now = now
         self.rules = world.policy.rules
@@ -65,13 +66,14 @@ class Cycle:
 
     def rollback(self) -> None:
         """Bring the world back to what it was before the cycle."""
-        for done in reversed(self._undo):
-            match done:
-                case Run():
-                    self.world.put_run(done)
-                case (job, run):
-                    self.world.drop_run(run.id)
-                    self.world.put_job(job)
+        with self.world.floor.undo():
+            for done in reversed(self._undo):
+                match done:
+                    case Run():
+                        self.world.put_run(done)
+                    case (job, run):
+                        self.world.drop_run(run.id)
+                        self.world.put_job(job)
         claims, turnovers, self.world.version = self._before
         self.world.claims, self.world.turnovers = dict(claims), dict(turnovers)
 
@@ -82,6 +84,7 @@ class Cycle:
 
     def redo(self) -> None:
         """Carry the decisions out again after a rollback, to look at the world they make."""
+        self.world.floor.mark()
         self.world.advance_by(self.preempts, self.starts, self.now)
 
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
