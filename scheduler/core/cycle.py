@@ -247,7 +247,8 @@ class Cycle:
         Shares move for the first blocked jobs of a shape, and for those that waited too long.
         """
         if turn is QuotaClass.IN_QUOTA:
-            return self.world.lent_out
+            below = self.world.below.pools(kind.account, kind.fits.least)
+            return self.world.lent_out & below
         rules = self.rules
         ripe = rules.share_preemption and self.now - job.submitted_at >= rules.preempt_delay
         if ripe and (holding.wants(self, kind) or self.is_aged(job)):
