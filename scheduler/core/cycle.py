@@ -244,14 +244,14 @@ class Cycle:
     def preemptable(self, kind: Kind, job: Job, turn: QuotaClass) -> int:
         """Return the pools where runs may have to end for this job, a bit each.
 
-        Shares move for the first blocked jobs of a shape, and for those that waited too long.
+        Shares move for the first blocked jobs of a shape; who waited too long is promised a start.
         """
         if turn is QuotaClass.IN_QUOTA:
             below = self.world.below.pools(kind.account, kind.fits.least)
             return self.world.lent_out & below
         rules = self.rules
         ripe = rules.share_preemption and self.now - job.submitted_at >= rules.preempt_delay
-        if ripe and (holding.wants(self, kind) or self.is_aged(job)):
+        if ripe and holding.wants(self, kind):
             return self.world.lent_out
         return self.world.in_background
 
