@@ -125,6 +125,7 @@ class Sampler:
                 unreadable=left.unreadable,
                 xids=dict(left.xids),
                 last_xids=dict(left.last_xids),
+                hears_xids=self._watch is not None,
                 errors=left.errors,
                 passes=left.passes,
                 pass_seconds=left.pass_seconds,

@@ -212,6 +212,8 @@ class NodeView:
     xids: Mapping[tuple[str, int], int] = field(default_factory=dict)
     """How often each XID came on each GPU since this process began."""
     last_xids: Mapping[str, int] = field(default_factory=dict)
+    hears_xids: bool = False
+    """Whether the driver announces XIDs at all: without, no XID means nothing."""
     errors: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Driver calls that failed for no known reason, by function and error."""
     passes: int = 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import socket
 
 import pynvml
 import pytest
@@ -64,3 +65,11 @@ def session(gpus):  # noqa: ARG001  # the library must be there first
     made = Session()
     yield made
     made.close()
+
+
+@pytest.fixture
+def unused_port():
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
