@@ -1,10 +1,16 @@
-"""`commonpool node-agent`: report nodes to the hub, one process for any number of them."""
+"""`commonpool node-agent`: report this machine's GPUs to the hub, or nodes that are simulated.
+
+Simulated nodes, any number of them, are reported by this process. Real GPUs are watched by
+a small one that takes its place: `daemon.py`.
+"""
 
 import asyncio
 import contextlib
+import ctypes
+import importlib.util
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, NoReturn, Protocol
@@ -17,15 +23,20 @@ from agents import logs
 from agents.complaints import said
 from agents.config import NodeSettings, TokenUnreadable
 from agents.hub import Backoff, HttpHub, HubAway, HubRefused
+from agents.node import handover, report
+from agents.node.samples import Gpu, NodeView, SamplerState
 from agents.node.simulated import SimulatedNode, parse
 from scheduler.clock import Clock, SystemClock
-from scheduler.wire.nodes import NodeReportReply, NodeReports
+from scheduler.wire.nodes import NodeReport, NodeReportReply, NodeReports
 
 log = structlog.get_logger(__name__)
 
 _REFUSED = 2
 _BATCH = 1000
 _SHORTEST_SECONDS = 0.05
+
+_LIBRARY = "libnvidia-ml.so.1"
+_NEEDED = ("pynvml", "prometheus_client", "urllib3")
 
 app = typer.Typer(
     help="Report this machine's GPUs, or simulated ones, to the hub.", add_completion=False
@@ -35,16 +46,40 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True, no_args_is_help=True)
 def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer asks for them
     simulated: Annotated[
-        str, typer.Option(help="What each node has, e.g. 8xH100; no such GPU need exist")
-    ],
+        str,
+        typer.Option(
+            help="What each node has, e.g. 8xH100; no such GPU need exist. Without it: real GPUs"
+        ),
+    ] = "",
     hub: Annotated[str, typer.Option(help="URL of the hub")] = "",
     pool: Annotated[str, typer.Option(help="The pool that the nodes belong to")] = "",
-    node: Annotated[list[str] | None, typer.Option(help="A node's name; may be repeated")] = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option(help="A node's name; may be repeated if simulated. Default: this machine's"),
+    ] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the node token")] = None,
     block: Annotated[str, typer.Option(help="The leaf switch or NVLink domain they share")] = "",
+    model: Annotated[
+        str, typer.Option(help="What the pool calls these GPUs; default: by their name, e.g. H100")
+    ] = "",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the inventory of GPUs over restarts")
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option(help="Seconds between looks at the GPUs  [default: 1]")
+    ] = None,
+    exporter_port: Annotated[
+        int | None, typer.Option(help="Port of /metrics, 0 for none  [default: 9400]")
+    ] = None,
+    exporter_address: Annotated[
+        str, typer.Option(help="Where /metrics listens  [default: 0.0.0.0]")
+    ] = "",
+    host_label: Annotated[
+        str, typer.Option(help="Hostname or hostname, as your dashboards have it")
+    ] = "",
     log_format: Annotated[str, typer.Option(help="console or json")] = "console",
 ) -> None:
-    """Report nodes until SIGTERM or Ctrl-C."""
+    """Report nodes until SIGTERM or Ctrl-C, which also lets go of the driver."""
     given = {
         "simulated": simulated,
         "hub": hub,
@@ -52,15 +87,22 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
         "nodes": tuple(node or ()),
         "token_file": token_file,
         "block": block,
+        "model": model,
+        "data": data,
+        "interval": interval,
+        "exporter_port": exporter_port,
+        "exporter_address": exporter_address,
+        "host_label": host_label,
         "log_format": log_format,
     }
     try:
-        settings = NodeSettings(**{k: v for k, v in given.items() if v})  # type: ignore[arg-type]  # pydantic checks them
+        wanted = {k: v for k, v in given.items() if v not in {"", (), None}}
+        settings = NodeSettings(**wanted)  # type: ignore[arg-type]  # pydantic checks them
         settings.token()
-        nodes = simulated_nodes(settings, SystemClock())
+        begin = _made_up(settings) if settings.simulated else _of_this_machine(settings)
     except (ValidationError, ValueError, TokenUnreadable) as error:
         _refuse(said(error))
-    _run(settings, nodes)
+    begin()
 
 
 def run(settings: NodeSettings) -> None:
@@ -70,6 +112,61 @@ def run(settings: NodeSettings) -> None:
         ValueError: the settings describe nodes that no report can be made of.
     """
     _run(settings, simulated_nodes(settings, SystemClock()))
+
+
+def _made_up(settings: NodeSettings) -> Callable[[], None]:
+    nodes = simulated_nodes(settings, SystemClock())
+    return lambda: _run(settings, nodes)
+
+
+def _of_this_machine(settings: NodeSettings) -> Callable[[], None]:
+    """Return what replaces this process by one that watches real GPUs.
+
+    Raises:
+        ValueError: that process would find no library to do it with.
+    """
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise ValueError(f"{', '.join(missing)} is not installed: pip install 'commonpool[agent]'")
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise ValueError(
+            f"no NVIDIA driver on this machine ({_LIBRARY} is not found): install the driver, or"
+            " report GPUs that do not exist with --simulated 8xH100"
+        ) from error
+    of_node = NodeReport.model_validate(_example(settings))
+    return lambda: handover.become(
+        handover.Settings(
+            node=of_node.node,
+            pool=of_node.pool,
+            hub=settings.hub,
+            token_file=str(settings.token_file.absolute()),
+            block=of_node.block,
+            model=settings.model,
+            data=str(settings.data.absolute()) if settings.data else "",
+            interval=settings.interval,
+            stuck_after=settings.stuck_after,
+            exporter_address=settings.exporter_address,
+            exporter_port=settings.exporter_port,
+            host_label=settings.host_label,
+            log_format=settings.log_format,
+        )
+    )
+
+
+def _example(settings: NodeSettings) -> dict[str, object]:
+    """Return a report such as will be made, to have its names checked before the first."""
+    view = NodeView(SamplerState.OK, gpus=(Gpu("GPU-0", 0, "H100"),))
+    (node,) = settings.nodes
+    found = report.report(
+        view,
+        node=node,
+        pool=settings.pool,
+        block=settings.block,
+        model=settings.model,
+        boot_id=token_hex(8),
+    )
+    return report.numbered(found or {}, 0, SystemClock().now())
 
 
 def _run(settings: NodeSettings, nodes: Sequence[SimulatedNode]) -> None:

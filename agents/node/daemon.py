@@ -1,0 +1,221 @@
+"""The long-lived process of `commonpool node-agent` on a machine with GPUs.
+
+It replaces the process that read the command line, because that one has loaded what only a
+command line needs, and replaces itself by a new one when the driver was: an old library
+stays mapped for as long as the process lives. Threads: one looks at the GPUs, one waits for
+XIDs, one looks processes up, one reports, some answer scrapes; the first one watches.
+"""
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+
+from agents.node import inventory, pods, report
+from agents.node.attribution import Holder, Pod, Rights, holders
+from agents.node.delivery import Delivery
+from agents.node.exporter import Exporter, Facts, serve
+from agents.node.handover import Settings, become
+from agents.node.lines import log
+from agents.node.origins import Origins
+from agents.node.sampler import Pace, Sampler
+from agents.node.samples import Gpu, NodeView, SamplerState
+from scheduler.clock import Clock, SystemClock
+
+_WATCH_SECONDS = 1.0
+_LOOK_UP_SECONDS = 5.0
+_HOLDERS_FRESH_SECONDS = 30.0
+_PATIENCE_SECONDS = 5.0
+_FIRST_RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 300.0
+_REFUSED, _BROKEN = 2, 1
+INVENTORY = "inventory.json"
+
+
+class Agent:
+    """The parts of the process, and what they know together."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Put the parts together.
+
+        Raises:
+            ValueError: the kept inventory cannot be read.
+        """
+        self._settings, self._clock = settings, clock
+        self._boot_id = token_hex(8)
+        self._file = Path(settings.data) / INVENTORY if settings.data else None
+        known = inventory.load(self._file) if self._file else ()
+        pace = Pace(interval=settings.interval, stuck_after=settings.stuck_after)
+        self.sampler = Sampler(clock, pace, known, self._keep)
+        self.look_up = LookUp(settings.node, clock, self.sampler)
+        self.delivery = Delivery(settings.hub, Path(settings.token_file), self._report)
+
+    def facts(self) -> Facts:
+        """Return what a scrape is answered from."""
+        return Facts(
+            view=self.sampler.view(),
+            holders=self.look_up.known(),
+            restarts=self._settings.restarts,
+            reports=dict(self.delivery.outcomes),
+        )
+
+    def _report(self, sequence: int) -> dict[str, object] | None:
+        told = self._settings
+        found = report.report(
+            self.sampler.view(),
+            node=told.node,
+            pool=told.pool,
+            block=told.block,
+            model=told.model,
+            boot_id=self._boot_id,
+        )
+        return None if found is None else report.numbered(found, sequence, self._clock.now())
+
+    def _keep(self, gpus: Sequence[Gpu]) -> None:
+        log.info("inventory_changed", gpus=[gpu.uuid for gpu in gpus])
+        if self._file is not None:
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                inventory.save(self._file, gpus)
+            except OSError as error:
+                log.error("inventory_not_kept", why=str(error))
+
+
+class LookUp:
+    """Looks up whose processes are on the GPUs, in a thread of its own: /proc may block too."""
+
+    def __init__(self, node: str, clock: Clock, sampler: Sampler) -> None:
+        self._clock, self._sampler = clock, sampler
+        self._origins = Origins(node)
+        self._found: tuple[float, tuple[Holder, ...]] | None = None
+        self._complaint = ""
+        self._told = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="look-up", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look processes up."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """End."""
+        self._told.set()
+        self._thread.join(seconds)
+
+    def known(self) -> tuple[Holder, ...] | None:
+        """Return whose the processes are, or None if that is not known now."""
+        found = self._found
+        if found is None or self._clock.monotonic() - found[0] > _HOLDERS_FRESH_SECONDS:
+            return None
+        return found[1]
+
+    def _run(self) -> None:
+        while not self._told.is_set():
+            samples = self._sampler.view().samples.values()
+            rights = Rights(pods=self._pods())
+            self._found = (self._clock.monotonic(), holders(samples, rights, self._origins))
+            self._told.wait(_LOOK_UP_SECONDS)
+
+    def _pods(self) -> Mapping[str, Pod]:
+        complaint, found = "", dict[str, Pod]()
+        try:
+            found = dict(pods.by_gpu())
+        except pods.PodsUnknown as why:
+            complaint = str(why)
+        if complaint and complaint != self._complaint:
+            log.warning("pods_known_by_cgroup_alone", why=complaint)
+        self._complaint = complaint
+        return found
+
+
+def run(settings: Settings) -> int:
+    """Watch this machine's GPUs until told to end; return the process's exit status."""
+    log.configure(settings.log_format)
+    told = threading.Event()
+    for what in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(what, lambda *_: told.set())
+    with contextlib.ExitStack() as stack:
+        try:
+            agent = Agent(settings, SystemClock())
+            if settings.exporter_port:
+                exporter = Exporter(agent.facts, settings.node, settings.host_label)
+                stack.callback(serve(exporter, settings.exporter_address, settings.exporter_port))
+        except (ValueError, OSError) as error:
+            log.error("agent_not_started", why=_why(error, settings))
+            return _REFUSED
+        _start(agent, stack)
+        last = _watch(agent.sampler, told)
+        if last.state is not SamplerState.DRIVER_REPLACED:
+            return 0 if told.is_set() else _BROKEN
+        in_vain = 0 if last.passes else settings.in_vain + 1
+        if told.wait(_pause_before_anew(in_vain, last)):
+            return 0
+    return become(replace(settings, restarts=settings.restarts + 1, in_vain=in_vain))
+
+
+def _why(error: Exception, settings: Settings) -> str:
+    if isinstance(error, OSError):
+        place = f"{settings.exporter_address}:{settings.exporter_port}"
+        return (
+            f"/metrics on {place}: {error.strerror}; choose another --exporter-port, or 0 for none"
+        )
+    return str(error)
+
+
+def _start(agent: Agent, stack: contextlib.ExitStack) -> None:
+    """Start the threads, and let them end in the opposite order, the driver's last."""
+    agent.sampler.start()
+    stack.callback(_let_go, agent.sampler)
+    for part in (agent.look_up, agent.delivery):
+        part.start()
+        stack.callback(part.stop, _PATIENCE_SECONDS)
+
+
+def _let_go(sampler: Sampler) -> None:
+    if not sampler.stop(_PATIENCE_SECONDS):
+        log.error("driver_does_not_let_go", detail=sampler.view().detail)
+
+
+def _watch(sampler: Sampler, told: threading.Event) -> NodeView:
+    """Log what changes, until told to end or the sampler cannot go on; return the last view."""
+    before = NodeView(SamplerState.STARTING)
+    while True:
+        view = sampler.view()
+        log_changes(before, view)
+        over = view.state in {SamplerState.DRIVER_REPLACED, SamplerState.ENDED}
+        if over or told.is_set():
+            return view
+        before = view
+        told.wait(_WATCH_SECONDS)
+
+
+def log_changes(before: NodeView, now: NodeView) -> None:
+    """Log a new state of the sampler, of a GPU, and each XID."""
+    if now.state is not before.state:
+        tell = log.info if now.state is SamplerState.OK else log.warning
+        tell("sampler_changed", state=now.state.value, detail=now.detail)
+    for uuid, sample in now.samples.items():
+        old = before.samples.get(uuid)
+        if sample.fault is not (old.fault if old else None):
+            if sample.fault is None:
+                log.info("gpu_answers_again", uuid=uuid)
+            else:
+                log.error("gpu_failed", uuid=uuid, index=sample.gpu.index, fault=sample.fault.value)
+    for (uuid, number), count in now.xids.items():
+        if count > before.xids.get((uuid, number), 0):
+            log.warning("xid_announced", uuid=uuid, xid=number, times=count)
+
+
+def _pause_before_anew(in_vain: int, last: NodeView) -> float:
+    """Return how long to wait for a driver that matches: longer each time that it is in vain."""
+    longer = min(_FIRST_RESTART_SECONDS * 2.0**in_vain, _LONGEST_RESTART_SECONDS)
+    pause = longer if in_vain else 0.0
+    log.warning("driver_replaced", detail=last.detail, begins_anew_in_seconds=pause)
+    return pause
+
+
+if __name__ == "__main__":
+    sys.exit(run(Settings(**json.loads(sys.argv[1]))))
