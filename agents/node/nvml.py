@@ -32,7 +32,7 @@ def call(name: str, *arguments: object) -> Any:  # noqa: ANN401  # as the librar
         DriverAway, DriverReplaced, GpuAway, Declined: what the refusal means.
     """
     try:
-        return _function(name)(*arguments)
+        return (_found.get(name) or _function(name))(*arguments)
     except pynvml.NVMLError as error:
         raise sorted_out(name, error.value, str(error)) from error
     except pynvml.NVMLLibraryMismatchError as error:  # No NVMLError, and means a missing symbol.
@@ -41,7 +41,11 @@ def call(name: str, *arguments: object) -> Any:  # noqa: ANN401  # as the librar
 
 def _function(name: str) -> Callable[..., Any]:
     found: Callable[..., Any] = _OURS.get(name) or getattr(pynvml, name)
+    _found[name] = found
     return found
+
+
+_found: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)

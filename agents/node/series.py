@@ -7,6 +7,7 @@ Source: DCGM's field identifiers; dcgm-exporter's default counters.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 
 from agents.node.samples import GpuSample, MigDevice
@@ -26,8 +27,11 @@ class Series:
 
     def of(self, sample: GpuSample | MigDevice) -> float | None:
         """Return the value as the name has it, or None where the driver does not say."""
-        value: float | None = attrgetter(self.path)(sample)
+        value: float | None = _at(self.path)(sample)
         return value if value is None or self.divide == 1 else value / self.divide
+
+
+_at = cache(attrgetter)
 
 
 def _dev(name: str, text: str, path: str, divide: float = 1, kind: str = "gauge") -> Series:

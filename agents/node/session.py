@@ -70,14 +70,14 @@ class Session:
 
     def __init__(self) -> None:
         self.doing = ""
-        """The driver call that is under way."""
+        """The driver call that is under way, or was the last."""
         self.errors: Counter[tuple[str, str]] = Counter()
         """Calls that were declined for no known reason, by function and words."""
         self._devices: dict[str, _Device] = {}
         self._open = False
         self._processes: tuple[str, ...] = ()
         self._gpm_request = nvml.gpm_request()
-        self._batch = nvml.batch(fields.READINGS)
+        self._batches: dict[tuple[tuple[int, int], ...], nvml.Batch] = {}
 
     def open(self) -> Found:
         """Begin, and list the GPUs.
@@ -178,10 +178,7 @@ class Session:
     def _call(self, name: str, *arguments: object) -> Any:  # noqa: ANN401  # as the library gives it
         """Call for something without which there is no going on."""
         self.doing = name
-        try:
-            return nvml.call(name, *arguments)
-        finally:
-            self.doing = ""
+        return nvml.call(name, *arguments)
 
     def _quietly(self, name: str, *arguments: object) -> None:
         """Let go of something of a driver that may be gone already."""
@@ -195,8 +192,9 @@ class Session:
         return self._ask_of(device, device.handle, name, *arguments)
 
     def _ask_of(self, device: _Device, of: object, name: str, *arguments: object) -> Any:  # noqa: ANN401  # as above
-        number = arguments[0] if arguments else None
-        key = (name, number) if isinstance(number, int) else name
+        key: str | tuple[str, int] = name
+        if arguments and type(arguments[0]) is int:
+            key = (name, arguments[0])
         if key in device.refused:
             return None
         self.doing = name
@@ -208,8 +206,6 @@ class Session:
             elif why.code not in refusals.NOT_NOW:
                 self.errors[name, str(why)] += 1
             return None
-        finally:
-            self.doing = ""
 
     def _first(self, device: _Device, names: Iterable[str]) -> Any:  # noqa: ANN401  # as above
         """Ask by the newest name of a function that the driver knows."""
@@ -230,7 +226,7 @@ class Session:
             self._ask(device, "nvmlDeviceGetPowerUsage"),
             self._ask(device, "nvmlDeviceGetTemperature", nvml.CORE_TEMPERATURE),
             self._first(device, _EVENT_REASONS),
-            *self._fields(device, self._batch),
+            *self._fields(device, self._batch_of(fields.READINGS)),
         )
 
     def _memory(self, device: _Device, of: object) -> _Memory:
@@ -245,6 +241,11 @@ class Session:
         if self._ask(device, "field_values", batch.values) is None:
             return [None] * len(batch.values)
         return batch.decoder.decode(bytes(batch.values))
+
+    def _batch_of(self, wanted: tuple[tuple[int, int], ...]) -> nvml.Batch:
+        if wanted not in self._batches:
+            self._batches[wanted] = nvml.batch(wanted)
+        return self._batches[wanted]
 
     def _gpm(self, device: _Device, instance: int) -> Gpm:
         """Return what was counted since the last look; nothing at the first one."""
@@ -275,7 +276,7 @@ class Session:
         before = device.condition.mig_enabled
         device.condition = condition_of(
             lambda name, *numbers: self._ask(device, name, *numbers),
-            lambda wanted: self._fields(device, nvml.batch(wanted)),
+            lambda wanted: self._fields(device, self._batch_of(tuple(wanted))),
         )
         if device.condition.mig_enabled != before:
             device.refused.clear()

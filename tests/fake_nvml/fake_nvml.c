@@ -227,10 +227,11 @@ static void set_sys(state_t *s, const char *k, const char *v) {
   else fprintf(stderr, "fake_nvml: unknown system key '%s'\n", k);
 }
 static char *strip(char *s) { while (isspace((unsigned char)*s)) s++; char *e = s + strlen(s); while (e > s && isspace((unsigned char)e[-1])) *--e = 0; return s; }
+static double poll_s(void) { const char *ms = getenv("FAKE_NVML_POLL_MS"); return (ms ? atof(ms) : 50) / 1e3; }
 static void load(int force) { /* mu held */
   double t = now_s();
   if (!force && t < next_poll) return;
-  const char *ms = getenv("FAKE_NVML_POLL_MS"); next_poll = t + (ms ? atof(ms) : 50) / 1e3;
+  next_poll = t + poll_s();
   const char *path = getenv("FAKE_NVML_STATE"); struct stat st;
   if (!path || stat(path, &st)) { if (!S) { S = malloc(sizeof *S); defaults(S); } }
   else if (!S || st.st_mtim.tv_sec != last_st.st_mtim.tv_sec || st.st_mtim.tv_nsec != last_st.st_mtim.tv_nsec || st.st_size != last_st.st_size || st.st_ino != last_st.st_ino) {
@@ -525,7 +526,8 @@ static ret_t wait_ev(const char *fn, set_t *s, event_t *o, unsigned ms) {
     if (best) { s->last = best->id; memset(o, 0, sizeof *o); o->dev = &devs[best->gpu]; o->type = best->type; o->data = best->data; o->gi = best->gi; o->ci = best->ci; LEAVE(OK); }
     pthread_mutex_unlock(&mu);
     double left = end - now_s(); if (left <= 0) return E_TIMEOUT;
-    sleep_us(left < 0.01 ? left * 1e6 : 1e4);
+    double nap = fmax(poll_s(), 0.01); /* the real call sleeps in the kernel until there is an event */
+    sleep_us((left < nap ? left : nap) * 1e6);
   }
 }
 API ret_t nvmlEventSetWait_v2(void *s, event_t *o, unsigned ms) { return wait_ev(__func__, s, o, ms); }

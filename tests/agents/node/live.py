@@ -56,7 +56,7 @@ class ListeningHub:
 class LiveAgent:
     """`commonpool node-agent` as it is run on a machine with GPUs."""
 
-    def __init__(self, folder, library, state, hub, port, **options) -> None:
+    def __init__(self, folder, library, state, hub, port, poll_ms=0, **options) -> None:
         token = folder / "node.token"
         token.write_text("cp_node_x")
         given = {
@@ -78,7 +78,7 @@ class LiveAgent:
             **os.environ,
             "LD_LIBRARY_PATH": str(library.parent),
             "FAKE_NVML_STATE": str(state.file),
-            "FAKE_NVML_POLL_MS": "0",
+            "FAKE_NVML_POLL_MS": str(poll_ms),
             "COMMONPOOL_STUCK_AFTER": "0.5",
             "PYTHONPATH": str(ROOT),
         }

@@ -95,8 +95,8 @@ def test_a_busy_gpu_says_so_in_every_counter(gpus, session):
 def test_every_reading_and_condition_of_a_new_driver_is_there(session):
     session.open()
     sample = read(session)
-    for part in (sample.readings, sample.condition):
-        assert [f.name for f in dataclasses.fields(part) if getattr(part, f.name) is None] == []
+    parts = {**sample.readings._asdict(), **dataclasses.asdict(sample.condition)}
+    assert [name for name, value in parts.items() if value is None] == []
 
 
 def test_what_ails_a_gpu_is_read(gpus, session):
