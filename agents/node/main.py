@@ -19,7 +19,8 @@ from agents.config import NodeSettings, TokenUnreadable
 from agents.hub import Backoff, HttpHub, HubAway, HubRefused
 from agents.node.simulated import SimulatedNode, parse
 from scheduler.clock import Clock, SystemClock
-from scheduler.wire.nodes import NodeReportReply, NodeReports
+from scheduler.wire.nodes import NodeReportReply
+from scheduler.wire.reports import NodeReport, checked
 
 log = structlog.get_logger(__name__)
 
@@ -86,20 +87,21 @@ def simulated_nodes(settings: NodeSettings, clock: Clock) -> tuple[SimulatedNode
     """
     if twice := sorted({n for n in settings.nodes if settings.nodes.count(n) > 1}):
         raise ValueError(f"--node {', '.join(twice)} is given more than once")
-    boot = token_hex(8)
+    boot, now = token_hex(8), clock.now()
     gpus = parse(settings.simulated)
     made = tuple(
-        SimulatedNode(name, settings.pool, gpus, boot, settings.block) for name in settings.nodes
+        SimulatedNode(name, settings.pool, gpus, boot, settings.block, now)
+        for name in settings.nodes
     )
     for node in made:
-        node.report(0, clock.now())
+        checked(node.report(0, now))
     return made
 
 
 class Reports(Protocol):
     """Where reports go; the tests have one without a network."""
 
-    async def report(self, reports: NodeReports) -> NodeReportReply:
+    async def report(self, reports: Sequence[NodeReport]) -> NodeReportReply:
         """Deliver node reports."""
         ...
 
@@ -111,7 +113,9 @@ async def report_forever(nodes: Sequence[SimulatedNode], hub: Reports, clock: Cl
         try:
             for batch in _batches(nodes):
                 reports = tuple(node.report(sequence, clock.now()) for node in batch)
-                reply = await hub.report(NodeReports(reports=reports))
+                reply = await hub.report(reports)
+                for note in reply.notes:
+                    log.warning("hub_notes", note=note)
             sequence += 1
             backoff.reset()
             await asyncio.sleep(max(_SHORTEST_SECONDS, reply.next_report_seconds))
