@@ -14,7 +14,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from secrets import token_hex
 
 from agents.node import inventory, pods, report
 from agents.node.attribution import Holder, Pod, Rights, holders
@@ -24,8 +23,10 @@ from agents.node.handover import Settings, become
 from agents.node.lines import log
 from agents.node.origins import Origins
 from agents.node.sampler import Pace, Sampler
-from agents.node.samples import Gpu, NodeView, SamplerState
+from agents.node.samples import Gpu, NodeView, Statistic
+from agents.node.windows import merged
 from scheduler.clock import Clock, SystemClock
+from scheduler.wire.reports import NodeReport, SamplerState
 
 _WATCH_SECONDS = 1.0
 _LOOK_UP_SECONDS = 5.0
@@ -46,13 +47,16 @@ class Agent:
             ValueError: the kept inventory cannot be read.
         """
         self._settings, self._clock = settings, clock
-        self._boot_id = token_hex(8)
+        self._process = report.Process.begun(clock.now())
+        self._told = report.Told(settings.node, settings.pool, settings.block, settings.model)
+        self._untold: Mapping[str, Mapping[str, Statistic]] = {}
         self._file = Path(settings.data) / INVENTORY if settings.data else None
         known = inventory.load(self._file) if self._file else ()
         pace = Pace(interval=settings.interval, stuck_after=settings.stuck_after)
         self.sampler = Sampler(clock, pace, known, self._keep)
         self.look_up = LookUp(settings.node, clock, self.sampler)
-        self.delivery = Delivery(settings.hub, Path(settings.token_file), self._report)
+        token_file = Path(settings.token_file)
+        self.delivery = Delivery(settings.hub, token_file, self._report, self._taken)
 
     def facts(self) -> Facts:
         """Return what a scrape is answered from."""
@@ -63,17 +67,14 @@ class Agent:
             reports=dict(self.delivery.outcomes),
         )
 
-    def _report(self, sequence: int) -> dict[str, object] | None:
-        told = self._settings
-        found = report.report(
-            self.sampler.view(),
-            node=told.node,
-            pool=told.pool,
-            block=told.block,
-            model=told.model,
-            boot_id=self._boot_id,
-        )
-        return None if found is None else report.numbered(found, sequence, self._clock.now())
+    def _report(self, sequence: int) -> NodeReport | None:
+        self._untold = merged(self._untold, self.sampler.windows())
+        known = report.Known(self.sampler.view(), self._untold, self.look_up.known() or ())
+        process = replace(self._process, now=self._clock.now())
+        return report.report(self._told, known, process, sequence)
+
+    def _taken(self) -> None:
+        self._untold = {}
 
     def _keep(self, gpus: Sequence[Gpu]) -> None:
         log.info("inventory_changed", gpus=[gpu.uuid for gpu in gpus])

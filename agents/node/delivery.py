@@ -1,11 +1,10 @@
 """Delivers reports to the hub in a thread of its own, with a client that is small.
 
-A report is the whole truth of the moment, so nothing is kept while the hub is away: the
-next one says more than all that were missed. Pauses double, and are shortened at random so
-that thousands of agents do not come back at once.
+A report is the whole truth of the moment and of the time since the last one that was taken,
+so while the hub is away nothing needs to be kept but that time's windows. Pauses double, and
+are shortened at random so that thousands of agents do not come back at once.
 """
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -15,10 +14,12 @@ from secrets import SystemRandom
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import msgspec
 import urllib3
 
 from agents.node.lines import log
 from agents.tokens import TokenUnreadable, read_token
+from scheduler.wire.reports import NodeReport, encode
 
 _PATH = "/v1/nodes/report"
 _TIMEOUT = urllib3.Timeout(connect=5, read=30)
@@ -27,15 +28,30 @@ _FIRST, _LONGEST = 0.2, 15.0
 _SHORTEST, _SELDOM = 0.05, 3600.0
 _OK = range(200, 300)
 
-Report = Callable[[int], dict[str, object] | None]
+Report = Callable[[int], NodeReport | None]
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    """What is read of the hub's answer; what a newer hub adds is passed over."""
+
+    next_report_seconds: float
+    refused: tuple[dict[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Delivery:
     """The thread that reports. `outcomes` counts reports by what became of them."""
 
-    def __init__(self, hub: str, token_file: Path, report: Report) -> None:
-        """Deliver what `report` makes of each number; where it makes None, wait a moment."""
-        self._url, self._token_file, self._report = hub + _PATH, token_file, report
+    def __init__(
+        self, hub: str, token_file: Path, report: Report, taken: Callable[[], None]
+    ) -> None:
+        """Deliver what `report` makes of each number, and call `taken` when the hub has it.
+
+        Where `report` makes None there is nothing to tell yet.
+        """
+        self._url, self._token_file = hub + _PATH, token_file
+        self._report, self._taken = report, taken
+        self._notes: frozenset[str] = frozenset()
         self._http = _client(hub)
         self._random = SystemRandom()
         self._sequence, self._pause = 0, _FIRST
@@ -57,10 +73,10 @@ class Delivery:
             report = self._report(self._sequence)
             self._told.wait(_FIRST if report is None else self._deliver(report))
 
-    def _deliver(self, report: dict[str, object]) -> float:
+    def _deliver(self, report: NodeReport) -> float:
         """Deliver one report; return how long to wait then."""
         try:
-            seconds = self._answered(report)
+            reply = self._answered(report)
         except (urllib3.exceptions.HTTPError, TokenUnreadable, _Refused) as why:
             kind = "refused" if isinstance(why, _Refused | TokenUnreadable) else "hub_away"
             self.outcomes[kind] += 1
@@ -68,12 +84,18 @@ class Delivery:
             pause, self._pause = self._pause, min(2 * self._pause, _LONGEST)
             return pause * self._random.uniform(0.5, 1)
         self.outcomes["accepted"] += 1
+        self._taken()
+        for note in set(reply.notes) - self._notes:
+            log.warning("hub_notes", note=note)
+        self._notes = frozenset(reply.notes)
         self._sequence, self._pause = self._sequence + 1, _FIRST
         # A tenth earlier at random: agents that were started together drift apart.
-        return max(_SHORTEST, min(seconds, _SELDOM)) * self._random.uniform(0.9, 1)
+        return max(_SHORTEST, min(reply.next_report_seconds, _SELDOM)) * self._random.uniform(
+            0.9, 1
+        )
 
-    def _answered(self, report: dict[str, object]) -> float:
-        """Return after how many seconds the hub wants the next.
+    def _answered(self, report: NodeReport) -> _Reply:
+        """Return what the hub answers to a report that it took.
 
         Raises:
             urllib3.exceptions.HTTPError: the hub is away, or says to try again.
@@ -83,7 +105,7 @@ class Delivery:
         answer = self._http.request(
             "POST",
             self._url,
-            body=json.dumps({"reports": [report]}),
+            body=encode((report,)),
             headers={
                 "Authorization": f"Bearer {read_token(self._token_file)}",
                 "Content-Type": "application/json",
@@ -97,9 +119,12 @@ class Delivery:
         if answer.status not in _OK:
             raise _Refused(f"{answer.status}: {said[:500]}")
         try:
-            return float(json.loads(said)["next_report_seconds"])
-        except (ValueError, TypeError, KeyError) as error:
+            reply = msgspec.json.decode(answer.data, type=_Reply)
+        except msgspec.DecodeError as error:
             raise _Refused(f"an answer this agent cannot read: {said[:200]}") from error
+        if reply.refused:
+            raise _Refused("; ".join(f"{r.get('field')}: {r.get('detail')}" for r in reply.refused))
+        return reply
 
 
 class _Refused(Exception):  # noqa: N818  # a state, told by its name

@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector, start
 from prometheus_client.registry import Collector
 
 from agents.node.attribution import Holder, Standing
-from agents.node.samples import Gpu, GpuSample, NodeView, SamplerState
+from agents.node.samples import Gpu, GpuSample, NodeView
 from agents.node.series import DEVICE, OURS, PROFILING, SLICE, nvlink_kib
+from scheduler.wire.reports import SamplerState
 
 Labels = dict[str, str]
 

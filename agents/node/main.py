@@ -24,10 +24,11 @@ from agents.complaints import said
 from agents.config import NodeSettings, TokenUnreadable
 from agents.hub import Backoff, HttpHub, HubAway, HubRefused
 from agents.node import handover, report
-from agents.node.samples import Gpu, NodeView, SamplerState
+from agents.node.samples import Gpu, NodeView
 from agents.node.simulated import SimulatedNode, parse
 from scheduler.clock import Clock, SystemClock
-from scheduler.wire.nodes import NodeReport, NodeReportReply, NodeReports
+from scheduler.wire.nodes import NodeReportReply
+from scheduler.wire.reports import NodeReport, SamplerState, checked
 
 log = structlog.get_logger(__name__)
 
@@ -134,39 +135,32 @@ def _of_this_machine(settings: NodeSettings) -> Callable[[], None]:
             f"no NVIDIA driver on this machine ({_LIBRARY} is not found): install the driver, or"
             " report GPUs that do not exist with --simulated 8xH100"
         ) from error
-    of_node = NodeReport.model_validate(_example(settings))
-    return lambda: handover.become(
-        handover.Settings(
-            node=of_node.node,
-            pool=of_node.pool,
-            hub=settings.hub,
-            token_file=str(settings.token_file.absolute()),
-            block=of_node.block,
-            model=settings.model,
-            data=str(settings.data.absolute()) if settings.data else "",
-            interval=settings.interval,
-            stuck_after=settings.stuck_after,
-            exporter_address=settings.exporter_address,
-            exporter_port=settings.exporter_port,
-            host_label=settings.host_label,
-            log_format=settings.log_format,
-        )
-    )
-
-
-def _example(settings: NodeSettings) -> dict[str, object]:
-    """Return a report such as will be made, to have its names checked before the first."""
+    told = report.Told(settings.nodes[0], settings.pool, settings.block, settings.model)
     view = NodeView(SamplerState.OK, gpus=(Gpu("GPU-0", 0, "H100"),))
+    if made := report.report(
+        told, report.Known(view), report.Process.begun(SystemClock().now()), 0
+    ):
+        checked(made)
+    return lambda: handover.become(_handed_over(settings))
+
+
+def _handed_over(settings: NodeSettings) -> handover.Settings:
     (node,) = settings.nodes
-    found = report.report(
-        view,
+    return handover.Settings(
         node=node,
         pool=settings.pool,
+        hub=settings.hub,
+        token_file=str(settings.token_file.absolute()),
         block=settings.block,
         model=settings.model,
-        boot_id=token_hex(8),
+        data=str(settings.data.absolute()) if settings.data else "",
+        interval=settings.interval,
+        stuck_after=settings.stuck_after,
+        exporter_address=settings.exporter_address,
+        exporter_port=settings.exporter_port,
+        host_label=settings.host_label,
+        log_format=settings.log_format,
     )
-    return report.numbered(found or {}, 0, SystemClock().now())
 
 
 def _run(settings: NodeSettings, nodes: Sequence[SimulatedNode]) -> None:
@@ -183,20 +177,21 @@ def simulated_nodes(settings: NodeSettings, clock: Clock) -> tuple[SimulatedNode
     """
     if twice := sorted({n for n in settings.nodes if settings.nodes.count(n) > 1}):
         raise ValueError(f"--node {', '.join(twice)} is given more than once")
-    boot = token_hex(8)
+    boot, now = token_hex(8), clock.now()
     gpus = parse(settings.simulated)
     made = tuple(
-        SimulatedNode(name, settings.pool, gpus, boot, settings.block) for name in settings.nodes
+        SimulatedNode(name, settings.pool, gpus, boot, settings.block, now)
+        for name in settings.nodes
     )
     for node in made:
-        node.report(0, clock.now())
+        checked(node.report(0, now))
     return made
 
 
 class Reports(Protocol):
     """Where reports go; the tests have one without a network."""
 
-    async def report(self, reports: NodeReports) -> NodeReportReply:
+    async def report(self, reports: Sequence[NodeReport]) -> NodeReportReply:
         """Deliver node reports."""
         ...
 
@@ -208,7 +203,9 @@ async def report_forever(nodes: Sequence[SimulatedNode], hub: Reports, clock: Cl
         try:
             for batch in _batches(nodes):
                 reports = tuple(node.report(sequence, clock.now()) for node in batch)
-                reply = await hub.report(NodeReports(reports=reports))
+                reply = await hub.report(reports)
+                for note in reply.notes:
+                    log.warning("hub_notes", note=note)
             sequence += 1
             backoff.reset()
             await asyncio.sleep(max(_SHORTEST_SECONDS, reply.next_report_seconds))

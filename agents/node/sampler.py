@@ -19,13 +19,13 @@ from agents.node.samples import (
     Gpu,
     GpuSample,
     NodeView,
-    SamplerState,
     Statistic,
     Xid,
 )
 from agents.node.session import Session
 from agents.node.windows import Windows
 from scheduler.clock import Clock
+from scheduler.wire.reports import SamplerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ class Sampler:
             state, detail = left.state, left.detail
             if busy is not None and now - busy > self._pace.stuck_after:
                 state = SamplerState.STUCK
-                detail = f"{doing or 'a look'} {self._at} has not come back for {now - busy:.0f} s"
+                # No seconds: words that change with each report would each time be news.
+                detail = f"{doing or 'a look'} {self._at} does not come back"
             elif not alive and state not in {SamplerState.DRIVER_REPLACED, SamplerState.STARTING}:
                 state = SamplerState.ENDED
             fresh = now - left.taken_at <= self._pace.fresh

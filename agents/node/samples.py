@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from scheduler.wire.reports import SamplerState
+
 
 class Fault(StrEnum):
     """Why nothing can be read from a GPU that this machine has."""
@@ -181,19 +183,6 @@ class Statistic:
     mean: float
     most: float
     samples: int
-
-
-class SamplerState(StrEnum):
-    """How the reading of GPUs goes."""
-
-    STARTING = "starting"
-    OK = "ok"
-    STUCK = "stuck"
-    """A driver call has not come back for too long."""
-    NO_DRIVER = "no_driver"
-    DRIVER_REPLACED = "driver_replaced"
-    """The driver is newer than the library in this process: only a new process can go on."""
-    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)

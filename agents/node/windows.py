@@ -62,3 +62,27 @@ class Windows:
             }
             for uuid, counters in sums.items()
         }
+
+
+def merged(
+    earlier: Mapping[str, Mapping[str, Statistic]], later: Mapping[str, Mapping[str, Statistic]]
+) -> Mapping[str, Mapping[str, Statistic]]:
+    """Return the windows over two times that follow one another."""
+    return {
+        uuid: {
+            name: _joined(earlier.get(uuid, {}).get(name), later.get(uuid, {}).get(name))
+            for name in {**earlier.get(uuid, {}), **later.get(uuid, {})}
+        }
+        for uuid in {**earlier, **later}
+    }
+
+
+def _joined(one: Statistic | None, two: Statistic | None) -> Statistic:
+    known = [statistic for statistic in (one, two) if statistic is not None]
+    samples = sum(statistic.samples for statistic in known)
+    return Statistic(
+        last=known[-1].last,
+        mean=sum(statistic.mean * statistic.samples for statistic in known) / samples,
+        most=max(statistic.most for statistic in known),
+        samples=samples,
+    )

@@ -32,6 +32,7 @@ SCOPES = {
     "/v1/tokens": set(),
     "/v1/tokens/{token_id}": set(),
     "/v1/nodes/report": {Scope.NODE},
+    "/v1/nodes/reports": {Scope.NODE},
     "/v1/sites/{site}/sync": {Scope.SITE},
     "/v1/sites/{site}/runs/{run}/log": {Scope.SITE},
     "/v1/sites/{site}/packages/{sha256}": {Scope.SITE},

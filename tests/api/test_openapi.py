@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 import schemathesis
 import uvicorn
@@ -27,7 +28,7 @@ from scheduler.config import HubSettings
 from scheduler.db.policies import save_policy
 from scheduler.db.tokens import issue_token
 from scheduler.hub import build_hub
-from scheduler.wire import accounts, diagnostics, jobs, nodes, sites, what_if
+from scheduler.wire import accounts, diagnostics, jobs, nodes, reports, sites, what_if
 from scheduler.wire.accounts import Scope, TokenRequest
 from tests.api.conftest import POLICY
 from tests.waiting import until
@@ -35,9 +36,9 @@ from tests.waiting import until
 DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock())).openapi()
 MESSAGES = {
     name: message
-    for module in (accounts, diagnostics, jobs, nodes, sites, what_if)
+    for module in (accounts, diagnostics, jobs, nodes, reports, sites, what_if)
     for name, message in vars(module).items()
-    if isinstance(message, type) and issubclass(message, BaseModel)
+    if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
 }
 
 
@@ -52,7 +53,11 @@ NAMES = [name for name in vars(examples) if name.isupper() and name != "POLICY"]
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("_")])
 def test_every_example_is_a_valid_message(name):
     example = getattr(examples, name)
-    made = message_of(name).model_validate_json(json.dumps(example), strict=True)
+    message = message_of(name)
+    if issubclass(message, msgspec.Struct):
+        assert msgspec.json.decode(json.dumps(example), type=message)
+        return
+    made = message.model_validate_json(json.dumps(example), strict=True)
     assert made.model_dump(mode="json", exclude_unset=True).keys() == example.keys()
 
 

@@ -31,9 +31,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agents.node import nvml
 from agents.node.exporter import Exporter, Facts
-from agents.node.samples import NodeView, SamplerState
+from agents.node.samples import NodeView
 from agents.node.session import Session
 from agents.node.windows import Windows
+from scheduler.wire.reports import SamplerState
 from tests.agents.node.live import ListeningHub, LiveAgent
 from tests.agents.node.proc import marked
 from tests.fake_nvml import State, build

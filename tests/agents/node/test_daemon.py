@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from agents.node import daemon
-from agents.node.samples import NodeView, SamplerState
-from scheduler.wire.nodes import NodeReports
+from agents.node.samples import NodeView
+from scheduler.wire import reports as wire
+from scheduler.wire.reports import SamplerState
 from tests.agents.node.live import ListeningHub, LiveAgent
 from tests.agents.node.proc import marked
 from tests.agents.node.test_session import UUIDS
@@ -47,7 +48,7 @@ def start(tmp_path, library, state, hub, unused_port):
 
 
 def well(report) -> list[int]:
-    return [gpu["index"] for gpu in report.get("gpus", ()) if gpu["healthy"]]
+    return [gpu["index"] for gpu in report.get("gpus", ()) if gpu.get("healthy", True)]
 
 
 def test_it_reports_in_the_wires_form_and_ends_cleanly(start, hub, state):
@@ -55,7 +56,7 @@ def test_it_reports_in_the_wires_form_and_ends_cleanly(start, hub, state):
     agent = start()
     until(lambda: len(hub.heard) >= 3, seconds=30)
     assert hub.tokens == {"Bearer cp_node_x"}
-    reports = [NodeReports.model_validate_json(body).reports[0] for body in hub.heard]
+    reports = [wire.decode(body).reports[0] for body in hub.heard]
     assert [r.sequence for r in reports] == list(range(len(reports)))
     assert len({r.boot_id for r in reports}) == 1
     first = reports[0]
@@ -64,6 +65,8 @@ def test_it_reports_in_the_wires_form_and_ends_cleanly(start, hub, state):
     assert {(gpu.model, gpu.memory_mib, gpu.healthy) for gpu in first.gpus} == {
         ("H100", 81559, True)
     }
+    use = until(lambda: wire.decode(hub.heard[-1]).reports[0].use)
+    assert use[0].power_watts == wire.WattsOver(70, 70, 70)
     until(lambda: agent.metrics()["DCGM_FI_DEV_GPU_UTIL"][0][1] == 50)
     assert agent.end() == 0
     assert "Traceback" not in agent.said
@@ -74,6 +77,7 @@ def test_a_lost_gpu_and_an_xid_are_told_within_seconds(start, hub, state):
     until(lambda: len(well(hub.last())) == 8, seconds=30)
     state.write("[gpu.3]\nlost = 1\n[events]\nevent = 1,3,8,79\n")
     until(lambda: well(hub.last()) == [0, 1, 2, 4, 5, 6, 7])
+    until(lambda: hub.last()["gpus"][3].get("xids") == [{"xid": 79, "count": 1}])
     assert hub.last()["gpus"][3]["why_unhealthy"] == "GPU lost"
     until(lambda: agent.metrics().get("commonpool_gpu_xid_events_total"))
     ((labels, count),) = agent.metrics()["commonpool_gpu_xid_events_total"]
@@ -93,6 +97,7 @@ def test_a_wedged_driver_is_a_state_that_hub_and_prometheus_see(start, hub, stat
     why = hub.last()["gpus"][0]["why_unhealthy"]
     assert why.startswith("sampler stuck: ")
     assert UUIDS[5] in why
+    assert hub.last()["sampler"] == "stuck"
     assert agent.state() == "stuck"
     state.write()
     until(lambda: len(well(hub.last())) == 8)
@@ -134,7 +139,7 @@ def test_a_driver_that_is_not_loaded_is_waited_for(start, hub, state):
     assert hub.last()["gpus"][0]["why_unhealthy"] == "sampler no_driver: Driver Not Loaded"
 
 
-def test_whose_processes_are_on_gpus_is_shown_to_prometheus(start, state):
+def test_whose_processes_are_on_gpus_is_shown_to_prometheus_and_the_hub(start, state, hub):
     mine = subprocess.Popen(["sleep", "600"], env={**os.environ, **marked("cp-abc234-1")})
     stranger = subprocess.Popen(["sleep", "600"], env={**os.environ, "RAY_JOB_ID": "01000000"})
     try:
@@ -147,6 +152,8 @@ def test_whose_processes_are_on_gpus_is_shown_to_prometheus(start, state):
         assert (labels["gpu"], labels["job_id"], labels["run_id"]) == ("1", "abc234", "cp-abc234-1")
         foreign = {x["gpu"]: value for x, value in found["commonpool_gpu_foreign_processes"]}
         assert foreign == {str(n): float(n == 1) for n in range(8)}
+        (stray,) = until(lambda: wire.decode(hub.heard[-1]).reports[0].foreign)
+        assert stray == wire.ForeignUse(gpu=1, run="", processes=1)
     finally:
         for process in (mine, stranger):
             process.kill()
@@ -161,9 +168,14 @@ def test_a_hub_that_is_away_or_refuses_is_tried_again(start, hub):
     until(lambda: "403" in agent.said)
     hub.status, hub.answer = 200, {"surprise": 1}
     until(lambda: "cannot read" in agent.said)
-    hub.answer = {"accepted": 1, "next_report_seconds": 0.1}
+    refused = {"node": "n1", "field": "gpus.model", "detail": "not this pool's"}
+    hub.answer = {"accepted": 0, "next_report_seconds": 0.1, "refused": [refused]}
+    until(lambda: "gpus.model: not this pool's" in agent.said)
+    hub.answer = {"accepted": 1, "next_report_seconds": 0.1, "notes": ["its clock is late"]}
+    until(lambda: "its clock is late" in agent.said, seconds=30)
     until(lambda: agent.metrics()["commonpool_agent_reports_total"][0][1] >= 1, seconds=30)
-    assert hub.last()["sequence"] <= 2
+    assert hub.last()["use"]
+    assert agent.said.count("its clock is late") == 1
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_do(start, hub, tmp_path, library, state):

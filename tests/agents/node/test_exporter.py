@@ -22,9 +22,9 @@ from agents.node.samples import (
     NodeView,
     Process,
     Readings,
-    SamplerState,
 )
 from agents.node.session import Session
+from scheduler.wire.reports import SamplerState
 from tests.agents.node.test_session import BUSY, read_twice
 
 GPU = Gpu("GPU-aaaa", 3, "NVIDIA H100 80GB HBM3", "00000000:61:00.0", minor=5)

@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from agents.node.sampler import Pace, Sampler
-from agents.node.samples import Fault, SamplerState
+from agents.node.samples import Fault
 from scheduler.clock import SystemClock
+from scheduler.wire.reports import SamplerState
 from tests.agents.node.test_session import UUIDS
 from tests.waiting import until
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.node.samples import Gpm, Gpu, GpuSample, Readings, Statistic
-from agents.node.windows import Windows
+from agents.node.windows import Windows, merged
 
 GPU = Gpu("GPU-1", 0, "H100")
 
@@ -37,3 +37,23 @@ def test_a_window_is_taken_once():
     windows.add(sample(power=1))
     assert windows.take()
     assert windows.take() == {}
+
+
+@given(st.lists(st.none() | st.integers(0, 10**6), max_size=20), st.integers(0, 20))
+def test_windows_that_follow_one_another_are_as_one(values, cut):
+    whole, earlier, later = Windows(), Windows(), Windows()
+    for place, value in enumerate(values):
+        whole.add(sample(power=value))
+        (earlier if place < cut else later).add(sample(power=value))
+    joined, one = merged(earlier.take(), later.take()), whole.take()
+    assert joined.keys() == one.keys()
+    for uuid, counters in one.items():
+        assert joined[uuid].keys() == counters.keys()
+        for name, statistic in counters.items():
+            found = joined[uuid][name]
+            assert (found.last, found.most, found.samples) == (
+                statistic.last,
+                statistic.most,
+                statistic.samples,
+            )
+            assert found.mean == pytest.approx(statistic.mean)
