@@ -11,7 +11,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,8 @@ _PATIENCE_SECONDS = 5.0
 _FIRST_RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 300.0
 _REFUSED, _BROKEN = 2, 1
 INVENTORY = "inventory.json"
+
+Write = Callable[..., None]
 
 
 class Agent:
@@ -148,7 +150,7 @@ def run(settings: Settings) -> int:
             log.error("agent_not_started", why=_why(error, settings))
             return _REFUSED
         _start(agent, stack)
-        last = _watch(agent.sampler, told)
+        last = _watch(agent, told)
         if last.state is not SamplerState.DRIVER_REPLACED:
             return 0 if told.is_set() else _BROKEN
         in_vain = 0 if last.passes else settings.in_vain + 1
@@ -180,12 +182,16 @@ def _let_go(sampler: Sampler) -> None:
         log.error("driver_does_not_let_go", detail=sampler.view().detail)
 
 
-def _watch(sampler: Sampler, told: threading.Event) -> NodeView:
-    """Log what changes, until told to end or the sampler cannot go on; return the last view."""
+def _watch(agent: Agent, told: threading.Event) -> NodeView:
+    """Tell what changes, until told to end or the sampler cannot go on; return the last view."""
     before = NodeView(SamplerState.STARTING)
     while True:
-        view = sampler.view()
-        log_changes(before, view)
+        view = agent.sampler.view()
+        news = tuple(changes(before, view))
+        for write, event, facts in news:
+            write(event, **facts)
+        if news:
+            agent.delivery.hurry()
         over = view.state in {SamplerState.DRIVER_REPLACED, SamplerState.ENDED}
         if over or told.is_set():
             return view
@@ -193,21 +199,23 @@ def _watch(sampler: Sampler, told: threading.Event) -> NodeView:
         told.wait(_WATCH_SECONDS)
 
 
-def log_changes(before: NodeView, now: NodeView) -> None:
-    """Log a new state of the sampler, of a GPU, and each XID."""
+def changes(before: NodeView, now: NodeView) -> Iterator[tuple[Write, str, dict[str, object]]]:
+    """Yield what is new: a state of the sampler, a GPU that fails or answers again, XIDs."""
     if now.state is not before.state:
-        tell = log.info if now.state is SamplerState.OK else log.warning
-        tell("sampler_changed", state=now.state.value, detail=now.detail)
+        write = log.info if now.state is SamplerState.OK else log.warning
+        yield write, "sampler_changed", {"state": now.state.value, "detail": now.detail}
     for uuid, sample in now.samples.items():
         old = before.samples.get(uuid)
-        if sample.fault is not (old.fault if old else None):
-            if sample.fault is None:
-                log.info("gpu_answers_again", uuid=uuid)
-            else:
-                log.error("gpu_failed", uuid=uuid, index=sample.gpu.index, fault=sample.fault.value)
+        if sample.fault is (old.fault if old else None):
+            continue
+        facts: dict[str, object] = {"uuid": uuid, "index": sample.gpu.index}
+        if sample.fault is None:
+            yield log.info, "gpu_answers_again", facts
+        else:
+            yield log.error, "gpu_failed", {**facts, "fault": sample.fault.value}
     for (uuid, number), count in now.xids.items():
         if count > before.xids.get((uuid, number), 0):
-            log.warning("xid_announced", uuid=uuid, xid=number, times=count)
+            yield log.warning, "xid_announced", {"uuid": uuid, "xid": number, "times": count}
 
 
 def _pause_before_anew(in_vain: int, last: NodeView) -> float:

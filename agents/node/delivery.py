@@ -55,7 +55,7 @@ class Delivery:
         self._http = _client(hub)
         self._random = SystemRandom()
         self._sequence, self._pause = 0, _FIRST
-        self._told = threading.Event()
+        self._told, self._news = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
         self.outcomes: Counter[str] = Counter(accepted=0, refused=0, hub_away=0)
 
@@ -66,15 +66,24 @@ class Delivery:
     def stop(self, seconds: float) -> None:
         """End, without waiting longer for an answer that does not come."""
         self._told.set()
+        self._news.set()
         self._thread.join(seconds)
+
+    def hurry(self) -> None:
+        """Report now and not when the hub next wants to hear: there is news."""
+        self._news.set()
 
     def _run(self) -> None:
         while not self._told.is_set():
+            self._news.clear()
             report = self._report(self._sequence)
-            self._told.wait(_FIRST if report is None else self._deliver(report))
+            if report is None:
+                self._told.wait(_FIRST)
+            else:
+                self._deliver(report)
 
-    def _deliver(self, report: NodeReport) -> float:
-        """Deliver one report; return how long to wait then."""
+    def _deliver(self, report: NodeReport) -> None:
+        """Deliver one report, and wait until it is time for the next."""
         try:
             reply = self._answered(report)
         except (urllib3.exceptions.HTTPError, TokenUnreadable, _Refused) as why:
@@ -82,17 +91,17 @@ class Delivery:
             self.outcomes[kind] += 1
             log.warning("report_not_taken", kind=kind, why=str(why))
             pause, self._pause = self._pause, min(2 * self._pause, _LONGEST)
-            return pause * self._random.uniform(0.5, 1)
+            self._told.wait(pause * self._random.uniform(0.5, 1))
+            return
         self.outcomes["accepted"] += 1
         self._taken()
         for note in set(reply.notes) - self._notes:
             log.warning("hub_notes", note=note)
         self._notes = frozenset(reply.notes)
         self._sequence, self._pause = self._sequence + 1, _FIRST
+        seconds = max(_SHORTEST, min(reply.next_report_seconds, _SELDOM))
         # A tenth earlier at random: agents that were started together drift apart.
-        return max(_SHORTEST, min(reply.next_report_seconds, _SELDOM)) * self._random.uniform(
-            0.9, 1
-        )
+        self._news.wait(seconds * self._random.uniform(0.9, 1))
 
     def _answered(self, report: NodeReport) -> _Reply:
         """Return what the hub answers to a report that it took.

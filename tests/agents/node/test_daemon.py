@@ -89,6 +89,16 @@ def events(agent) -> set[str]:
     return {json.loads(line)["event"] for line in agent.said.splitlines()}
 
 
+def test_news_do_not_wait_for_the_hubs_next_time(start, hub, state):
+    hub.answer["next_report_seconds"] = 3600
+    agent = start()
+    until(lambda: len(well(hub.last())) == 8, seconds=30)
+    until(lambda: agent.state() == "ok")
+    for number, xid in enumerate((31, 79), start=1):
+        state.write(f"[events]\nevent = {number},3,8,{xid}\n")
+        until(lambda: xid in {x["xid"] for x in hub.last()["gpus"][3].get("xids", ())})  # noqa: B023  # called at once
+
+
 def test_a_wedged_driver_is_a_state_that_hub_and_prometheus_see(start, hub, state):
     agent = start()
     until(lambda: len(well(hub.last())) == 8, seconds=30)
