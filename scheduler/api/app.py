@@ -11,6 +11,7 @@ from scheduler.api import (
     jobs,
     nodes,
     openapi,
+    operating,
     ops,
     policy,
     problems,
@@ -44,7 +45,18 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
-    rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
+    rooms = (
+        jobs,
+        ray_jobs,
+        ray_jobs_socket,
+        accounts,
+        policy,
+        tokens,
+        nodes,
+        operating,
+        sites,
+        ops,
+    )
     for room in (*rooms, diagnostics, what_if):
         app.include_router(room.router)
     problems.install(app)
