@@ -14,11 +14,10 @@ from scheduler.core.cells import stay_reachable
 from scheduler.core.decisions import Preempt, Reserve, Start
 from scheduler.core.hardware import H100E
 from scheduler.core.index import Fit
-from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Run, Shape, Slot
+from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Run, Slot
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import sum_of
-from scheduler.core.preemption import Found, Preemptable
-from scheduler.core.rooms import FitClass
+from scheduler.core.preemption import Found, Preemptable, may_help
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
 from scheduler.core.windows import Window, planned_name, windows
@@ -41,11 +40,13 @@ class Cycle:
         self.held_back = False
         self.over_budget = False
         self.is_over = False  # strictly first come, first served: the first blocked job ends it
-        self.held_of_shape: dict[Shape, int] = {}
+        self.wanted = holding.Wanted(self.rules)
+        # Kinds of which a job is promised a start; and jobs that wait for quota alone.
+        self.promised: dict[AccountName, set[Kind]] = {}
+        self.waits = holding.Waits()
         self.at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
         self.windows: dict[PoolId, list[Window]] = {}
-        self._full: dict[FitClass, int] = {}
         self._preemptable: dict[PoolId, Preemptable] = {}
         self._undo: list[tuple[Job, Run] | Run] = []
         self._before = (dict(world.claims), dict(world.turnovers), world.version)
@@ -82,28 +83,23 @@ class Cycle:
         """Carry the decisions out again after a rollback, to look at the world they make."""
         self.world.advance_by(self.preempts, self.starts, self.now)
 
-    def room(self, kind: Kind, turn: QuotaClass) -> int:
-        """Return the pools where the kind has room, and may have a start of this pass."""
-        mask = kind.guaranteed if turn is QuotaClass.IN_QUOTA else kind.mask
-        return mask & kind.fits.room & ~self._full.get(kind.fits, 0)
-
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
         """Start the job if any of its pools allows it in this pass of the cycle."""
         self.held_back = self.over_budget = False
         if kind.shape.reservation is not None:
             return self._start_reserved(kind, job)
         end_at = self.now + job.time_limit
-        for bit in in_order(kind.order, self.room(kind, turn)):
+        for bit in in_order(kind.order, kind.within(turn) & kind.fits.room):
             pool = self.world.rooms.pools[bit]
-            granted = self._granted(kind, bit, turn, job.time_limit)
+            granted = self.granted(kind, bit, turn, job.time_limit)
             if granted is None:
                 continue
-            slots = self._place(kind, bit, job, (end_at, granted.quota_class))
+            slots = self.place(kind, bit, job, (end_at, granted.quota_class))
             if slots is not None:
                 return self._start(kind, job, pool, (slots, granted, ()))
         return self._try_preempting(kind, job, turn)
 
-    def _granted(
+    def granted(
         self, kind: Kind, bit: int, turn: QuotaClass, time_limit: timedelta
     ) -> Terms | None:
         """Return the terms of a start now, None where quota, a budget or a nearer tier refuses."""
@@ -129,7 +125,7 @@ class Cycle:
         start = self.at_home[kind]
         return None if start is None or start > self.now + patience else start
 
-    def _place(
+    def place(
         self, kind: Kind, bit: int, job: Job, until: tuple[datetime, QuotaClass]
     ) -> tuple[Slot, ...] | None:
         """Return GPUs for the gang that delay no planned start, or None.
@@ -141,7 +137,6 @@ class Cycle:
         nodes = self.world.floor.pool(pool)
         fit = kind.fits.fits[bit]
         if not nodes.has_room(fit.nodes, fit.gpus_per_node):
-            self._full[kind.fits] = self._full.get(kind.fits, 0) | 1 << bit
             return None
         if self.quota_is_open(kind, bit, job, end_at):
             blocked = self.reservations.pool(pool, nodes).blocked(end_at, quota_class, job.id)
@@ -207,13 +202,14 @@ class Cycle:
         """Return whether the start leaves the quota alone that an earlier job waits for (R6)."""
         if kind.shape.background:
             return True
+        holding.look_ahead(self, job.account, bit)
         pool = self.world.rooms.pools[bit].id
         slack = self.reservations.open_quota(job.account, pool, end_at, job.id)
         return slack is None or kind.fits.gpus[bit] <= slack
 
     def _start_reserved(self, kind: Kind, job: Job) -> Start | None:
         """Start a job of an advance reservation on the reservation's own nodes (R7)."""
-        for bit in in_order(kind.order, self.room(kind, QuotaClass.IN_QUOTA)):
+        for bit in in_order(kind.order, kind.guaranteed & kind.fits.room):
             pool, fit = self.world.rooms.pools[bit], kind.fits.fits[bit]
             end_at = self.now + job.time_limit
             window = self.window(kind, pool)
@@ -237,7 +233,7 @@ class Cycle:
         """Take GPUs from whom this job may take them, in the first pool where it works (R8)."""
         if turn is QuotaClass.BACKGROUND:
             return None
-        for bit in in_order(kind.order, kind.mask & self.preemptable(job, turn)):
+        for bit in in_order(kind.order, kind.mask & self.preemptable(kind, job, turn)):
             pool = self.world.rooms.pools[bit]
             if not self._may_preempt(kind, bit, turn):
                 continue
@@ -253,14 +249,18 @@ class Cycle:
                 return self._preempt_for(kind, job, pool, (found, turn))
         return None
 
-    def preemptable(self, job: Job, turn: QuotaClass) -> int:
-        """Return the pools where runs may have to end for this job, a bit each."""
+    def preemptable(self, kind: Kind, job: Job, turn: QuotaClass) -> int:
+        """Return the pools where runs may have to end for this job, a bit each.
+
+        Shares move for the first blocked jobs of a shape, and for those that waited too long.
+        """
         if turn is QuotaClass.IN_QUOTA:
             return self.world.lent_out
-        ripe = self.rules.share_preemption and (
-            self.now - job.submitted_at >= self.rules.preempt_delay
-        )
-        return self.world.lent_out if ripe else self.world.in_background
+        rules = self.rules
+        ripe = rules.share_preemption and self.now - job.submitted_at >= rules.preempt_delay
+        if ripe and (holding.wants(self, kind) or self.is_aged(job)):
+            return self.world.lent_out
+        return self.world.in_background
 
     def _may_preempt(self, kind: Kind, bit: int, turn: QuotaClass) -> bool:
         """Return whether quota could allow it, whoever ends: in quota, or by borrowing."""
@@ -273,13 +273,15 @@ class Cycle:
         return kind.shape.preemptible
 
     def _victims(self, kind: Kind, job: Job, pool: Pool, turn: QuotaClass) -> Found | None:
+        fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
         nodes = self.world.floor.pool(pool.id)
         plans = self.reservations.pool(pool.id, nodes)
         blocked = plans.blocked(self.now + job.time_limit, turn, job.id)
+        if turn is not QuotaClass.IN_QUOTA and not may_help(self.world, job, pool, fit, self.now):
+            return None
         known = self._preemptable.get(pool.id)
         if known is None:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
-        fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
         found = known.search(job, fit, blocked, turn)
         if found is None or not self._is_within(kind, pool, found):
             return found
@@ -329,7 +331,9 @@ class Cycle:
         self.starts.append(start)
         if self.reserves.pop(job.id, None) is not None:
             holding.given_up(self, job)
+        self.reservations.forget_quota(job.account, job.id)
         run = self.world.start(start, self.now)
+        self.world.rooms.bring_forward()
         self._undo.append((job, run))
         self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
         return start
@@ -369,32 +373,3 @@ class Cycle:
             return 0.0
         h100e = sum_of(start.slots) * self.world.index.factor(start.pool, self.now) / H100E
         return h100e * fairshare.TENTATIVE.total_seconds()
-
-    def longest_limit(self, kind: Kind, job: Job, turn: QuotaClass) -> timedelta:
-        """Return the longest time limit with which this shape could start now, else zero.
-
-        Asked after `try_start` failed. A shorter limit never fits worse, so it is found
-        by halving over the planned starts.
-        """
-        ends = self.reservations.times(self.now + job.time_limit) if self.held_back else []
-        if self.over_budget:
-            bits = in_order(kind.order, self.room(kind, turn))
-            longest = max(self.purse.longest(kind, bit) or timedelta(0) for bit in bits)
-            ends = sorted({*ends, self.now + min(longest, job.time_limit)})
-        fitting = timedelta(0)
-        while ends:
-            middle = len(ends) // 2
-            if self._fits_until(kind, job, turn, ends[middle]):
-                fitting, ends = ends[middle] - self.now, ends[middle + 1 :]
-            else:
-                ends = ends[:middle]
-        return fitting
-
-    def _fits_until(self, kind: Kind, job: Job, turn: QuotaClass, end_at: datetime) -> bool:
-        for bit in in_order(kind.order, self.room(kind, turn)):
-            granted = self._granted(kind, bit, turn, end_at - self.now)
-            if granted is None:
-                continue
-            if self._place(kind, bit, job, (end_at, granted.quota_class)) is not None:
-                return True
-        return False

@@ -17,7 +17,7 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from scheduler.core.index import Fit
-from scheduler.core.model import Job, PoolId, QuotaClass, Run, RunId, Slot
+from scheduler.core.model import Job, Pool, PoolId, QuotaClass, Run, RunId, Slot
 from scheduler.core.placement import lowest
 from scheduler.core.quota import PoolQuota
 from scheduler.core.world import World
@@ -27,6 +27,12 @@ RESTART_SECONDS = 300
 
 PREEMPTED_BEFORE_SECONDS = 3600
 """Each earlier preemption makes a victim dearer by so many seconds of its GPUs (R9)."""
+
+SEARCHES = 8
+"""So many searches for moves by shares may fail in a pool until it is left alone for a cycle.
+
+Whoever is first in line has looked by then, and moves by shares are rare by design (R9).
+"""
 
 ATTEMPTS = 24
 """How often victims are chosen anew when one choice made another's victim illegal."""
@@ -59,6 +65,12 @@ class Preemptable:
         self.runs = {name: runs[name] for name in sorted(runs, key=lambda run: self.costs[run])}
         self.ranks: dict[RunId, list[int]] = {}
         self.on_node: dict[int, list[Run]] = {}
+        self._lent = sum(run.gpus for run in self.runs.values())
+        self._background = {
+            run.id for run in self.runs.values() if run.quota_class is QuotaClass.BACKGROUND
+        }
+        self._ripe = {run.id for run in self.runs.values() if is_ripe(run, world, now)}
+        self._failed = 0
         for run in self.runs.values():
             states = (world.floor.nodes.get(slot.node) for slot in run.slots)
             here = (s for s in states if s is not None and s.node.pool == pool)
@@ -69,6 +81,9 @@ class Preemptable:
     def drop(self, run: Run) -> None:
         """Take out a run that loses its GPUs."""
         del self.runs[run.id]
+        self._lent -= run.gpus
+        self._background.discard(run.id)
+        self._ripe.discard(run.id)
         for rank in self.ranks[run.id]:
             self.on_node[rank].remove(run)
 
@@ -80,8 +95,14 @@ class Preemptable:
         Depth first over "what if not this one": complete for few candidates, bounded for many.
         """
         asked = _Asked(job, fit, blocked, turn)
-        if not self.runs or not self._worth_a_look(asked):
+        if not self._worth_a_look(asked):
             return None
+        found = self._search(asked)
+        if found is None and turn is not QuotaClass.IN_QUOTA:
+            self._failed += 1
+        return found
+
+    def _search(self, asked: "_Asked") -> Found | None:
         search = _Search(self, asked)
         waiting: list[frozenset[RunId]] = [frozenset()]
         seen: set[frozenset[RunId]] = set()
@@ -99,9 +120,13 @@ class Preemptable:
         return None
 
     def _worth_a_look(self, asked: "_Asked") -> bool:
-        """Return whether the sums could do, so that a hopeless search is not begun."""
-        lent = sum(run.gpus for run in self.runs.values())
-        return self.nodes.free + lent >= asked.fit.nodes * asked.fit.gpus_per_node
+        """Return whether anything could do, so that a hopeless search is not begun."""
+        gpus = asked.fit.nodes * asked.fit.gpus_per_node
+        if not self._lent or self.nodes.free + self._lent < gpus:
+            return False
+        if asked.turn is QuotaClass.IN_QUOTA:
+            return True
+        return self._failed < SEARCHES and bool(self._background or self._ripe)
 
 
 class _Asked(NamedTuple):
@@ -119,6 +144,28 @@ def cost(run: Run, factor: int, now: datetime) -> Cost:
     lost = max(0, int((now - since).total_seconds())) + RESTART_SECONDS
     lost += run.preemptions * PREEMPTED_BEFORE_SECONDS
     return (run.gpus * lost * factor, -run.priority.rank, -run.leased_at.timestamp(), run.id)
+
+
+def may_help(world: World, job: Job, pool: Pool, fit: Fit, now: datetime) -> bool:
+    """Return whether anybody's runs in a pool may have to end for a borrower's job (R8.1).
+
+    There is background work, or shares may move now and somebody's is larger than the job's.
+    """
+    if world.in_background >> world.rooms.bits[pool.id] & 1:
+        return True
+    may_move = world.policy.rules.share_preemption and world.may_move(pool.id, now) > 0
+    return may_move and world.quotas[pool.id].is_richer_than(job.account, fit.gpus)
+
+
+def is_ripe(run: Run, world: World, now: datetime) -> bool:
+    """Return whether a run may be a victim of shares by now: what is bounded in time (R9)."""
+    rules, since = world.policy.rules, run.started_at or run.leased_at
+    if not rules.share_preemption:
+        return False
+    # What this very cycle has started must not end in it, even without a least run time.
+    if now <= since or now - since < rules.min_runtime:
+        return False
+    return run.preemptions < rules.immune_after or now - since >= rules.immune_for
 
 
 def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
@@ -193,13 +240,9 @@ class _Search:
     def _is_ripe(self, run: Run) -> bool:
         """Return whether shares may move at all now: what is bounded in time or rate (R9)."""
         rules, now = self._known.world.policy.rules, self._known.now
-        since = run.started_at or run.leased_at
-        if not rules.share_preemption or now - self._job.submitted_at < rules.preempt_delay:
+        if now - self._job.submitted_at < rules.preempt_delay:
             return False
-        # What this very cycle has started must not end in it, even without a least run time.
-        if now <= since or now - since < rules.min_runtime:
-            return False
-        if run.preemptions >= rules.immune_after and now - since < rules.immune_for:
+        if not is_ripe(run, self._known.world, now):
             return False
         moved = sum(1 for gone in self._gone.values() if gone.quota_class is QuotaClass.BORROWED)
         return moved < self._known.world.may_move(self._known.pool, now)

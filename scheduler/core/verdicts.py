@@ -273,9 +273,9 @@ def _reserved(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
         and not cycle.held_back_now(kind, job, pool)
     ):
         return explain.cell(pool.id, cycle.world.quotas[pool.id].most_claimed_by(kind.account))
-    times = cycle.reservations.times(end_at)
-    if times:
-        return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(times[0]))))
+    first = cycle.reservations.first_start(kind.account, pool.id, end_at)
+    if first is not None:
+        return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(first))))
     # Its own GPUs are lent and cannot be recalled as whole gangs that would help.
     available = cycle.world.quotas[pool.id].available(kind.account)
     numbers: Numbers = (
