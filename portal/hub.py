@@ -25,7 +25,13 @@ from scheduler.wire.accounts import (
     TokenList,
     TokenRequest,
 )
-from scheduler.wire.diagnostics import Diagnostics, PrioPage, QueuePage, ShareList
+from scheduler.wire.diagnostics import (
+    Diagnostics,
+    PrioPage,
+    QueuePage,
+    RecallPage,
+    ShareList,
+)
 from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView, LogPage
 from scheduler.wire.operating import (
     DrainRequest,
@@ -219,6 +225,10 @@ class Hub:
     def diagnostics(self) -> Diagnostics:
         """Return how planning goes (admin scope)."""
         return self._read(Diagnostics, "/v1/diagnostics")
+
+    def recalls(self, days: int) -> RecallPage:
+        """Return how long owners waited for what they had lent, over the last days."""
+        return self._read(RecallPage, "/v1/recalls", {"days": days})
 
     def what_if(self, request: WhatIfRequest) -> WhatIf:
         """Play the hub's recent past with and without changes; takes a while (admin scope)."""

@@ -57,6 +57,7 @@ COMMANDS = {
     "queue": Late(_PLANNER, _WORK, "List waiting jobs and their starts.", "queue"),
     "shares": Late(_PLANNER, _WORK, "Show the tree of accounts by share.", "shares"),
     "prio": Late(_PLANNER, _WORK, "Show what orders waiting jobs.", "prio"),
+    "recalls": Late(_PLANNER, _WORK, "Say how long owners waited for what they lent.", "recalls"),
     "pools": Late(_PEOPLE, _WORK, "Show what is free, tier by tier.", "pools"),
     "estimate": Late("scheduler.estimate_cli:app", _WORK, "Say what a training run takes."),
     "hub": Late(_ADMIN + "hub_app", _RUN, "Run a hub in the foreground."),

@@ -17,6 +17,7 @@ from scheduler.api import (
     problems,
     ray_jobs,
     ray_jobs_socket,
+    recalls,
     sites,
     tokens,
     what_if,
@@ -45,19 +46,8 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
-    rooms = (
-        jobs,
-        ray_jobs,
-        ray_jobs_socket,
-        accounts,
-        policy,
-        tokens,
-        nodes,
-        operating,
-        sites,
-        ops,
-    )
-    for room in (*rooms, diagnostics, what_if):
+    rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
+    for room in (*rooms, diagnostics, operating, recalls, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

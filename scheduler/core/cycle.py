@@ -6,20 +6,19 @@ pass of the cycle, borrowed. The world is changed as decisions are made and brou
 at the end (`rollback`), so that planning leaves it as it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from scheduler.core import fairshare, holding, wording
-from scheduler.core.cells import stay_reachable
+from scheduler.core import fairshare, holding, pinning, wording
 from scheduler.core.decisions import Preempt, Reserve, Start
 from scheduler.core.hardware import H100E
-from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Run, Slot
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import sum_of
-from scheduler.core.preemption import Found, Preemptable, may_help
+from scheduler.core.preemption import Found, Preemptable
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
+from scheduler.core.victims import may_help
 from scheduler.core.windows import Window, planned_name, windows
 from scheduler.core.world import World
 
@@ -44,6 +43,8 @@ class Cycle:
         # Kinds of which a job is promised a start; and jobs that wait for quota alone.
         self.promised: dict[AccountName, set[Kind]] = {}
         self.waits = holding.Waits()
+        # Where only the cells of accounts keep a kind out (R11).
+        self.kept_out: set[tuple[Kind, int]] = set()
         self.at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
         self.windows: dict[PoolId, list[Window]] = {}
@@ -110,6 +111,11 @@ class Cycle:
         if self.purse.short(kind, bit, time_limit) is not None:
             self.over_budget = True
             return None
+        own = self.world.quotas[pool.id].path(kind.account)
+        if turn is QuotaClass.BORROWED and granted == IN_QUOTA and (kind, bit) in self.kept_out:
+            # On a machine of its own it would not fit at all: lent, and not guaranteed (R11).
+            wide = self.world.quotas[pool.id].is_wide(kind.account, kind.fits.fits[bit].nodes)
+            return Terms(turn, own[0]) if wide and kind.shape.preemptible else granted
         return granted
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
@@ -141,7 +147,10 @@ class Cycle:
         if self.quota_is_open(kind, bit, job, end_at):
             blocked = self.reservations.pool(pool, nodes).blocked(end_at, quota_class, job.id)
             if quota_class is QuotaClass.IN_QUOTA:
-                slots = self._pin(job, pool, fit, blocked)
+                asked, binds = (fit, blocked), not self.is_aged(job)
+                slots = pinning.place(self.world.floor, nodes, job.account, asked, binds)
+                if slots is None and nodes.place(fit.nodes, fit.gpus_per_node, blocked):
+                    self.kept_out.add((kind, bit))
             else:
                 slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked)
             if slots is not None:
@@ -149,46 +158,24 @@ class Cycle:
         self.held_back = True
         return None
 
-    def _pin(
-        self, job: Job, pool: PoolId, fit: Fit, blocked: Mapping[int, int]
-    ) -> tuple[Slot, ...] | None:
-        """Return GPUs for work that nobody may take back, so that all guaranteed cells stay (R11).
-
-        Small work goes to nodes that such work is on already: it splits the smallest cell.
-        """
-        nodes = self.world.floor.pool(pool)
-        touched = ~nodes.untouched
-        for among in (touched, -1) if fit.nodes == 1 else (-1, touched):
-            slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked, among)
-            if slots is not None and self.keeps_cells(job, pool, slots):
-                return slots
-        return None
-
-    def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...]) -> bool:
+    def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...], last_try: bool) -> bool:
         """Return whether a start that nobody may take back leaves each account its cells (R11).
 
-        A job that has waited `hold_after` is not kept out by this any more (R12), nor is a gang
-        that spreads over more nodes than its account has whole: sums are all that holds it, and
-        it would wait for ever on a machine whose nodes are all guaranteed.
+        A job that has waited `hold_after` is not kept out by this any more (R12).
         """
-        quota, nodes = self.world.quotas[pool], self.world.floor.pool(pool)
-        if not any(quota.claims.values()) or self.is_aged(job):
-            return True
-        whole_nodes = quota.path(job.account)[0].nominal // quota.pool.gpus_per_node
-        if len(slots) > max(1, whole_nodes):
-            return True
-        states = ((self.world.floor.nodes[slot.node], len(slot.gpus)) for slot in slots)
-        whole = (((s.healthy & ~s.pinned).bit_count(), taken) for s, taken in states)
-        others = quota.claims_of_others(job.account)
-        return stay_reachable(
-            nodes.cells, others, ((there, there - taken) for there, taken in whole)
-        )
+        floor = self.world.floor
+        nodes = floor.pool(pool)
+        return self.is_aged(job) or pinning.keeps_cells(floor, nodes, job.account, slots, last_try)
 
     def is_aged(self, job: Job) -> bool:
         """Return whether the job has waited so long that it is to get a planned start (R12)."""
+        return self.now >= self.aged_at(job)
+
+    def aged_at(self, job: Job) -> datetime:
+        """Return when the job has waited so long: no account's cells keep it out any more."""
         rules = self.rules
         after = rules.hold_gangs_after if job.shape.nodes > 1 else rules.hold_after
-        return self.now - job.submitted_at >= min(after, rules.hold_after)
+        return job.submitted_at + min(after, rules.hold_after)
 
     def held_back_now(self, kind: Kind, job: Job, pool: Pool) -> bool:
         """Return whether the job would not fit here even if no account's cells were kept."""
@@ -282,10 +269,17 @@ class Cycle:
         known = self._preemptable.get(pool.id)
         if known is None:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
-        found = known.search(job, fit, blocked, turn)
-        if found is None or not self._is_within(kind, pool, found):
-            return found
-        return found if self.keeps_cells(job, pool.id, found.slots) else None
+        if turn is not QuotaClass.IN_QUOTA:
+            return known.search(job, fit, blocked, turn)
+        for among in pinning.candidates(nodes, job.account, fit):
+            found = known.search(job, fit, blocked, turn, among)
+            if found is None:
+                continue
+            if not self._is_within(kind, pool, found) or self.keeps_cells(
+                job, pool.id, found.slots, among == -1
+            ):
+                return found
+        return None
 
     def _is_within(self, kind: Kind, pool: Pool, found: Found) -> bool:
         """Return whether the start is in quota, once the victims are gone (R1)."""

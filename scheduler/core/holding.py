@@ -37,12 +37,13 @@ class Cycle(Protocol):
     wanted: "Wanted"
     waits: "Waits"
     promised: dict[AccountName, set[Kind]]
+    kept_out: set[tuple[Kind, int]]
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
         """Return the start on its own tier that keeps the job out of a higher pool, if any."""
 
-    def is_aged(self, job: Job) -> bool:
-        """Return whether the job has waited so long that it is to get a planned start (R12)."""
+    def aged_at(self, job: Job) -> datetime:
+        """Return when the job has waited so long: no account's cells keep it out any more."""
 
 
 _TRIES = 8
@@ -227,9 +228,29 @@ def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Opti
         start_at = opens(cycle, kind, pool)
         if start_at is not None and turn is not QuotaClass.IN_QUOTA:
             start_at = _common_opens(cycle, kind, bit, start_at)
+        start_at = _cells_open(cycle, kind, job, (bit, turn), start_at)
         if start_at is not None:
             found.append(_Option(start_at, rank, pool))
     return sorted(found, key=lambda o: (o.start_at, o.pool.tier.rank, o.pool.id))
+
+
+def _cells_open(
+    cycle: Cycle,
+    kind: Kind,
+    job: Job,
+    where: tuple[int, QuotaClass],
+    start_at: datetime | None,
+) -> datetime | None:
+    """Return when also the cells of accounts keep the job out no more: at last by its age (R11)."""
+    bit, turn = where
+    aged_at = cycle.aged_at(job)
+    if start_at is None or cycle.now >= aged_at or turn is not QuotaClass.IN_QUOTA:
+        return start_at
+    quota = cycle.world.quotas[cycle.world.rooms.pools[bit].id]
+    if kind.shape.preemptible and quota.is_wide(kind.account, kind.fits.fits[bit].nodes):
+        return None  # it is not guaranteed that: what it is promised is a borrower's start
+    # Nodes are free now. A promise of those would be one for the next minute, each minute.
+    return max(start_at, aged_at) if (kind, bit) in cycle.kept_out else start_at
 
 
 def _common_opens(cycle: Cycle, kind: Kind, bit: int, nodes_at: datetime) -> datetime | None:

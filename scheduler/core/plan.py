@@ -2,20 +2,23 @@
 
 Read this first; each rule of docs/scheduling.md is in the module that carries it out:
 
-R1 quotas, agreements  quota.py terms.py    R9  cost of victims   preemption.py
+R1 quotas, agreements  quota.py terms.py    R9  cost of victims   victims.py
 R2 classes and order   plan.py ordering.py  R10 owner first       preemption.py cycle.py
-R3 decayed usage       fairshare.py         R11 cells             cells.py cycle.py
+R3 decayed usage       fairshare.py         R11 cells             cells.py pinning.py
 R4 budgets             budgets.py terms.py  R12 nobody starves    plan.py holding.py
 R5 gangs, named GPUs   placement.py         R13 spill-over        index.py cycle.py
-R6 limits, backfill    holding.py           R14 labels            labels.py index.py
-   and planned starts  timeline.py          R15 hardware          hardware.py index.py
-R7 reservations        windows.py           R16 compute law       compute_law.py
-R8 legal preemption    preemption.py        R19 health            placement.py verdicts.py
+R6 limits, planned     holding.py           R14 labels            labels.py index.py
+   starts, backfill    timeline.py          R15 hardware          hardware.py index.py
+                       backfill.py          R16 compute law       compute_law.py
+R7 reservations        windows.py           R19 health            placement.py verdicts.py
+R8 legal preemption    victims.py
+                       preemption.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
 (R12), then accounts take turns by least share, and a kind of job that cannot start is tried
-once: its head is told why, the rest wait behind it.
+once: its head is told why, the rest wait behind it. Whom a pass need not try at all says
+reach.py.
 """
 
 from collections.abc import Mapping

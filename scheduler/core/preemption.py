@@ -17,16 +17,10 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from scheduler.core.index import Fit
-from scheduler.core.model import Job, Pool, PoolId, QuotaClass, Run, RunId, Slot
+from scheduler.core.model import Job, PoolId, QuotaClass, Run, RunId, Slot
 from scheduler.core.placement import lowest
-from scheduler.core.quota import PoolQuota
+from scheduler.core.victims import Cost, cost, has_larger_share, is_legal, is_ripe, is_thrifty
 from scheduler.core.world import World
-
-RESTART_SECONDS = 300
-"""What a victim loses besides the work since its checkpoint: getting going again (R9)."""
-
-PREEMPTED_BEFORE_SECONDS = 3600
-"""Each earlier preemption makes a victim dearer by so many seconds of its GPUs (R9)."""
 
 SEARCHES = 8
 """So many searches for moves by shares may fail in a pool until it is left alone for a cycle.
@@ -36,11 +30,6 @@ Whoever is first in line has looked by then, and moves by shares are rare by des
 
 ATTEMPTS = 24
 """How often victims are chosen anew when one choice made another's victim illegal."""
-
-WASTED_AT_MOST = 2
-"""So often a job may lose its GPUs to shares that need fewer than it held (R8.1)."""
-
-Cost = tuple[int, int, float, RunId]
 
 
 class Found(NamedTuple):
@@ -88,13 +77,13 @@ class Preemptable:
             self.on_node[rank].remove(run)
 
     def search(
-        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass
+        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass, among: int = -1
     ) -> Found | None:
-        """Return the cheapest victims found that let the job start here, or None.
+        """Return the cheapest victims found that let the job start on nodes `among`, or None.
 
         Depth first over "what if not this one": complete for few candidates, bounded for many.
         """
-        asked = _Asked(job, fit, blocked, turn)
+        asked = _Asked(job, fit, blocked, turn, among)
         if not self._worth_a_look(asked):
             return None
         found = self._search(asked)
@@ -136,81 +125,7 @@ class _Asked(NamedTuple):
     fit: Fit
     blocked: Mapping[int, int]
     turn: QuotaClass
-
-
-def cost(run: Run, factor: int, now: datetime) -> Cost:
-    """Return what ending a run throws away; ties: lower priority, then the newest start (R9)."""
-    since = run.checkpointed_at or run.started_at or run.leased_at
-    lost = max(0, int((now - since).total_seconds())) + RESTART_SECONDS
-    lost += run.preemptions * PREEMPTED_BEFORE_SECONDS
-    return (run.gpus * lost * factor, -run.priority.rank, -run.leased_at.timestamp(), run.id)
-
-
-def may_help(world: World, job: Job, pool: Pool, fit: Fit, now: datetime) -> bool:
-    """Return whether anybody's runs in a pool may have to end for a borrower's job (R8.1).
-
-    There is background work, or shares may move now and somebody's is larger than the job's.
-    """
-    if world.in_background >> world.rooms.bits[pool.id] & 1:
-        return True
-    may_move = world.policy.rules.share_preemption and world.may_move(pool.id, now) > 0
-    return may_move and world.quotas[pool.id].is_richer_than(job.account, fit.gpus)
-
-
-def is_ripe(run: Run, world: World, now: datetime) -> bool:
-    """Return whether a run may be a victim of shares by now: what is bounded in time (R9)."""
-    rules, since = world.policy.rules, run.started_at or run.leased_at
-    if not rules.share_preemption:
-        return False
-    # What this very cycle has started must not end in it, even without a least run time.
-    if now <= since or now - since < rules.min_runtime:
-        return False
-    return run.preemptions < rules.immune_after or now - since >= rules.immune_for
-
-
-def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
-    """Return whether the run may end for this in-quota job, as things stand (R8.1, R8.2).
-
-    Background work and outsiders always; an account of the owner's only while its own
-    branch is over its nominal.
-    """
-    if run.quota_class is QuotaClass.BACKGROUND or not quota.path(run.account):
-        return True
-    return quota.is_over(run.account, job.account)
-
-
-def has_larger_share(quota: PoolQuota, run: Run, job: Job, gpus: int) -> bool:
-    """Return whether the run may end for this borrower: its share is larger, strictly (R8.1).
-
-    Shares are instant use per weight, right below where the two accounts' paths meet: the
-    job's branch with the job against the run's branch with the run. The run's accounts stay
-    at or above their nominals without it (R8.2).
-    """
-    parted = quota.parting(job.account, run.account)
-    if parted is None:
-        return False
-    mine, yours = parted
-    if (mine.used + gpus) * yours.weight >= yours.used * mine.weight:
-        return False
-    own = quota.path(run.account)
-    below = own[: own.index(yours) + 1]
-    return all(level.used - run.gpus >= level.nominal for level in below)
-
-
-def is_thrifty(victims: Iterable[Run], gpus: int) -> bool:
-    """Return whether borrowers may end for a borrower without starting an endless round (R8.1).
-
-    Comparing shares where two paths meet is not transitive: what a job frees beyond its own
-    need lets a third grow into it, who then is the larger, and so on in a circle. So such
-    waste is allowed to each job `WASTED_AT_MOST` times only. From then on a pool's charged GPUs
-    never become fewer, so at last each move frees exactly what it takes. It then leaves all
-    shares above the meeting point as they are, and makes the sorted shares right below it
-    smaller: taken from the root down, they can do so only finitely often.
-    """
-    charged = [run for run in victims if run.quota_class is not QuotaClass.BACKGROUND]
-    if sum(run.gpus for run in charged) <= gpus:
-        return True
-    return all(run.preemptions < WASTED_AT_MOST for run in charged)
+    among: int
 
 
 class _Search:
@@ -221,7 +136,7 @@ class _Search:
         self._quota = known.world.quotas[known.pool]
         self._known = known
         self._costs = known.costs
-        self._job, self._fit, self._blocked, self._turn = asked
+        self._job, self._fit, self._blocked, self._turn, self._among = asked
         self._gpus = asked.fit.nodes * asked.fit.gpus_per_node
         self._without: frozenset[RunId] = frozenset()
         self._gone: dict[RunId, Run] = {}
@@ -299,6 +214,8 @@ class _Search:
         wanted = self._fit.gpus_per_node
         heap: list[tuple[_Price, int]] = []
         for state in self._nodes.order:
+            if not self._among >> state.rank & 1:
+                continue
             room = self._room(state.rank)
             blocked = self._blocked.get(state.rank, 0)
             victims: list[Run] = []
@@ -315,6 +232,8 @@ class _Search:
 
     def _needed(self, rank: int) -> list[Run] | None:
         """Return the cheapest legal victims that make room on one node; None: nothing does."""
+        if not self._among >> rank & 1:
+            return None
         wanted = self._fit.gpus_per_node
         victims: list[Run] = []
         try:

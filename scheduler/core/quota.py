@@ -12,11 +12,9 @@ with integers; scheduling.md R1.
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from scheduler.core.cells import Claims, cell_sizes
+from scheduler.core.cells import Cells
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import AccountName, Pool, PoolId, QuotaClass, Run
-
-_NO_CELLS = Claims((), 0)
 
 
 class Level:
@@ -24,7 +22,6 @@ class Level:
 
     __slots__ = (
         "borrow_max",
-        "cells",
         "home",
         "homepot",
         "is_leaf",
@@ -48,7 +45,6 @@ class Level:
         self.pressure = 0
         self.left = 0  # of the nominal, as a power of two: see `Below`
         self.weight = 1
-        self.cells = _NO_CELLS
         self.is_leaf = True  # no account below it has a row of its own
 
     @property
@@ -107,7 +103,8 @@ class PoolQuota:
             if pool_id == pool.id and account != pool.owner:
                 self._levels[account] = Level(account, row.nominal, row.lend_max, row.borrow_max)
         self._mark()
-        self.claims = self._claim()
+        leaves = (level for level in self._levels.values() if level.is_leaf)
+        self.cells = Cells(pool, {level.name: level.nominal for level in leaves})
         # What children keep at home is not the parent's to give; the owner gives the rest.
         self.kept = 0
         for name, level in self._levels.items():
@@ -118,14 +115,6 @@ class PoolQuota:
                 self.kept += level.home
             elif parent in self._levels:
                 self._levels[parent].homepot -= level.home
-
-    def _claim(self) -> dict[int, int]:
-        """Return the cells that accounts are guaranteed and do not use yet, by size (R11)."""
-        leaves = [level for level in self._levels.values() if level.is_leaf and level.nominal]
-        sizes = cell_sizes(self.pool)
-        for level in leaves:
-            level.cells = Claims(sizes, level.nominal)
-        return {size: sum(level.nominal // size for level in leaves) for size in sizes}
 
     def _mark(self) -> None:
         """Weigh the levels, and note which have others below them."""
@@ -183,31 +172,6 @@ class PoolQuota:
                 self._below.set(level.name, self._bit, (level.left, size))
                 level.left = size
 
-    def pin(self, run: Run, sign: int) -> None:
-        """Count a run that nobody may take back in its account's cells (R11)."""
-        path = self.path(run.account)
-        if not path or not path[0].is_leaf or not path[0].nominal:
-            return
-        own = path[0].cells
-        before = dict(own.left)
-        own.pin(run.slots, sign)
-        for size, left in own.left.items():
-            self.claims[size] += left - before[size]
-
-    def claims_of_others(self, account: AccountName) -> dict[int, int]:
-        """Return the cells that all but this account may still claim, by size (R11)."""
-        path = self.path(account)
-        if not path or not path[0].is_leaf or not path[0].nominal:
-            return self.claims
-        own = path[0].cells.left
-        return {size: total - own[size] for size, total in self.claims.items()}
-
-    def most_claimed_by(self, account: AccountName) -> AccountName:
-        """Return the account, other than this, that may still claim the most whole nodes (R11)."""
-        others = (level for level in self._levels.values() if level.name != account)
-        size = self.pool.gpus_per_node
-        return max(others, key=lambda level: (level.cells.left.get(size, 0), level.name)).name
-
     def charge_run(self, run: Run, sign: int) -> None:
         """Count a run's GPUs, or count them no longer (`sign` -1)."""
         self.charge(run.account, run.quota_class, sign * run.gpus)
@@ -253,6 +217,14 @@ class PoolQuota:
             most = min((level.nominal for level in self.path(account)), default=0)
             self._most[account] = most
         return gpus <= most
+
+    def is_wide(self, account: AccountName, nodes: int) -> bool:
+        """Return whether a gang spreads over more nodes than the account is guaranteed whole.
+
+        Such a gang is no part of what it is guaranteed: alone on so many nodes it would not fit.
+        """
+        path = self.path(account)
+        return bool(path) and nodes > max(1, path[0].nominal // self.pool.gpus_per_node)
 
     def is_over(self, victim: AccountName, preemptor: AccountName) -> bool:
         """Return whether the victim's own branch is over nominal, below where the two part (R8.2).

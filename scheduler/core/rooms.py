@@ -5,6 +5,7 @@ one integer, a bit per pool, that says where a gang of it fits at this moment; o
 in which something has changed are looked at anew.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from heapq import heappop, heappush
 
@@ -53,9 +54,7 @@ class Rooms:
     def __init__(self, index: PolicyIndex, floor: Floor) -> None:
         self._index = index
         self._floor = floor
-        self.pools: tuple[Pool, ...] = tuple(
-            sorted(index.pools.values(), key=lambda pool: (pool.tier.rank, pool.id))
-        )
+        self.pools = in_tier_order(index.pools.values())
         self.bits: dict[PoolId, int] = {pool.id: bit for bit, pool in enumerate(self.pools)}
         self._classes: dict[tuple[int, ...], FitClass] = {}
         self._changed: set[int] = set()
@@ -93,3 +92,8 @@ class Rooms:
             known.room |= 1 << bit
         else:
             known.room &= ~(1 << bit)
+
+
+def in_tier_order(pools: Iterable[Pool]) -> tuple[Pool, ...]:
+    """Return pools by tier and name: their places are their bits."""
+    return tuple(sorted(pools, key=lambda pool: (pool.tier.rank, pool.id)))

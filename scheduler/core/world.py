@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from scheduler.core.cells import cell_sizes
 from scheduler.core.decisions import (
     HOUR,
     Plan,
@@ -40,7 +39,7 @@ from scheduler.core.placement import Floor
 from scheduler.core.policy import Policy
 from scheduler.core.quota import Below, PoolQuota
 from scheduler.core.returns import Returns
-from scheduler.core.rooms import Rooms
+from scheduler.core.rooms import Rooms, in_tier_order
 from scheduler.core.snapshot import (
     Claim,
     DropJob,
@@ -118,13 +117,14 @@ class World:
         self.spent: dict[BudgetId, Spent] = dict(snapshot.spent)
         self.claims: dict[ReservationId, Claim] = dict(snapshot.claims)
         self.turnovers: dict[PoolId, Turnover] = dict(snapshot.turnovers)
-        self.floor = Floor({pool.id: cell_sizes(pool) for pool in policy.pools})
-        self.rooms = Rooms(self.index, self.floor)
+        # Pools have their bits in the order of tiers and names: see `Rooms`.
+        pools = in_tier_order(self.index.pools.values())
         self.below = Below()
         self.quotas = {
-            pool.id: PoolQuota(self.index, pool, bit, self.below)
-            for bit, pool in enumerate(self.rooms.pools)
+            pool.id: PoolQuota(self.index, pool, bit, self.below) for bit, pool in enumerate(pools)
         }
+        self.floor = Floor({name: quota.cells for name, quota in self.quotas.items()})
+        self.rooms = Rooms(self.index, self.floor)
         self.waiting = Waiting(self.index, self.rooms, self.quotas)
         self.jobs = self.waiting.jobs
         self.use = Use(self.index)
@@ -304,11 +304,8 @@ class World:
     def _count(self, run: Run, sign: int) -> None:
         """Count a run in quotas: a draining one no longer counts, its successor does (R8.6)."""
         gpus = sign * run.gpus
-        if run.pool in self.quotas:
-            if run.shape.reservation is None:
-                self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
-            if run.quota_class is QuotaClass.IN_QUOTA:
-                self.quotas[run.pool].pin(run, sign)  # also in a reservation: it is in cells
+        if run.pool in self.quotas and run.shape.reservation is None:
+            self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
         self.held_by_user[run.user] = self.held_by_user.get(run.user, 0) + gpus
         if run.agreement is not None:
             self.lent[run.agreement] = self.lent.get(run.agreement, 0) + gpus

@@ -25,6 +25,7 @@ SCOPES = {
     "/v1/accounts": {Scope.USER},
     "/v1/policy": {Scope.USER},
     "/v1/shares": {Scope.USER},
+    "/v1/recalls": {Scope.USER},
     "/v1/prio": {Scope.USER},
     "/v1/queue": {Scope.USER},
     "/v1/diagnostics": set(),

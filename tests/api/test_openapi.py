@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from scheduler.api import examples, examples_operating
+from scheduler.api import examples, examples_operating, examples_planner
 from scheduler.api.app import create_app
 from scheduler.clock import SystemClock
 from scheduler.config import HubSettings
@@ -47,11 +47,15 @@ def message_of(example):
     return MESSAGES["".join(part.capitalize() for part in example.split("_"))]
 
 
-EXAMPLES = vars(examples) | vars(examples_operating)
-NAMES = [name for name in EXAMPLES if name.isupper() and name != "POLICY"]
+EXAMPLES = {
+    name: example
+    for module in (examples, examples_operating, examples_planner)
+    for name, example in vars(module).items()
+    if name.isupper() and name != "POLICY" and not name.startswith("_")
+}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("_")])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_is_a_valid_message(name):
     example = EXAMPLES[name]
     message = message_of(name)

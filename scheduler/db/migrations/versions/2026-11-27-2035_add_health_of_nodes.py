@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "a07aa04d9fad"
-down_revision: str | None = "5e61f0a2d7c8"
+down_revision: str | None = "8d2f6b1e94a7"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
