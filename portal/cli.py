@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from threading import Event
 from typing import Annotated
 from uuid import uuid4
@@ -17,12 +16,13 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from portal import cli_tables as tables
+from portal import submit_options as options
 from portal.cli_hub import with_hub
 from portal.format import parse_duration
 from portal.hub import Hub
 from portal.working_dir import upload
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import PriorityClass, Tier
+from scheduler.core.model import Tier
 from scheduler.wire.jobs import JobRequest, JobView
 
 _LOOK_SECONDS = 1.0
@@ -37,54 +37,25 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 @with_hub
 def submit(  # noqa: PLR0913, PLR0917  # the options are the command's surface
     hub: Hub,
-    entrypoint: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, after --.")
-    ],
-    nodes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Nodes of the gang.  \\[default: 1]", show_default=False),
-    ] = None,
-    gpus_per_node: Annotated[
-        int | None, typer.Option(min=1, help="GPUs on each.  \\[default: 1]", show_default=False)
-    ] = None,
-    gpu_model: Annotated[
-        list[str] | None, typer.Option(help="A model that will do; repeat for several.")
-    ] = None,
-    memory_gib: Annotated[
-        int | None, typer.Option(min=1, help="GiB that each GPU must have, at least.")
-    ] = None,
-    h100e: Annotated[
-        int | None,
-        typer.Option(min=1, help="H100-equivalents on any model, in place of nodes and GPUs."),
-    ] = None,
-    software: Annotated[
-        list[str] | None, typer.Option(help="What a pool must offer; repeat for several.")
-    ] = None,
-    reservation: Annotated[
-        str | None, typer.Option(help="Run only in this advance reservation.")
-    ] = None,
-    tier: Annotated[
-        str | None, typer.Option(metavar="TIER[..TIER]", help="One tier, or lowest..highest.")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="Pools must be accredited for it.")] = None,
-    priority: Annotated[PriorityClass | None, typer.Option(help="Order in your queue.")] = None,
-    time_limit: Annotated[str | None, typer.Option(metavar="30m", help="90s, 30m, 2h, 7d.")] = None,
-    no_preempt: Annotated[
-        bool, typer.Option("--no-preempt", help="Refuse recall; then no borrowing either.")
-    ] = False,
-    account: Annotated[str | None, typer.Option(help="Who pays, if you have several.")] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What it is called; run times are foreseen by it.")
-    ] = None,
-    submission_id: Annotated[str | None, typer.Option(help="Your own id for it.")] = None,
-    working_dir: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, file_okay=False, help="Folder to upload, as `ray job submit` does."
-        ),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when the job has ended.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print its log too.")] = False,
+    entrypoint: options.Entrypoint,
+    nodes: options.Nodes = None,
+    gpus_per_node: options.GpusPerNode = None,
+    gpu_model: options.GpuModels = None,
+    memory_gib: options.MemoryGib = None,
+    h100e: options.H100e = None,
+    software: options.Software = None,
+    reservation: options.Reservation = None,
+    tier: options.Tier = None,
+    label: options.Label = None,
+    priority: options.Priority = None,
+    time_limit: options.TimeLimit = None,
+    no_preempt: options.NoPreempt = False,
+    account: options.Account = None,
+    name: options.Name = None,
+    submission_id: options.SubmissionId = None,
+    working_dir: options.WorkingDir = None,
+    wait: options.Wait = False,
+    follow: options.Follow = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit a job. `ray job submit` works as well, with the hub as RAY_ADDRESS.

@@ -1,4 +1,4 @@
-"""Commands about the planner: queue, shares, prio, diag."""
+"""Commands about the planner: queue, shares, prio, recalls, diag."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ import typer
 from portal import cli_planner_tables as tables
 from portal.cli_hub import with_hub
 from portal.cli_tables import console_of, local_now
+from portal.format import count
 from portal.hub import Hub
 
 app = typer.Typer(no_args_is_help=True)
@@ -74,6 +75,23 @@ def diag(hub: Hub, as_json: AsJson = False) -> None:
         typer.echo(found.model_dump_json(indent=2))
     else:
         tables.print_diagnostics(console_of(), found)
+
+
+@app.command()
+@with_hub
+def recalls(
+    hub: Hub,
+    days: Annotated[int, typer.Option(min=1, max=366, help="How far back to look.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Say how long owners waited for what they had lent, against the promised notice."""
+    found = hub.recalls(days)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    elif found.pairs:
+        console_of().print(tables.recalls_table(found))
+    else:
+        typer.echo(f"no owner took GPUs back in the last {count(days, 'day')}")
 
 
 def _more(after: str | None) -> None:

@@ -12,6 +12,8 @@ from scheduler.wire.diagnostics import (
     PrioPage,
     QueuePage,
     QueueRow,
+    RecallPage,
+    RecallView,
     ShareList,
 )
 from scheduler.wire.what_if import FaredView, WhatIf
@@ -101,6 +103,33 @@ def shares_table(found: ShareList) -> Table:
     return table
 
 
+def recalls_table(found: RecallPage) -> Table:
+    """Return owners' recalls: by lender and pool, then what each came to where it has several."""
+    right = ("recalls", "kept", "late", "given up", "p50", "p99", "notice up to")
+    table = _table("lender", "pool", *right, right=right)
+    for row in found.pairs:
+        table.add_row(row.lender, row.pool, *_waits(row))
+    for row in found.lenders:
+        if sum(row.lender == pair.lender for pair in found.pairs) > 1:
+            table.add_row(row.lender, "all", *_waits(row), style="bold")
+    for row in found.pools:
+        if sum(row.pool == pair.pool for pair in found.pairs) > 1:
+            table.add_row("all", row.pool, *_waits(row), style="bold")
+    since = found.since.astimezone().date().isoformat()
+    table.caption = (
+        f"Decided since {since}; times are from the decision until the owner's job ran, and kept "
+        "is within the promised notice and teardown (R10)."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _waits(row: RecallView) -> tuple[str, ...]:
+    counts = (row.recalls, row.kept, row.late, row.given_up)
+    times = (row.p50_seconds, row.p99_seconds, row.longest_notice_seconds)
+    return (*map(str, counts), *(_NONE if one is None else f"{one:,.1f} s" for one in times))
+
+
 def prio_table(page: PrioPage) -> Table:
     """Return what orders each job, as `sprio` does, in the order in which it decides."""
     table = _table("place", "job", "person", "shares, down the tree", "priority", "age", "handicap")
@@ -171,7 +200,8 @@ def what_if_table(found: WhatIf) -> Table:
     total = (found.before.total, found.after.total)
     table.add_row("all", str(found.jobs), *_pairs(*total), style="bold")
     table.caption = (
-        f"Utilisation {found.before.utilisation:.1%} -> {found.after.utilisation:.1%}; "
+        f"{found.note} Utilisation {found.before.utilisation:.1%} -> "
+        f"{found.after.utilisation:.1%}; "
         "each pair is without and with the changes, all nodes up."
     )
     table.caption_justify = "left"

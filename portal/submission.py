@@ -16,13 +16,23 @@ from scheduler.wire.jobs import JobRequest, JobView
 FIELDS = {"time_limit_seconds": "time_limit", "runtime_env": "files", "working_dir": "files"}
 PACKAGE = "_ray_pkg_{}.zip"
 
+_EITHER = (
+    "Say either H100-equivalents, or nodes and GPUs on each node: leave those two at 1, or this"
+    " at 0."
+)
+_PATTERNS = {
+    "submission_id": "Use letters, digits, “_” and “-” only, at most 63 of them.",
+    "software": "Use the names of the policy, such as cuda-12.4: small letters, digits, “.”, “_”,"
+    " “+” and “-”, with commas between names.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the form holds. `all_tiers` is whether `tiers` excludes nothing.
 
-    `name` is the submission id; `job_name` is what run times are foreseen by. With `h100e`,
-    nodes and GPUs of each are left out.
+    `name` is the submission id; `job_name` is what run times are foreseen by. `h100e` stands in
+    place of nodes and GPUs of each, which then are 1, the form's own start.
     """
 
     entrypoint: str
@@ -57,6 +67,8 @@ def request(wish: Wish) -> JobRequest | Trouble:
     """Return the request, or the field that is not right before the hub is asked."""
     if not wish.entrypoint.strip():
         return Trouble("entrypoint", "Say what to run, for example: python train.py")
+    if wish.h100e and (wish.nodes, wish.gpus_per_node) != (1, 1):
+        return Trouble("h100e", _EITHER)
     try:
         limit = parse_duration(wish.time_limit)
     except ValueError as error:
@@ -81,7 +93,8 @@ def request(wish: Wish) -> JobRequest | Trouble:
         return JobRequest.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
-        return Trouble(form_field(str(first["loc"][0])), _own_words(first["type"], first["msg"]))
+        field = str(first["loc"][0])
+        return Trouble(form_field(field), _own_words(field, first["type"], first["msg"]))
 
 
 def _size(wish: Wish) -> dict[str, object]:
@@ -132,7 +145,5 @@ def form_field(name: str) -> str:
     return renamed.get(parts[0], parts[0])
 
 
-def _own_words(kind: str, said: str) -> str:
-    if kind == "string_pattern_mismatch":
-        return "Use letters, digits, “_” and “-” only, at most 63 of them."
-    return said
+def _own_words(field: str, kind: str, said: str) -> str:
+    return _PATTERNS.get(field, said) if kind == "string_pattern_mismatch" else said

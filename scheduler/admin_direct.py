@@ -1,7 +1,7 @@
 """The operator's work on a database without a hub: whoever can write its folder is its admin."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from scheduler.db.engine import Database
 from scheduler.db.in_use import refuse_what_is_in_use
 from scheduler.db.planning import load_snapshot
 from scheduler.errors import Fault, Refused
+from scheduler.policy_text import PolicyProblem, decoded
 from scheduler.wire.accounts import PolicyApplied, TokenIssued, TokenList, TokenRequest
 
 Answer = TypeVar("Answer")
@@ -45,6 +46,7 @@ class Direct:
             raise Refused(
                 title="No database",
                 detail=f"there is no hub's database at {self._file}",
+                status=404,
                 next_step="to use a hub, give an admin token (--token-file, or --as admin);"
                 " to make a database, commonpool admin migrate --data DIR",
             )
@@ -80,7 +82,7 @@ class Direct:
         stored = self._write(policies.current_policy)
         if stored is None:
             next_step = "commonpool policy apply FILE"
-            raise Refused("No policy", "no policy was applied yet", next_step=next_step)
+            raise Refused("No policy", "no policy was applied yet", 404, next_step=next_step)
         return stored.document
 
     def state(self, policy: Policy) -> Snapshot:
@@ -102,7 +104,9 @@ class Direct:
             Refused: there is no such token that still works.
         """
         if not self._write(lambda conn: tokens.revoke_token(conn, token_id, self._clock.now())):
-            raise Refused("No such token", f"no working token has the id {token_id}", field="id")
+            raise Refused(
+                "No such token", f"no working token has the id {token_id}", 404, field="id"
+            )
 
     def is_there(self) -> bool:
         """Return whether there is a database to look at."""
@@ -138,12 +142,23 @@ def read_policy(file: Path) -> str:
         Refused: it cannot be read, or each of its problems.
     """
     try:
-        document = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused("Policy refused", f"{file} cannot be read: {error}", field="FILE") from error
+        document = decoded(file.read_bytes())
+    except OSError as error:
+        told = f"{file} cannot be read: {error.strerror or error}"
+        raise Refused("Policy refused", told, field="FILE", value=str(file)) from error
+    if isinstance(document, PolicyProblem):
+        raise _refused(file, [document])
     problems = policy_file.check(document)
     if problems:
-        faults = tuple(Fault(p.field, p.reason, p.line) for p in problems)
-        count = f"{len(faults)} problems" if len(faults) > 1 else "a problem"
-        raise Refused("Policy refused", f"{file} has {count}", faults=faults)
+        raise _refused(file, problems)
     return document
+
+
+def _refused(file: Path, problems: Sequence[PolicyProblem]) -> Refused:
+    count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
+    return Refused(
+        title=f"{file} has {count}",
+        detail=f"{file} has {count}",
+        faults=tuple(Fault(p.field, p.reason, p.line) for p in problems),
+        next_step=f"correct it and run commonpool policy check {file}; nothing was changed",
+    )

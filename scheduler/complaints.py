@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scheduler.wire.accounts import ProblemFault
 
 _MANY = 2
+_UNUSABLE = 422
 _START = (
     "start one here with `commonpool up`, see `commonpool status`, or name another with --hub URL"
 )
@@ -24,7 +25,9 @@ _START = (
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turn the failures that are expected into words on standard error and exit code 1.
+    """Turn the failures that are expected into words on standard error, and an exit code.
+
+    It is 2 where what was handed in, a file or an option, cannot be used, and else 1.
 
     Raises:
         typer.Exit: something expected went wrong.
@@ -45,7 +48,13 @@ def told() -> Iterator[None]:
         if words is None:
             raise
         typer.echo(words, err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(_code(error)) from error
+
+
+def _code(error: Exception) -> int:
+    from scheduler.errors import Refused  # noqa: PLC0415  # as below
+
+    return 2 if isinstance(error, Refused) and error.status == _UNUSABLE else 1
 
 
 def _usage(error: ValueError) -> typer.BadParameter | None:

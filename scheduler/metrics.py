@@ -81,6 +81,16 @@ ETA_HITS = Counter(
     ["hit"],
 )
 ETA_HIT_RATE = Gauge("commonpool_eta_hit_rate", "Part of those that did, in this process")
+RECALL_SECONDS = Gauge(
+    "commonpool_recall_seconds",
+    "Wait of owners for what they lent, from the decision to the start, over 30 days",
+    ["lender", "pool", "quantile"],
+)
+RECALLS = Gauge(
+    "commonpool_recalls",
+    "Owners' recalls of 30 days, by whether the promised notice was kept",
+    ["lender", "pool", "outcome"],
+)
 LEADER = Gauge("commonpool_leader", "1 where this process plans, else 0")
 LOOP_FAILURES = Counter("commonpool_loop_failures", "Rounds of a loop that failed", ["loop"])
 WATCHED = Counter("commonpool_watched", "What the watch loop did, by what it was", ["what"])

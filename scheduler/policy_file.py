@@ -106,6 +106,8 @@ def read_rules_document(text: str) -> RulesDocument | tuple[PolicyProblem, ...]:
 def _read(
     document: Document, text: str, revision: int, *, only_rules: bool = False
 ) -> tuple[Policy | None, tuple[PolicyProblem, ...]]:
+    if not text.strip():
+        return None, (PolicyProblem(1, "(the file)", "is empty"),)
     try:
         raw = document.parse(text)
     except yaml.YAMLError as error:

@@ -28,11 +28,33 @@ class PolicyProblem:
         return f"line {self.line}: {self.field}: {self.reason}"
 
 
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Return which byte of a file is no text, and how to make it some."""
+    byte = error.object[error.start]
+    return f"is not UTF-8 text (byte 0x{byte:02x}): convert it, with iconv -t UTF-8 for example"
+
+
+def decoded(data: bytes) -> str | PolicyProblem:
+    """Return a file's text, or where it is none; a byte order mark is passed over."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return PolicyProblem(line, "(the file)", not_utf8(error))
+
+
 def syntax_problem(error: yaml.YAMLError) -> PolicyProblem:
     """Say in one line why a text is not YAML, at its line."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return PolicyProblem(mark.line + 1 if mark else 1, "(the file)", f"not YAML: {reason}")
+    line = mark.line + 1 if mark else 1
+    begun = getattr(error, "context_mark", None)
+    if begun and begun.line + 1 != line:
+        context = getattr(error, "context", None) or "while parsing what"
+        reason += f", {context} begun in line {begun.line + 1}"
+    if "'\\t'" in reason:
+        reason += ": indent with spaces"
+    return PolicyProblem(line, "(the file)", f"not YAML: {reason}")
 
 
 class Document:
@@ -83,7 +105,8 @@ class Document:
             name = str(key.value)
             at = (*path, name)
             if name in values:
-                again = PolicyProblem(key.start_mark.line + 1, _field(at), "is written twice")
+                told = f"is written twice, first in line {self._lines[at]}"
+                again = PolicyProblem(key.start_mark.line + 1, _field(at), told)
                 self.problems.append(again)
                 continue
             self._lines[at] = key.start_mark.line + 1

@@ -1,12 +1,15 @@
 """Commands on what was: replay a recording, ask what-if of the past, compare two policies."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from portal import cli_planner_tables as tables
 from portal.cli_hub import Door, with_door
@@ -92,6 +95,11 @@ def ask_what_if(  # noqa: PLR0913, PLR0917  # the options are the command's surf
     ] = None,
     gpus: Annotated[Many, typer.Option(metavar="POOL=N", help="Other GPUs of a pool.")] = None,
     hours: Annotated[int, typer.Option(min=1, help="How far back to go.")] = 168,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Or from then, as 2026-03-01T12:00; UTC.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Until then, not now.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="The latest so many of them.")] = 5_000,
     recording: Annotated[
         list[Path] | None, typer.Option(help="Play recordings, in this order, without a hub.")
     ] = None,
@@ -105,7 +113,8 @@ def ask_what_if(  # noqa: PLR0913, PLR0917  # the options are the command's surf
         *({"what": "gpus", **_amount("pool", "gpus", one)} for one in gpus or ()),
     ]
     try:
-        request = WhatIfRequest.model_validate({"changes": changes, "hours": hours})
+        window = {"since": _instant(since), "until": _instant(until), "hours": hours, "jobs": jobs}
+        request = WhatIfRequest.model_validate({"changes": changes, **window})
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(f"{first['loc']}: {first['msg']}") from error
@@ -118,19 +127,46 @@ def ask_what_if(  # noqa: PLR0913, PLR0917  # the options are the command's surf
         console_of().print(tables.what_if_table(found))
 
 
+def _instant(text: str | None) -> datetime | None:
+    """Read a time, or a day; UTC where no zone is given."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time such as 2026-03-01T12:00") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 def _from_hub(door: Door, request: WhatIfRequest) -> WhatIf:
     if not isinstance(door, Hub):
         raise typer.BadParameter("give an admin token (--token-file, or --as admin) or --recording")
-    return door.what_if(request)
+    # What the hub's own process has done of it is not told: minutes are to be expected.
+    with console_err().status(f"the hub plays up to {request.jobs:,} jobs, twice"):
+        return door.what_if(request)
 
 
 def _from_recordings(request: WhatIfRequest, files: list[Path]) -> WhatIf:
     recordings = [read_recording(file) for file in files]
     changes = [change_of(wish) for wish in request.changes]
-    found = what_if(recordings[-1].policy, changes, past_jobs(iter(recordings)), play)
+    past = past_jobs(iter(recordings))
+    console = console_err()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("jobs played", total=2 * len(past))
+        told = partial(_show, bar, task)
+        found = what_if(recordings[-1].policy, changes, past, play, told)
     if not isinstance(found, Comparison):
         raise refused(found)
-    return view_of(found)
+    return view_of(found, f"Taken: {count(len(past), 'job')} of the recordings.")
+
+
+def _show(bar: Progress, task: TaskID, over: int) -> None:
+    bar.update(task, completed=over)
+
+
+def console_err() -> Console:
+    """Return where progress is shown: not among the answers."""
+    return Console(stderr=True)
 
 
 def _quota(text: str) -> dict[str, object]:

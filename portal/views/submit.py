@@ -1,6 +1,7 @@
 """Submit a job: what to run, on how much, under whose quota."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -10,7 +11,7 @@ from portal.session import Visit, latest, visit
 from portal.submission import Trouble, Wish, send
 from scheduler.core.model import PriorityClass, Tier
 from scheduler.wire.accounts import Me, PoolView
-from scheduler.wire.jobs import JobView
+from scheduler.wire.jobs import LONGEST_NAME, MOST_H100E, MOST_MEMORY_GIB, JobView
 
 PRIORITIES = {
     PriorityClass.STANDARD: "standard",
@@ -31,6 +32,16 @@ class Choices:
     largest_node: int
     most_nodes: int
     start: JobView | None
+
+
+class More(NamedTuple):
+    """What few jobs ask for, each as the form's field says it; empty and 0 ask for nothing."""
+
+    job_name: str
+    reservation: str
+    memory_gib: int
+    h100e: int
+    software: str
 
 
 def page() -> None:
@@ -107,6 +118,7 @@ def _form(choices: Choices, trouble: Trouble | None, here: Visit) -> None:
         account, models, tiers = _places(choices, trouble)
         label, priority = _classes(choices, trouble)
         time_limit, name, preemptible = _details(choices, trouble)
+        more = _more(choices.start, trouble)
         if not st.form_submit_button("Submit job", type="primary", icon=":material/send:"):
             return
     _send(
@@ -123,6 +135,11 @@ def _form(choices: Choices, trouble: Trouble | None, here: Visit) -> None:
             time_limit=time_limit,
             name=name,
             files=files.getvalue() if files else None,
+            job_name=more.job_name,
+            memory_gib=more.memory_gib,
+            h100e=more.h100e,
+            software=tuple(more.software.replace(",", " ").split()),
+            reservation=more.reservation,
         ),
         here,
     )
@@ -130,7 +147,7 @@ def _form(choices: Choices, trouble: Trouble | None, here: Visit) -> None:
 
 def _sizes(choices: Choices, trouble: Trouble | None) -> tuple[int, int]:
     left, right = st.columns(2)
-    start = choices.start
+    start = choices.start if choices.start and not choices.start.h100e else None
     with left:
         nodes = st.number_input(
             "Nodes",
@@ -233,7 +250,9 @@ def _details(choices: Choices, trouble: Trouble | None) -> tuple[str, str, bool]
         _beside("time_limit", trouble)
     with right:
         name = st.text_input(
-            "Name (may be left out)", placeholder="digits-2", help="Unique among your jobs."
+            "Submission id (may be left out)",
+            placeholder="digits-2",
+            help="What the job is listed under; unique among your jobs.",
         )
         _beside("name", trouble)
     preemptible = st.checkbox(
@@ -244,6 +263,72 @@ def _details(choices: Choices, trouble: Trouble | None) -> tuple[str, str, bool]
     )
     _beside("preemptible", trouble)
     return time_limit, name, preemptible
+
+
+def _more(start: JobView | None, trouble: Trouble | None) -> More:
+    """Draw what few jobs need, folded away unless something in it is set or at fault."""
+    usual = _usual(start)
+    at_fault = trouble is not None and trouble.field in More._fields
+    with st.expander("More options", expanded=at_fault or any(usual)):
+        left, right = st.columns(2)
+        with left:
+            name = st.text_input(
+                "Name",
+                usual.job_name,
+                max_chars=LONGEST_NAME,
+                placeholder="digits",
+                help="What this kind of job is called. Run times are foreseen from earlier jobs of"
+                " the same name, so any number may share it.",
+            )
+            _beside("job_name", trouble)
+        with right:
+            reservation = st.text_input(
+                "Reservation",
+                usual.reservation,
+                max_chars=120,
+                placeholder="none",
+                help="The id of an advance reservation of your account: the job runs only in it.",
+            )
+            _beside("reservation", trouble)
+        return More(name, reservation, *_hardware(usual, trouble))
+
+
+def _usual(start: JobView | None) -> More:
+    if start is None:
+        return More("", "", 0, 0, "")
+    software = ", ".join(start.software)
+    return More(start.name, start.reservation or "", start.memory_gib, start.h100e, software)
+
+
+def _hardware(usual: More, trouble: Trouble | None) -> tuple[int, int, str]:
+    left, right = st.columns(2)
+    with left:
+        memory = st.number_input(
+            "Memory of each GPU, in GiB",
+            0,
+            MOST_MEMORY_GIB,
+            usual.memory_gib,
+            help="The least that each GPU must have. 0: any.",
+        )
+        _beside("memory_gib", trouble)
+    with right:
+        h100e = st.number_input(
+            "H100-equivalents",
+            0,
+            MOST_H100E,
+            usual.h100e,
+            help="In place of nodes and GPUs on each node, which are then left at 1: as many GPUs"
+            " of a pool's own model as that needs. 0: as nodes and GPUs say.",
+        )
+        _beside("h100e", trouble)
+    software = st.text_input(
+        "Software",
+        usual.software,
+        placeholder="cuda-12.4, pytorch",
+        help="What a pool must offer, by the names in the policy, with commas between them.",
+    )
+    _beside("software", trouble)
+    return memory, h100e, software
 
 
 def _send(wish: Wish, here: Visit) -> None:

@@ -11,11 +11,13 @@ from scheduler.api import (
     jobs,
     nodes,
     openapi,
+    operating,
     ops,
     policy,
     problems,
     ray_jobs,
     ray_jobs_socket,
+    recalls,
     sites,
     tokens,
     what_if,
@@ -45,7 +47,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.hub = hub
     rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
-    for room in (*rooms, diagnostics, what_if):
+    for room in (*rooms, diagnostics, operating, recalls, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

@@ -364,34 +364,3 @@ QUEUE_PAGE: Example = {
     ],
     "next": "41",
 }
-
-WHAT_IF_REQUEST: Example = {
-    "changes": [
-        {"what": "quota", "account": "arl-vision", "pool": "national-hub", "nominal": 16},
-        {"what": "weight", "account": "arl", "weight": 2},
-    ],
-    "hours": 168,
-}
-
-
-def _fared(account: str | None, mean_wait_seconds: float) -> Example:
-    return {
-        "account": account,
-        "jobs": 12,
-        "unfinished": 0,
-        "mean_wait_seconds": mean_wait_seconds,
-        "p95_wait_seconds": 5400.0,
-        "gpu_hours": 96.0,
-        "preemptions": 1,
-    }
-
-
-def _outcome(mean_wait_seconds: float) -> Example:
-    return {
-        "utilisation": 0.82,
-        "total": _fared(None, mean_wait_seconds),
-        "accounts": [_fared("arl-vision", mean_wait_seconds)],
-    }
-
-
-WHAT_IF: Example = {"jobs": 12, "before": _outcome(1800.0), "after": _outcome(600.0)}

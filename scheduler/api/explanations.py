@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 from scheduler.api.deps import HubState
 from scheduler.api.insights import Insight
-from scheduler.core.counterfactual import about, sooner, told
+from scheduler.core.counterfactual import Effort, about, changes, sooner, told
+from scheduler.core.cut import cut
 from scheduler.core.diagnostics import Ahead, ahead
 from scheduler.core.eta import Eta
 from scheduler.core.forecast import Foresight
@@ -25,10 +26,14 @@ from scheduler.db.planning import load_snapshot
 from scheduler.wire.explanations import AheadView, EtaView, SoonerView
 from scheduler.wire.jobs import Explanation
 
-# Changes that are tried, by how many jobs wait and run.
-_EFFORT = ((200, 12), (1_000, 5), (3_000, 2))
+# What is tried, by how many jobs wait and run; where there are more, a part of the world is
+# planned in (`core.cut`), so that an answer takes some seconds of one core at most.
+_EFFORT = ((200, Effort()), (1_000, Effort(changes=5)), (3_000, Effort(changes=3)))
+_EFFORT_OF_PART = Effort(changes=6, steps=20)
+# Runs are never left out, for they hold GPUs and shares.
+_MOST_RUNS = 20_000
 _MOST_AHEAD = 10
-_TOO_LONG = "{count} jobs wait and run: that is too many to try changes of this job here."
+_TOO_LONG = "{count} jobs run: that is too many to try changes of this job here."
 
 
 async def state_of(hub: HubState) -> tuple[Policy, Snapshot]:
@@ -96,12 +101,20 @@ def find_out(
     world = World(policy, replace(snapshot, jobs={}, nodes={}))
     before = ahead(world, list(snapshot.jobs.values()), job, now)
     count = len(snapshot.jobs) + len(snapshot.runs)
-    changes = next((changes for most, changes in _EFFORT if count <= most), 0)
-    if not changes:
-        return Insight(before, note=_TOO_LONG.format(count=count))
-    found = sooner(Foresight(policy, predictor), snapshot, job_id, now, changes)
-    note = "" if found else "No change that was tried starts it sooner."
+    foresight = Foresight(policy, predictor)
+    effort = next((effort for most, effort in _EFFORT if count <= most), None)
+    if effort is not None:
+        found = sooner(foresight, snapshot, job_id, now, effort)
+        return Insight(before, found, "" if found else _NOTHING)
+    if len(snapshot.runs) > _MOST_RUNS:
+        return Insight(before, note=_TOO_LONG.format(count=len(snapshot.runs)))
+    part = cut(policy, snapshot, job, [change.job for change in changes(job, policy)])
+    found = sooner(foresight, part.snapshot, job_id, now, _EFFORT_OF_PART)
+    note = part.sentence() if found else f"{_NOTHING} {part.sentence()}"
     return Insight(before, found, note)
+
+
+_NOTHING = "No change that was tried starts it sooner."
 
 
 def ahead_views(found: Sequence[Ahead]) -> tuple[AheadView, ...]:

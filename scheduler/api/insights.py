@@ -20,9 +20,13 @@ class Insight:
 
 @dataclass
 class Insights:
-    """Answers of the last moments, and the turn to find out another."""
+    """Answers of the last moments, and the turns to find out another, and to play the past.
+
+    Playing may take minutes, for which nobody who asks why a job waits is to wait.
+    """
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    plays: asyncio.Lock = field(default_factory=asyncio.Lock)
     _kept: dict[str, tuple[float, Insight]] = field(default_factory=dict)
 
     def find(self, job: str, now: float) -> Insight | None:

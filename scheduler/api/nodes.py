@@ -50,12 +50,12 @@ async def nodes(
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         found = await list_nodes(conn, pool=query.pool, after=query.after, limit=query.limit + 1)
-    page = tuple(_as_heard(hub, node) for node in found[: query.limit])
+    page = tuple(as_heard(hub, node) for node in found[: query.limit])
     more = page[-1].node if len(found) > query.limit else None
     return body.reply(NodePage(nodes=page, next=more))
 
 
-def _as_heard(hub: HubState, node: NodeView) -> NodeView:
+def as_heard(hub: HubState, node: NodeView) -> NodeView:
     """Return a node with the time that it really spoke last, which seldom reaches the database."""
     at = hub.fleet.heard_at(node.node)
     if at is None or datetime.fromtimestamp(at, UTC) <= node.reported_at:

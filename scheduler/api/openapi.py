@@ -16,12 +16,15 @@ from pydantic.json_schema import models_json_schema
 
 from scheduler.wire.accounts import Problem, TokenRequest
 from scheduler.wire.jobs import JobRequest
+from scheduler.wire.operating import DrainRequest, MaintenanceRequest
 from scheduler.wire.reports import NodeReports
 from scheduler.wire.sites import SiteSync
 from scheduler.wire.what_if import WhatIfRequest
 
 _MESSAGES: tuple[type[BaseModel], ...] = (
+    DrainRequest,
     JobRequest,
+    MaintenanceRequest,
     Problem,
     SiteSync,
     TokenRequest,

@@ -3,18 +3,21 @@
 import asyncio
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from scheduler.api import recalls
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, hub_of, require
 from scheduler.api.openapi import answers
 from scheduler.errors import StorageUnavailable
 from scheduler.wire.accounts import Scope
 
+log = structlog.get_logger("ops")
 router = APIRouter(tags=["ops"])
 DATABASE_SECONDS = 5.0
 
@@ -48,7 +51,12 @@ async def metrics_page(
     request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN, Scope.NODE))]
 ) -> Response:
     """Return what is counted, for Prometheus."""
-    del request
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            await recalls.gauge(hub_of(request))
+    except (StorageUnavailable, TimeoutError) as error:
+        # What this process counts is worth most where the database is in trouble.
+        log.warning("recalls_not_read", why=str(error) or "the database did not answer in time")
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

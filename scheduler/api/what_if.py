@@ -1,17 +1,18 @@
 """What if the policy had been another one? The hub's own history, played again."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, assert_never
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.api import body, examples
+from scheduler.api import body, examples_planner
 from scheduler.api.auth import Caller
 from scheduler.api.deps import hub_of, require
 from scheduler.api.openapi import accepts, answers
+from scheduler.clock import Clock
 from scheduler.core.model import AccountName, AgreementId, PoolId
 from scheduler.core.whatif import (
     CapChange,
@@ -25,7 +26,7 @@ from scheduler.core.whatif import (
     WeightChange,
     what_if,
 )
-from scheduler.db.past import past_jobs
+from scheduler.db.past import Past, past_window
 from scheduler.errors import Fault, Refused
 from scheduler.wire.accounts import Scope
 from scheduler.wire.what_if import (
@@ -42,14 +43,15 @@ from scheduler.wire.what_if import (
 
 router = APIRouter(prefix="/v1/what-if", tags=["diagnostics"])
 
-MOST_JOBS = 5_000
+MOST_SECONDS = 300.0
+"""A play that takes longer is ended: it has its thread, but the core is everybody's."""
 
 
 @router.post(
     "",
     response_model=WhatIf,
-    openapi_extra=accepts(WhatIfRequest, examples.WHAT_IF_REQUEST),
-    responses=answers(examples.WHAT_IF),
+    openapi_extra=accepts(WhatIfRequest, examples_planner.WHAT_IF_REQUEST),
+    responses=answers(examples_planner.WHAT_IF),
 )
 async def ask_what_if(
     request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN))]
@@ -59,16 +61,53 @@ async def ask_what_if(
     hub = hub_of(request)
     if hub.play is None:
         raise Refused("No simulator", "This hub has no simulator.", status=503)
-    since = hub.clock.now() - timedelta(hours=asked.hours)
+    until = (asked.until or hub.clock.now()).astimezone(UTC)
+    since = (asked.since or until - timedelta(hours=asked.hours)).astimezone(UTC)
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
-        past = await past_jobs(conn, since, MOST_JOBS)
+        past = await past_window(conn, since, until, asked.jobs)
     changes = [change_of(wish) for wish in asked.changes]
-    async with hub.insights.turn:
-        found = await asyncio.to_thread(what_if, policy, changes, past, hub.play)
+    async with hub.insights.plays:
+        told = _Deadline(hub.clock, len(past.jobs))
+        found = await asyncio.to_thread(what_if, policy, changes, past.jobs, hub.play, told)
     if not isinstance(found, Comparison):
         raise refused(found)
-    return body.reply(view_of(found))
+    return body.reply(view_of(found, _taken(past, since, until)))
+
+
+class _Deadline:
+    """Ends a play that takes too long."""
+
+    def __init__(self, clock: Clock, jobs: int) -> None:
+        self._clock = clock
+        self._jobs = jobs
+        self._ends = clock.monotonic() + MOST_SECONDS
+
+    def __call__(self, over: int) -> None:
+        if self._clock.monotonic() > self._ends:
+            raise Refused(
+                title="Too long a past",
+                detail=f"Playing {_jobs(self._jobs)} twice was ended after {MOST_SECONDS:.0f} s, "
+                f"with {over:,} of {2 * self._jobs:,} over; the hub has other work",
+                status=503,
+                field="jobs",
+                next_step="Ask for fewer jobs, or a shorter window; or play recordings yourself.",
+            )
+
+
+def _taken(past: Past, since: datetime, until: datetime) -> str:
+    """Say what was taken of the past."""
+    window = f"between {since:%Y-%m-%d %H:%M} and {until:%Y-%m-%d %H:%M} UTC"
+    if not past.more:
+        return f"Taken: {_jobs(len(past.jobs))} that ended {window}, all there were."
+    return (
+        f"Taken: the latest {_jobs(len(past.jobs))} that ended {window}; earlier ones were "
+        "left out (more with jobs, or in another window)."
+    )
+
+
+def _jobs(count: int) -> str:
+    return f"{count:,} job" if count == 1 else f"{count:,} jobs"
 
 
 def refused(unfit: tuple[Unfit, ...]) -> Refused:
@@ -107,9 +146,10 @@ def change_of(wish: Wish) -> Change:
             assert_never(wish)
 
 
-def view_of(found: Comparison) -> WhatIf:
-    """Return a comparison as a message."""
-    return WhatIf(jobs=found.jobs, before=_outcome(found.before), after=_outcome(found.after))
+def view_of(found: Comparison, note: str) -> WhatIf:
+    """Return a comparison as a message; `note` says what was taken of the past."""
+    before, after = _outcome(found.before), _outcome(found.after)
+    return WhatIf(jobs=found.jobs, note=note, before=before, after=after)
 
 
 def _outcome(outcome: Outcome) -> OutcomeView:

@@ -1,72 +1,255 @@
-"""Guaranteed cells: an owner can have whole nodes back, and not only the sum of their GPUs (R11).
+"""Guaranteed cells: an owner can have whole nodes and blocks back, not only the sum of GPUs (R11).
 
-A guarantee of n GPUs is one of whole nodes and half nodes. Work that nobody may take back
-(in-quota runs) is placed so that for every size there stay at least as many cells without
-such work as accounts may still claim; borrowed and background work is recalled when needed
-and so breaks nothing.
+A guarantee of n GPUs is one of n // c cells of each size c: half a node, a node, a block. Work
+that nobody may take back (in-quota runs) *pins* GPUs. A cell in which an account has pinned work
+is bound to it as long as nobody else has pinned work there; a cell without any is free. For
+every size there stay at least as many free cells as accounts may still claim, which is
+what they are guaranteed less what is bound to them. Ends of runs never break that, so only starts
+are asked. Borrowed and background work pins nothing: it is recalled when a cell is needed.
+
+A block cell is as many nodes under one leaf switch as most of the pool's blocks have (of equally
+many blocks, the smaller size), as wired, whether or not they are up. A larger block holds as
+many such cells as fit into it. Which cells there are is counted in whole healthy nodes, so a broken
+node costs its block's cell. A pool whose nodes are all in one block has no block cells.
 
 Source: HiveD (Zhao et al., OSDI 2020), restated with counts per cell size; scheduling.md R11.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from scheduler.core.model import NodeId, Pool, Slot
+from scheduler.core.model import AccountName, Pool
 
+Owners = Mapping[AccountName, int]
+"""Who has pinned work in a place, and in how many of its units (GPUs of a node, nodes of a block).
+"""
 
-def cell_sizes(pool: Pool) -> tuple[int, ...]:
-    """Return the sizes above one GPU in which guarantees are kept: half a node, a node."""
-    whole = pool.gpus_per_node
-    return tuple(size for size in {whole // 2, whole} if size > 1)
-
-
-def stay_reachable(
-    cells: Mapping[int, int], claimed: Mapping[int, int], nodes: Iterable[tuple[int, int]]
-) -> bool:
-    """Return whether a start that nobody may take back leaves all others their cells.
-
-    Where there are too few cells already, since nodes are broken, whoever comes first is served.
-
-    Args:
-        cells: how many cells are without pinned work now, by size.
-        claimed: how many cells all other accounts may still claim, by size.
-        nodes: for each node of the start, its GPUs without pinned work, before and after.
-    """
-    if any(there < claimed.get(size, 0) for size, there in cells.items()):
-        return True
-    taken = tuple(nodes)
-    return all(
-        there - sum(before // size - after // size for before, after in taken)
-        >= claimed.get(size, 0)
-        for size, there in cells.items()
-    )
+NOBODY: Owners = {}
 
 
-class Claims:
-    """The cells of one account that it may still claim: its nominal's, less those it is in.
+class Place(NamedTuple):
+    """A node as cells see it: the number of its block, and its healthy GPUs."""
 
-    An account that spreads its own work over its cells has fewer left, as it would on a
-    machine of its own.
-    """
+    block: int
+    healthy: int
 
-    __slots__ = ("_nominal", "_on_node", "_sizes", "_touched", "left")
 
-    def __init__(self, sizes: Iterable[int], nominal: int) -> None:
-        self._sizes = tuple(sizes)
-        self._nominal = nominal
-        self._on_node: dict[NodeId, int] = {}
-        self._touched = dict.fromkeys(self._sizes, 0)
-        self.left = {size: nominal // size for size in self._sizes}
+class Size:
+    """All cells of one size: how many are free, bound to whom, and still claimed."""
 
-    def pin(self, slots: Iterable[Slot], sign: int) -> None:
-        """Count pinned work of the account on nodes, or count it no longer (`sign` -1)."""
-        for slot in slots:
-            before = self._on_node.get(slot.node, 0)
-            after = before + sign * len(slot.gpus)
-            if after:
-                self._on_node[slot.node] = after
-            else:
-                self._on_node.pop(slot.node, None)
-            for size in self._sizes:
-                self._touched[size] += -(-after // size) + (-before // size)
+    __slots__ = ("_bound", "claimed", "free", "nominal", "units")
+
+    def __init__(self, units: int, gpus: int, nominals: Mapping[AccountName, int]) -> None:
+        self.units = units  # GPUs of a node or nodes of a block that make a cell
+        cells = {account: nominal // gpus for account, nominal in nominals.items()}
+        self.nominal = {account: count for account, count in cells.items() if count}
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all places."""
+        self.free = 0
+        self._bound: dict[AccountName, int] = {}
+        self.claimed = sum(self.nominal.values())
+
+    def left(self, account: AccountName) -> int:
+        """Return how many cells the account may still claim."""
+        return max(0, self.nominal.get(account, 0) - self._bound.get(account, 0))
+
+    def split(self, capacity: int, owners: Owners) -> tuple[int, Owners]:
+        """Return the free cells of a place with so many units, and who is bound to how many.
+
+        Whose work is beside others' in one cell is bound to nothing, nor who is guaranteed none.
+        """
+        spare = capacity - sum(owners.values())
+        bound = {}
+        for account in sorted(owners) if len(owners) > 1 else owners:
+            used = owners[account]
+            cells = -(-used // self.units)
+            padding = cells * self.units - used
+            if account not in self.nominal:
+                continue
+            if padding <= spare:
+                bound[account] = cells
+                spare -= padding
+            elif used >= self.units:
+                bound[account] = used // self.units  # what is beyond is in no whole cell
+        return max(0, spare // self.units), bound
+
+    def count(self, capacity: int, owners: Owners, sign: int) -> None:
+        """Count a place, or count it no longer (`sign` -1)."""
+        if not owners:
+            self.free += sign * (capacity // self.units)
+            return
+        if len(owners) > 1:
+            free, bound = self.split(capacity, owners)
+            self.free += sign * free
+            for account, cells in bound.items():
+                self._bind(account, sign * cells)
+            return
+        # Nearly all places have one owner: the same as `split`, at less cost.
+        ((account, used),) = owners.items()
+        cells = -(-used // self.units)
+        if account in self.nominal:
+            if cells * self.units > capacity:
+                cells = used // self.units  # what is beyond is in no whole cell
+            if cells:
+                self._bind(account, sign * cells)
+                used = max(used, cells * self.units)
+        if used < capacity:
+            self.free += sign * ((capacity - used) // self.units)
+
+    def _bind(self, account: AccountName, cells: int) -> None:
+        before = self._bound.get(account, 0)
+        after = self._bound[account] = before + cells
+        nominal = self.nominal[account]
+        if before < nominal:
+            self.claimed -= nominal - before
+        if after < nominal:
+            self.claimed += nominal - after
+
+
+class Cells:
+    """The cells of one pool, brought forward node by node as pinned work comes and goes."""
+
+    def __init__(self, pool: Pool, nominals: Mapping[AccountName, int]) -> None:
+        self._whole = pool.gpus_per_node
+        self._nominals = {account: gpus for account, gpus in nominals.items() if gpus}
+        self._having_nodes = {a for a, gpus in nominals.items() if gpus >= self._whole}
+        halves = {self._whole // 2, self._whole} if self._nominals else set()
+        self._sizes = [Size(c, c, self._nominals) for c in sorted(halves) if c > 1]
+        self._blocks: Size | None = None
+        # By number of block: its whole nodes that are free or bound to one account, and whose.
+        self._capacity: list[int] = []
+        self._owners: list[dict[AccountName, int]] = []
+
+    @property
+    def sizes(self) -> list[Size]:
+        """Return all sizes in which anything is guaranteed."""
+        return self._sizes if self._blocks is None else [*self._sizes, self._blocks]
+
+    @property
+    def are_claimed(self) -> bool:
+        """Return whether any account is guaranteed a cell that it does not use."""
+        return any(size.claimed for size in self.sizes)
+
+    def begin(self, blocks: Iterable[int]) -> None:
+        """Forget all nodes; `blocks` are the sizes of the pool's blocks, in nodes as wired."""
+        wired = tuple(blocks)
+        often = Counter(wired)
+        nodes = min(often, key=lambda size: (-often[size], size), default=0)
+        self._blocks = None
+        if len(wired) > 1 and nodes > 1:
+            gpus = nodes * self._whole
+            if any(nominal >= gpus for nominal in self._nominals.values()):
+                self._blocks = Size(nodes, gpus, self._nominals)
         for size in self._sizes:
-            self.left[size] = max(0, self._nominal // size - self._touched[size])
+            size.clear()
+        self._capacity = [0] * len(wired)
+        self._owners = [{} for _ in wired]
+
+    def put(self, place: Place) -> None:
+        """Count a node on which nothing is pinned."""
+        for size in self._sizes:
+            size.count(place.healthy, NOBODY, 1)
+        if self._blocks is not None and place.healthy >= self._whole:
+            self._count_block(place.block, 1, None, None)
+
+    def move(self, place: Place, before: Owners, after: Owners) -> None:
+        """Count the pinned work on a node anew."""
+        block, healthy = place
+        for size in self._sizes:
+            size.count(healthy, before, -1)
+            size.count(healthy, after, 1)
+        if self._blocks is None or healthy < self._whole:
+            return
+        was, now = self.bound_to(place, before), self.bound_to(place, after)
+        # In its block counts a node that is free or bound to one account.
+        counted = (was is not None or not before), (now is not None or not after)
+        if was != now or counted[0] != counted[1]:
+            self._count_block(block, counted[1] - counted[0], was, now)
+
+    def bound_to(self, place: Place, owners: Owners) -> AccountName | None:
+        """Return the account that a node with this pinned work is bound to, if any."""
+        if len(owners) != 1 or not self._sizes:
+            return None
+        ((account, used),) = owners.items()
+        is_whole = used >= self._whole or place.healthy >= self._whole
+        return account if is_whole and account in self._having_nodes else None
+
+    def _count_block(
+        self, block: int, capacity: int, was: AccountName | None, now: AccountName | None
+    ) -> None:
+        """Count a block anew in which one node is bound to another account, or counts anew."""
+        size, owners = self._blocks, self._owners[block]
+        if size is None:
+            return
+        size.count(self._capacity[block], owners, -1)
+        self._capacity[block] += capacity
+        if was is not None:
+            owners[was] -= 1
+            if not owners[was]:
+                del owners[was]
+        if now is not None:
+            owners[now] = owners.get(now, 0) + 1
+        size.count(self._capacity[block], owners, 1)
+
+    def short_of(self, account: AccountName, sizes: Iterable[Size]) -> list[bool]:
+        """Return where free cells are lacking: by size for others, then for all with this one.
+
+        An account may take its own blocks apart, as on a machine of its own, but not its nodes:
+        there it would not have any more of them.
+        """
+        others = [size.free < size.claimed - size.left(account) for size in sizes]
+        return others + [size.free < size.claimed for size in self._sizes]
+
+    def binding(self, account: AccountName, nodes: int, last_try: bool) -> list[Size]:
+        """Return the sizes that hold a start back: at last not blocks, if its nodes are guaranteed.
+
+        A block that another may want whole does not keep an account out of its own last nodes.
+        """
+        guaranteed = bool(self._sizes) and self._sizes[-1].left(account) >= nodes
+        return self._sizes if last_try and guaranteed else self.sizes
+
+    def blocks_of(self, account: AccountName) -> list[int]:
+        """Return the numbers of the blocks where an account has whole nodes bound to it."""
+        if self._blocks is None:
+            return []
+        return [number for number, owners in enumerate(self._owners) if account in owners]
+
+    def kept_in_blocks(self, account: AccountName) -> list[int]:
+        """Return how many free nodes of each block others are to find there: [] without blocks.
+
+        Those of the cells that are bound to them, and of as many free cells as they may still
+        claim, in the blocks that come last.
+        """
+        size = self._blocks
+        if size is None:
+            return []
+        kept, due = [0] * len(self._owners), dict(size.nominal)
+        bound = [
+            (-owners[who], number, who, count)
+            for number, owners in enumerate(self._owners)
+            for who, count in size.split(self._capacity[number], owners)[1].items()
+            if who != account
+        ]
+        for used, number, who, count in sorted(bound):
+            if due[who] > 0:
+                kept[number] += max(0, count * size.units + used)
+                due[who] -= count
+        claimed = size.claimed - size.left(account)
+        for number in sorted(range(len(kept)), key=lambda n: (account in self._owners[n], -n)):
+            free = min(claimed, size.split(self._capacity[number], self._owners[number])[0])
+            kept[number] += free * size.units
+            claimed -= free
+        return kept
+
+    def most_claimed_by(self, account: AccountName) -> AccountName:
+        """Return the other account that may still claim the most of the largest cells.
+
+        The account itself where nobody else claims any: it would have fewer than it is guaranteed.
+        """
+        sizes = tuple(reversed(self.sizes))
+        left = {name: [size.left(name) for size in sizes] for name in self._nominals}
+        others = (name for name in left if name != account and any(left[name]))
+        return max(others, key=lambda name: (left[name], name), default=account)

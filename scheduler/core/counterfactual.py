@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import zip_longest
 
 from scheduler.core.forecast import Foresight, typical_starts
 from scheduler.core.model import Job, JobId, PriorityClass, Shape, Tier
@@ -58,33 +59,57 @@ class Sooner:
     starts_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How many changes are tried, and how far ahead: (`changes` + 1) x `steps` cycles at most."""
+
+    changes: int = MOST
+    steps: int = STEPS
+
+
 def sooner(
-    foresight: Foresight, snapshot: Snapshot, job_id: JobId, now: datetime, most: int = MOST
+    foresight: Foresight,
+    snapshot: Snapshot,
+    job_id: JobId,
+    now: datetime,
+    effort: Effort | None = None,
 ) -> tuple[Sooner, ...]:
     """Return the changes that start the job sooner, by kind the smallest that does.
 
-    Costs at most (`most` + 1) x `STEPS` cycles.
+    Each kind has its first try before any has a second: few tries reach all kinds.
     """
+    most, steps = (effort or Effort()).changes, (effort or Effort()).steps
     job = snapshot.jobs[job_id]
-    as_it_is = _starts(foresight, snapshot, job, now)
+    as_it_is = _starts(foresight, snapshot, job, now, steps)
     found: dict[Knob, Sooner] = {}
     tried = 0
-    for change in changes(job, foresight.policy):
+    for change in _in_turns(changes(job, foresight.policy)):
         if change.knob in found:
             continue
         if tried == most:
             break
         tried += 1
-        starts_at = _starts(foresight, snapshot, change.job, now)
+        starts_at = _starts(foresight, snapshot, change.job, now, steps)
         if starts_at is not None and (as_it_is is None or as_it_is - starts_at >= _LEAST_GAIN):
             found[change.knob] = Sooner(change.knob, change.before, change.after, starts_at)
-    return tuple(found.values())
+    return tuple(found[knob] for knob in Knob if knob in found)
 
 
-def _starts(foresight: Foresight, snapshot: Snapshot, job: Job, now: datetime) -> datetime | None:
+def _in_turns(all_changes: Iterator[Change]) -> Iterator[Change]:
+    """Yield the first change of each kind, then the second of each, and so on."""
+    kinds: dict[Knob, list[Change]] = {}
+    for change in all_changes:
+        kinds.setdefault(change.knob, []).append(change)
+    for turn in zip_longest(*kinds.values()):
+        yield from (change for change in turn if change is not None)
+
+
+def _starts(
+    foresight: Foresight, snapshot: Snapshot, job: Job, now: datetime, steps: int
+) -> datetime | None:
     jobs: Mapping[JobId, Job] = {**snapshot.jobs, job.id: job}
     changed = replace(snapshot, jobs=jobs)
-    return typical_starts(foresight, changed, now, (job.id,), STEPS).get(job.id)
+    return typical_starts(foresight, changed, now, (job.id,), steps).get(job.id)
 
 
 def changes(job: Job, policy: Policy) -> Iterator[Change]:

@@ -6,21 +6,19 @@ pass of the cycle, borrowed. The world is changed as decisions are made and brou
 at the end (`rollback`), so that planning leaves it as it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from scheduler.core import fairshare, holding, wording
-from scheduler.core.cells import stay_reachable
+from scheduler.core import fairshare, holding, pinning, wording
 from scheduler.core.decisions import Preempt, Reserve, Start
 from scheduler.core.hardware import H100E
-from scheduler.core.index import Fit
-from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Run, Shape, Slot
+from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Run, Slot
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import sum_of
 from scheduler.core.preemption import Found, Preemptable
-from scheduler.core.rooms import FitClass
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
+from scheduler.core.victims import may_help
 from scheduler.core.windows import Window, planned_name, windows
 from scheduler.core.world import World
 
@@ -41,11 +39,15 @@ class Cycle:
         self.held_back = False
         self.over_budget = False
         self.is_over = False  # strictly first come, first served: the first blocked job ends it
-        self.held_of_shape: dict[Shape, int] = {}
+        self.wanted = holding.Wanted(self.rules)
+        # Kinds of which a job is promised a start; and jobs that wait for quota alone.
+        self.promised: dict[AccountName, set[Kind]] = {}
+        self.waits = holding.Waits()
+        # Where only the cells of accounts keep a kind out (R11).
+        self.kept_out: set[tuple[Kind, int]] = set()
         self.at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
         self.windows: dict[PoolId, list[Window]] = {}
-        self._full: dict[FitClass, int] = {}
         self._preemptable: dict[PoolId, Preemptable] = {}
         self._undo: list[tuple[Job, Run] | Run] = []
         self._before = (dict(world.claims), dict(world.turnovers), world.version)
@@ -82,28 +84,23 @@ class Cycle:
         """Carry the decisions out again after a rollback, to look at the world they make."""
         self.world.advance_by(self.preempts, self.starts, self.now)
 
-    def room(self, kind: Kind, turn: QuotaClass) -> int:
-        """Return the pools where the kind has room, and may have a start of this pass."""
-        mask = kind.guaranteed if turn is QuotaClass.IN_QUOTA else kind.mask
-        return mask & kind.fits.room & ~self._full.get(kind.fits, 0)
-
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
         """Start the job if any of its pools allows it in this pass of the cycle."""
         self.held_back = self.over_budget = False
         if kind.shape.reservation is not None:
             return self._start_reserved(kind, job)
         end_at = self.now + job.time_limit
-        for bit in in_order(kind.order, self.room(kind, turn)):
+        for bit in in_order(kind.order, kind.within(turn) & kind.fits.room):
             pool = self.world.rooms.pools[bit]
-            granted = self._granted(kind, bit, turn, job.time_limit)
+            granted = self.granted(kind, bit, turn, job.time_limit)
             if granted is None:
                 continue
-            slots = self._place(kind, bit, job, (end_at, granted.quota_class))
+            slots = self.place(kind, bit, job, (end_at, granted.quota_class))
             if slots is not None:
                 return self._start(kind, job, pool, (slots, granted, ()))
         return self._try_preempting(kind, job, turn)
 
-    def _granted(
+    def granted(
         self, kind: Kind, bit: int, turn: QuotaClass, time_limit: timedelta
     ) -> Terms | None:
         """Return the terms of a start now, None where quota, a budget or a nearer tier refuses."""
@@ -114,6 +111,11 @@ class Cycle:
         if self.purse.short(kind, bit, time_limit) is not None:
             self.over_budget = True
             return None
+        own = self.world.quotas[pool.id].path(kind.account)
+        if turn is QuotaClass.BORROWED and granted == IN_QUOTA and (kind, bit) in self.kept_out:
+            # On a machine of its own it would not fit at all: lent, and not guaranteed (R11).
+            wide = self.world.quotas[pool.id].is_wide(kind.account, kind.fits.fits[bit].nodes)
+            return Terms(turn, own[0]) if wide and kind.shape.preemptible else granted
         return granted
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
@@ -129,7 +131,7 @@ class Cycle:
         start = self.at_home[kind]
         return None if start is None or start > self.now + patience else start
 
-    def _place(
+    def place(
         self, kind: Kind, bit: int, job: Job, until: tuple[datetime, QuotaClass]
     ) -> tuple[Slot, ...] | None:
         """Return GPUs for the gang that delay no planned start, or None.
@@ -141,12 +143,14 @@ class Cycle:
         nodes = self.world.floor.pool(pool)
         fit = kind.fits.fits[bit]
         if not nodes.has_room(fit.nodes, fit.gpus_per_node):
-            self._full[kind.fits] = self._full.get(kind.fits, 0) | 1 << bit
             return None
         if self.quota_is_open(kind, bit, job, end_at):
             blocked = self.reservations.pool(pool, nodes).blocked(end_at, quota_class, job.id)
             if quota_class is QuotaClass.IN_QUOTA:
-                slots = self._pin(job, pool, fit, blocked)
+                asked, binds = (fit, blocked), not self.is_aged(job)
+                slots = pinning.place(self.world.floor, nodes, job.account, asked, binds)
+                if slots is None and nodes.place(fit.nodes, fit.gpus_per_node, blocked):
+                    self.kept_out.add((kind, bit))
             else:
                 slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked)
             if slots is not None:
@@ -154,46 +158,24 @@ class Cycle:
         self.held_back = True
         return None
 
-    def _pin(
-        self, job: Job, pool: PoolId, fit: Fit, blocked: Mapping[int, int]
-    ) -> tuple[Slot, ...] | None:
-        """Return GPUs for work that nobody may take back, so that all guaranteed cells stay (R11).
-
-        Small work goes to nodes that such work is on already: it splits the smallest cell.
-        """
-        nodes = self.world.floor.pool(pool)
-        touched = ~nodes.untouched
-        for among in (touched, -1) if fit.nodes == 1 else (-1, touched):
-            slots = nodes.place(fit.nodes, fit.gpus_per_node, blocked, among)
-            if slots is not None and self.keeps_cells(job, pool, slots):
-                return slots
-        return None
-
-    def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...]) -> bool:
+    def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...], last_try: bool) -> bool:
         """Return whether a start that nobody may take back leaves each account its cells (R11).
 
-        A job that has waited `hold_after` is not kept out by this any more (R12), nor is a gang
-        that spreads over more nodes than its account has whole: sums are all that holds it, and
-        it would wait for ever on a machine whose nodes are all guaranteed.
+        A job that has waited `hold_after` is not kept out by this any more (R12).
         """
-        quota, nodes = self.world.quotas[pool], self.world.floor.pool(pool)
-        if not any(quota.claims.values()) or self.is_aged(job):
-            return True
-        whole_nodes = quota.path(job.account)[0].nominal // quota.pool.gpus_per_node
-        if len(slots) > max(1, whole_nodes):
-            return True
-        states = ((self.world.floor.nodes[slot.node], len(slot.gpus)) for slot in slots)
-        whole = (((s.healthy & ~s.pinned).bit_count(), taken) for s, taken in states)
-        others = quota.claims_of_others(job.account)
-        return stay_reachable(
-            nodes.cells, others, ((there, there - taken) for there, taken in whole)
-        )
+        floor = self.world.floor
+        nodes = floor.pool(pool)
+        return self.is_aged(job) or pinning.keeps_cells(floor, nodes, job.account, slots, last_try)
 
     def is_aged(self, job: Job) -> bool:
         """Return whether the job has waited so long that it is to get a planned start (R12)."""
+        return self.now >= self.aged_at(job)
+
+    def aged_at(self, job: Job) -> datetime:
+        """Return when the job has waited so long: no account's cells keep it out any more."""
         rules = self.rules
         after = rules.hold_gangs_after if job.shape.nodes > 1 else rules.hold_after
-        return self.now - job.submitted_at >= min(after, rules.hold_after)
+        return job.submitted_at + min(after, rules.hold_after)
 
     def held_back_now(self, kind: Kind, job: Job, pool: Pool) -> bool:
         """Return whether the job would not fit here even if no account's cells were kept."""
@@ -207,13 +189,14 @@ class Cycle:
         """Return whether the start leaves the quota alone that an earlier job waits for (R6)."""
         if kind.shape.background:
             return True
+        holding.look_ahead(self, job.account, bit)
         pool = self.world.rooms.pools[bit].id
         slack = self.reservations.open_quota(job.account, pool, end_at, job.id)
         return slack is None or kind.fits.gpus[bit] <= slack
 
     def _start_reserved(self, kind: Kind, job: Job) -> Start | None:
         """Start a job of an advance reservation on the reservation's own nodes (R7)."""
-        for bit in in_order(kind.order, self.room(kind, QuotaClass.IN_QUOTA)):
+        for bit in in_order(kind.order, kind.guaranteed & kind.fits.room):
             pool, fit = self.world.rooms.pools[bit], kind.fits.fits[bit]
             end_at = self.now + job.time_limit
             window = self.window(kind, pool)
@@ -237,7 +220,7 @@ class Cycle:
         """Take GPUs from whom this job may take them, in the first pool where it works (R8)."""
         if turn is QuotaClass.BACKGROUND:
             return None
-        for bit in in_order(kind.order, kind.mask & self.preemptable(job, turn)):
+        for bit in in_order(kind.order, kind.mask & self.preemptable(kind, job, turn)):
             pool = self.world.rooms.pools[bit]
             if not self._may_preempt(kind, bit, turn):
                 continue
@@ -253,14 +236,18 @@ class Cycle:
                 return self._preempt_for(kind, job, pool, (found, turn))
         return None
 
-    def preemptable(self, job: Job, turn: QuotaClass) -> int:
-        """Return the pools where runs may have to end for this job, a bit each."""
+    def preemptable(self, kind: Kind, job: Job, turn: QuotaClass) -> int:
+        """Return the pools where runs may have to end for this job, a bit each.
+
+        Shares move for the first blocked jobs of a shape, and for those that waited too long.
+        """
         if turn is QuotaClass.IN_QUOTA:
             return self.world.lent_out
-        ripe = self.rules.share_preemption and (
-            self.now - job.submitted_at >= self.rules.preempt_delay
-        )
-        return self.world.lent_out if ripe else self.world.in_background
+        rules = self.rules
+        ripe = rules.share_preemption and self.now - job.submitted_at >= rules.preempt_delay
+        if ripe and (holding.wants(self, kind) or self.is_aged(job)):
+            return self.world.lent_out
+        return self.world.in_background
 
     def _may_preempt(self, kind: Kind, bit: int, turn: QuotaClass) -> bool:
         """Return whether quota could allow it, whoever ends: in quota, or by borrowing."""
@@ -273,17 +260,26 @@ class Cycle:
         return kind.shape.preemptible
 
     def _victims(self, kind: Kind, job: Job, pool: Pool, turn: QuotaClass) -> Found | None:
+        fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
         nodes = self.world.floor.pool(pool.id)
         plans = self.reservations.pool(pool.id, nodes)
         blocked = plans.blocked(self.now + job.time_limit, turn, job.id)
+        if turn is not QuotaClass.IN_QUOTA and not may_help(self.world, job, pool, fit, self.now):
+            return None
         known = self._preemptable.get(pool.id)
         if known is None:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
-        fit = kind.fits.fits[self.world.rooms.bits[pool.id]]
-        found = known.search(job, fit, blocked, turn)
-        if found is None or not self._is_within(kind, pool, found):
-            return found
-        return found if self.keeps_cells(job, pool.id, found.slots) else None
+        if turn is not QuotaClass.IN_QUOTA:
+            return known.search(job, fit, blocked, turn)
+        for among in pinning.candidates(nodes, job.account, fit):
+            found = known.search(job, fit, blocked, turn, among)
+            if found is None:
+                continue
+            if not self._is_within(kind, pool, found) or self.keeps_cells(
+                job, pool.id, found.slots, among == -1
+            ):
+                return found
+        return None
 
     def _is_within(self, kind: Kind, pool: Pool, found: Found) -> bool:
         """Return whether the start is in quota, once the victims are gone (R1)."""
@@ -329,7 +325,9 @@ class Cycle:
         self.starts.append(start)
         if self.reserves.pop(job.id, None) is not None:
             holding.given_up(self, job)
+        self.reservations.forget_quota(job.account, job.id)
         run = self.world.start(start, self.now)
+        self.world.rooms.bring_forward()
         self._undo.append((job, run))
         self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
         return start
@@ -369,32 +367,3 @@ class Cycle:
             return 0.0
         h100e = sum_of(start.slots) * self.world.index.factor(start.pool, self.now) / H100E
         return h100e * fairshare.TENTATIVE.total_seconds()
-
-    def longest_limit(self, kind: Kind, job: Job, turn: QuotaClass) -> timedelta:
-        """Return the longest time limit with which this shape could start now, else zero.
-
-        Asked after `try_start` failed. A shorter limit never fits worse, so it is found
-        by halving over the planned starts.
-        """
-        ends = self.reservations.times(self.now + job.time_limit) if self.held_back else []
-        if self.over_budget:
-            bits = in_order(kind.order, self.room(kind, turn))
-            longest = max(self.purse.longest(kind, bit) or timedelta(0) for bit in bits)
-            ends = sorted({*ends, self.now + min(longest, job.time_limit)})
-        fitting = timedelta(0)
-        while ends:
-            middle = len(ends) // 2
-            if self._fits_until(kind, job, turn, ends[middle]):
-                fitting, ends = ends[middle] - self.now, ends[middle + 1 :]
-            else:
-                ends = ends[:middle]
-        return fitting
-
-    def _fits_until(self, kind: Kind, job: Job, turn: QuotaClass, end_at: datetime) -> bool:
-        for bit in in_order(kind.order, self.room(kind, turn)):
-            granted = self._granted(kind, bit, turn, end_at - self.now)
-            if granted is None:
-                continue
-            if self._place(kind, bit, job, (end_at, granted.quota_class)) is not None:
-                return True
-        return False

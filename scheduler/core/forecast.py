@@ -26,6 +26,10 @@ from scheduler.core.world import World, requeued_job
 
 STEPS = 20
 SCENARIOS = 9
+# Scenarios and steps by the length of the queue: a forecast costs about a cycle for each
+# step of each scenario, so a long queue is looked at less far ahead and in fewer ways.
+_EFFORT = ((100, 9, 60), (500, 5, 30), (5_000, 3, 6))
+_LEAST_EFFORT = (1, 3)
 GRAIN = 0.05
 """Ends that are closer together than this part of the time looked ahead are taken at once."""
 
@@ -51,6 +55,13 @@ def typical_starts(
     """Return when jobs start if every run lasts as long as is likely; ends once all have."""
     lasts = foresight.lasts(lambda _job: LIKELY)
     return _Ahead(foresight.policy, snapshot, now, lasts, GRAIN).starts(set(wanted), steps)
+
+
+def effort(jobs: int) -> tuple[int, int]:
+    """Return how many scenarios, and steps in each, a queue of so many jobs is worth."""
+    return next(
+        ((scenarios, steps) for most, scenarios, steps in _EFFORT if jobs <= most), _LEAST_EFFORT
+    )
 
 
 def outlook(

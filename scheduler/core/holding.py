@@ -4,12 +4,14 @@ The first blocked jobs of each shape get one, and the oldest that have waited to
 of running jobs say when nodes come back, so busy nodes count as candidates.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from scheduler.core.decisions import Reserve
-from scheduler.core.model import Job, JobId, Pool, PoolId, QuotaClass, Shape
-from scheduler.core.ordering import Kind, in_order
+from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Shape
+from scheduler.core.ordering import Kind
 from scheduler.core.policy import Backfill, Rules
 from scheduler.core.terms import Purse, may_borrow
 from scheduler.core.timeline import (
@@ -32,13 +34,99 @@ class Cycle(Protocol):
     purse: Purse
     reservations: Reservations
     reserves: dict[JobId, Reserve]
-    held_of_shape: dict[Shape, int]
+    wanted: "Wanted"
+    waits: "Waits"
+    promised: dict[AccountName, set[Kind]]
+    kept_out: set[tuple[Kind, int]]
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
         """Return the start on its own tier that keeps the job out of a higher pool, if any."""
 
-    def is_aged(self, job: Job) -> bool:
-        """Return whether the job has waited so long that it is to get a planned start (R12)."""
+    def aged_at(self, job: Job) -> datetime:
+        """Return when the job has waited so long: no account's cells keep it out any more."""
+
+
+_TRIES = 8
+"""So many blocked jobs of a shape are looked at in a pass for each that may get a planned start.
+
+Where the first cannot, later ones mostly cannot either, and each look is at every pool.
+"""
+
+
+class Wanted:
+    """The shapes of which a blocked job would still be promised a start (R6)."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._held: Counter[Shape] = Counter()
+        self._failed: Counter[Shape] = Counter()
+        self._waiting: Mapping[Shape, int] = {}
+        self._all: frozenset[Shape] = frozenset()
+        self.shapes: set[Shape] = set()
+
+    def _is_planned_for(self, shape: Shape) -> bool:
+        if shape.background or shape.reservation is not None:
+            return False
+        if self._rules.backfill is Backfill.HOLDS:
+            return shape.nodes >= self._rules.reserve_nodes and self._rules.reserve_depth > 0
+        return self._rules.backfill is Backfill.EASY
+
+    def begin(self, waiting: Mapping[Shape, int]) -> None:
+        """Begin a pass over these shapes: what could not be planned before may be in this one."""
+        self._failed.clear()
+        self.shapes.clear()
+        self._waiting = waiting
+        self._all = frozenset(shape for shape in waiting if self._is_planned_for(shape))
+        for shape in self._all:
+            self._look(shape)
+
+    def is_any(self) -> bool:
+        """Return whether anybody who waits is still to be looked at."""
+        return any(shape in self._waiting for shape in self.shapes)
+
+    def hold(self, shape: Shape, sign: int) -> None:
+        """Count a planned start, or one that was given up (`sign` -1)."""
+        self._held[shape] += sign
+        for other in self._all if self._rules.backfill is Backfill.EASY else (shape,):
+            self._look(other)
+
+    def fail(self, shape: Shape) -> None:
+        """Count a blocked job that nothing could be planned for."""
+        self._failed[shape] += 1
+        self._look(shape)
+
+    def _look(self, shape: Shape) -> None:
+        rules = self._rules
+        if rules.backfill is Backfill.EASY:
+            wanted = not self._held.total()
+        else:
+            depth = rules.reserve_depth
+            wanted = self._held[shape] < depth and self._failed[shape] < depth * _TRIES
+        if wanted and shape in self._all:
+            self.shapes.add(shape)
+        else:
+            self.shapes.discard(shape)
+
+
+class Waits:
+    """The jobs that wait for their account's quota and are promised nothing else, in order."""
+
+    def __init__(self) -> None:
+        self._of: dict[AccountName, list[tuple[Kind, Job]]] = {}
+        self._seen: dict[tuple[AccountName, int], int] = {}
+
+    def add(self, kind: Kind, job: Job) -> None:
+        """Let a job wait for quota."""
+        self._of.setdefault(kind.account, []).append((kind, job))
+
+    def unseen(self, account: AccountName, bit: int) -> Sequence[tuple[Kind, Job]]:
+        """Return those that have come since the last look at a pool."""
+        waits = self._of.get(account)
+        if waits is None:
+            return ()
+        seen = self._seen.get((account, bit), 0)
+        self._seen[account, bit] = len(waits)
+        return waits[seen:] if seen < len(waits) else ()
 
 
 class _Option(NamedTuple):
@@ -78,14 +166,7 @@ def quota_opens(cycle: Cycle, kind: Kind, bit: int) -> datetime | None:
 
 def wants(cycle: Cycle, kind: Kind) -> bool:
     """Return whether a blocked job of this kind would still be promised a start."""
-    rules = cycle.rules
-    if kind.shape.background or kind.shape.reservation is not None:
-        return False
-    if rules.backfill is Backfill.HOLDS:
-        if kind.shape.nodes < rules.reserve_nodes:
-            return False
-        return cycle.held_of_shape.get(kind.shape, 0) < rules.reserve_depth
-    return rules.backfill is Backfill.EASY and not cycle.reserves
+    return kind.shape in cycle.wanted.shapes
 
 
 def reserve(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool = False) -> None:
@@ -96,17 +177,36 @@ def reserve(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool = F
         for option in _options(cycle, kind, job, turn):
             if _reserve_nodes(cycle, kind, job, (option, turn)):
                 return
+        cycle.wanted.fail(kind.shape)
     elif turn is QuotaClass.IN_QUOTA and cycle.rules.backfill is Backfill.HOLDS:
-        _hold_soonest_quota(cycle, kind, job)
+        cycle.waits.add(kind, job)
 
 
-def _hold_soonest_quota(cycle: Cycle, kind: Kind, job: Job) -> None:
-    """Keep the account's quota for a job that is promised nothing else, where it opens first."""
-    bits = in_order(kind.order, kind.guaranteed)
-    times = [(at, bit) for bit in bits if (at := quota_opens(cycle, kind, bit)) is not None]
-    at, bit = min(times, key=lambda option: option[0], default=(cycle.now, -1))
-    if at > cycle.now:
-        _hold_quota(cycle, kind, job, (cycle.world.rooms.pools[bit].id, at))
+def look_ahead(cycle: Cycle, account: AccountName, bit: int) -> None:
+    """Keep the quota of a pool for those ahead in the account who wait for it there (R6).
+
+    Asked when somebody of the account might start in the pool, since it matters only then.
+    """
+    for kind, job in cycle.waits.unseen(account, bit):
+        if kind.guaranteed >> bit & 1 and job.id in cycle.world.jobs:
+            _hold_if_soonest(cycle, kind, job, bit)
+
+
+def _hold_if_soonest(cycle: Cycle, kind: Kind, job: Job, bit: int) -> None:
+    """Keep the account's quota for a job where it opens first."""
+    at = quota_opens(cycle, kind, bit)
+    if at is None or at <= cycle.now:
+        return
+    place = (at, kind.order[bit])
+    mask = kind.guaranteed & ~(1 << bit)
+    while mask:
+        low = mask & -mask
+        mask ^= low
+        other = low.bit_length() - 1
+        elsewhere = quota_opens(cycle, kind, other)
+        if elsewhere is not None and (elsewhere, kind.order[other]) < place:
+            return
+    _hold_quota(cycle, kind, job, (cycle.world.rooms.pools[bit].id, at))
 
 
 def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Option]:
@@ -128,9 +228,29 @@ def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Opti
         start_at = opens(cycle, kind, pool)
         if start_at is not None and turn is not QuotaClass.IN_QUOTA:
             start_at = _common_opens(cycle, kind, bit, start_at)
+        start_at = _cells_open(cycle, kind, job, (bit, turn), start_at)
         if start_at is not None:
             found.append(_Option(start_at, rank, pool))
     return sorted(found, key=lambda o: (o.start_at, o.pool.tier.rank, o.pool.id))
+
+
+def _cells_open(
+    cycle: Cycle,
+    kind: Kind,
+    job: Job,
+    where: tuple[int, QuotaClass],
+    start_at: datetime | None,
+) -> datetime | None:
+    """Return when also the cells of accounts keep the job out no more: at last by its age (R11)."""
+    bit, turn = where
+    aged_at = cycle.aged_at(job)
+    if start_at is None or cycle.now >= aged_at or turn is not QuotaClass.IN_QUOTA:
+        return start_at
+    quota = cycle.world.quotas[cycle.world.rooms.pools[bit].id]
+    if kind.shape.preemptible and quota.is_wide(kind.account, kind.fits.fits[bit].nodes):
+        return None  # it is not guaranteed that: what it is promised is a borrower's start
+    # Nodes are free now. A promise of those would be one for the next minute, each minute.
+    return max(start_at, aged_at) if (kind, bit) in cycle.kept_out else start_at
 
 
 def _common_opens(cycle: Cycle, kind: Kind, bit: int, nodes_at: datetime) -> datetime | None:
@@ -160,7 +280,8 @@ def _reserve_nodes(cycle: Cycle, kind: Kind, job: Job, found: tuple[_Option, Quo
     reserved = Reserved(job.id, turn, start_at, start_at + job.time_limit, masks)
     cycle.reservations.add(pool.id, nodes, reserved)
     cycle.reserves[job.id] = Reserve(job.id, pool.id, slots, start_at)
-    cycle.held_of_shape[kind.shape] = cycle.held_of_shape.get(kind.shape, 0) + 1
+    cycle.wanted.hold(kind.shape, 1)
+    cycle.promised.setdefault(kind.account, set()).add(kind)
     if turn is QuotaClass.IN_QUOTA:
         _hold_quota(cycle, kind, job, (pool.id, start_at))
     return True
@@ -168,9 +289,8 @@ def _reserve_nodes(cycle: Cycle, kind: Kind, job: Job, found: tuple[_Option, Quo
 
 def given_up(cycle: Cycle, job: Job) -> None:
     """Give up the planned start of a job that has started."""
-    cycle.held_of_shape[job.shape] -= 1
+    cycle.wanted.hold(job.shape, -1)
     cycle.reservations.forget(job.id)
-    cycle.reservations.forget_quota(job.account, job.id)
 
 
 def _hold_quota(cycle: Cycle, kind: Kind, job: Job, at: tuple[PoolId, datetime]) -> None:

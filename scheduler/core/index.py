@@ -5,6 +5,7 @@ in the order of spill-over, and which rule refuses each of the others (R13, by
 `eligibility.py`). Each answer is a look-up after it was asked for once.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from scheduler.core import hardware
@@ -43,6 +44,9 @@ class PolicyIndex:
         self.chains: dict[AccountName, tuple[AccountName, ...]] = {
             name: self._chain(name) for name in self.accounts
         }
+        self._children: dict[AccountName | None, list[AccountName]] = {}
+        for account in policy.accounts:
+            self._children.setdefault(account.parent, []).append(account.name)
         self.eligibility = Eligibility(policy)
         self._lent = self._agreements_by_pool()
         self._agreements: dict[tuple[AccountName, PoolId], tuple[Agreement, ...]] = {}
@@ -80,6 +84,10 @@ class PolicyIndex:
             tiers.setdefault(pool.owner, pool.tier)  # the pools come lowest tier first
         return owned, tiers
 
+    def children(self, name: AccountName) -> Sequence[AccountName]:
+        """Return the accounts right below one."""
+        return self._children.get(name, ())
+
     def chain(self, name: AccountName) -> tuple[AccountName, ...]:
         """Return the account and all above it, upwards; only itself where the policy lost it."""
         return self.chains.get(name, (name,))
@@ -102,14 +110,19 @@ class PolicyIndex:
         self, account: AccountName, pool: PoolId, now: datetime
     ) -> tuple[Agreement, ...]:
         """Return the agreements valid now that let an outsider into the pool, by id (R1)."""
+        known = self.signed(account, pool)
+        # Most pairs have none: nothing to filter, in a place that every cycle passes often.
+        return known and tuple(a for a in known if a.valid_from <= now < a.valid_to)
+
+    def signed(self, account: AccountName, pool: PoolId) -> tuple[Agreement, ...]:
+        """Return the agreements that let an outsider into the pool at some time, by id (R1)."""
         key = (account, pool)
         known = self._agreements.get(key)
         if known is None:
-            signed = self._lent.get(pool, ())
-            known = tuple(a for a in signed if self._may_borrow(account, a))
+            lent = self._lent.get(pool, ())
+            known = tuple(a for a in lent if self._may_borrow(account, a))
             self._agreements[key] = known
-        # Most pairs have none: nothing to filter, in a place that every cycle passes often.
-        return known and tuple(a for a in known if a.valid_from <= now < a.valid_to)
+        return known
 
     def _may_borrow(self, account: AccountName, agreement: Agreement) -> bool:
         if isinstance(agreement.borrower, Sector):

@@ -96,6 +96,14 @@ def advance(state: RunState, reported: RunState) -> RunState:
     return reported if reported in RUN_MOVES[state] else state
 
 
+def is_lost(ended: RunState, told: StopReason | None) -> bool:
+    """Return whether a run was lost where nobody had told it to stop, so that its job may be why.
+
+    One that did not bind never began, and one that was recalled would have gone anyway.
+    """
+    return ended is RunState.LOST and told is None
+
+
 def job_after(ended: RunState, told: StopReason | None) -> JobState:
     """Return what becomes of a job whose run ended so; `pending` is a requeue.
 

@@ -6,12 +6,12 @@ is still reached. A cycle takes turns over accounts and kinds, never over jobs.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from scheduler.core.index import Candidates, PolicyIndex
-from scheduler.core.model import AccountName, Job, JobId, Shape
+from scheduler.core.model import AccountName, Job, JobId, QuotaClass, Shape
 from scheduler.core.policy import Rules
 from scheduler.core.rooms import FitClass
 
@@ -107,6 +107,11 @@ class Queue:
         if gone == self._least[n]:
             self._least[n] = min(limits)
 
+    @property
+    def shortest(self) -> timedelta:
+        """Return the shortest time limit of those who wait; the longest of all for nobody."""
+        return min(self._least, default=timedelta.max)
+
     def first(self) -> Entry | None:
         """Return the head."""
         return self._chunks[0][0] if self._chunks else None
@@ -174,6 +179,14 @@ class Kind:
     def gpus(self, bit: int) -> int:
         """Return the GPUs of the whole gang in the pool with that bit."""
         return self.fits.gpus[bit]
+
+    def within(self, turn: QuotaClass) -> int:
+        """Return the pools where a job of this kind could start in a pass at all, a bit each."""
+        if self.shape.background:
+            return self.mask if turn is QuotaClass.BACKGROUND else 0
+        if turn is QuotaClass.IN_QUOTA:
+            return self.guaranteed
+        return self.mask if turn is QuotaClass.BORROWED and self.shape.preemptible else 0
 
 
 def shape_key(shape: Shape) -> tuple[object, ...]:
@@ -258,6 +271,26 @@ class Turns:
         for branch in self._path:
             branch.queued = False
         return self._path[-1].name
+
+    def narrow(self, is_worth: Callable[[AccountName], bool]) -> None:
+        """Go on with some of the accounts only, between turns."""
+        self._roots = self._narrowed(self._roots, is_worth)
+
+    def _narrowed(
+        self,
+        rows: list[tuple[float, AccountName, _Branch]],
+        is_worth: Callable[[AccountName], bool],
+    ) -> list[tuple[float, AccountName, _Branch]]:
+        kept = []
+        for row in rows:
+            branch = row[2]
+            branch.branches = self._narrowed(branch.branches, is_worth)
+            branch.is_open = branch.is_open and is_worth(branch.name)
+            branch.queued = branch.is_open or bool(branch.branches)
+            if branch.queued:
+                kept.append(row)
+        heapify(kept)
+        return kept
 
     def give_back(self, h100e_seconds: float, is_open: bool) -> None:
         """Charge what it took up the tree, and queue it again where it has more to try."""

@@ -8,11 +8,22 @@ equal blocks the fullest nodes that still fit are taken, so that whole nodes sta
 """
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from scheduler.core.model import Node, NodeId, PoolId, QuotaClass, Run, RunId, Slot
+from scheduler.core.cells import NOBODY, Cells, Owners, Place
+from scheduler.core.model import (
+    AccountName,
+    Node,
+    NodeId,
+    PoolId,
+    QuotaClass,
+    Run,
+    RunId,
+    Slot,
+)
 
 FREE = datetime.min.replace(tzinfo=UTC)
 """The time from which a GPU is free that nobody holds."""
@@ -21,18 +32,21 @@ FREE = datetime.min.replace(tzinfo=UTC)
 class Holder(NamedTuple):
     """A run's hold on one node: which GPUs (a bit each), and when they are back by its limit.
 
-    `pinned`: nobody may take them back before (R11).
+    `pinned`: the account whose they are so that nobody may take them back before (R11).
     """
 
     mask: int
     until: datetime
-    pinned: bool
+    pinned: AccountName | None
 
 
 class NodeState:
-    """A node, and what is free on it. `rank` is its number in the pool."""
+    """A node, and what is free on it. `rank` is its number in the pool.
 
-    __slots__ = ("_times", "free", "healthy", "holders", "node", "pinned", "rank")
+    `pinned` tells how many healthy GPUs each account has on it that nobody may take back (R11).
+    """
+
+    __slots__ = ("_times", "free", "healthy", "holders", "node", "pinned", "place", "rank")
 
     def __init__(self, node: Node, holders: dict[RunId, Holder]) -> None:
         self.node = node
@@ -40,19 +54,22 @@ class NodeState:
         self.rank = -1
         self.healthy = sum(1 << gpu.index for gpu in node.gpus if gpu.healthy)
         self._times: tuple[tuple[datetime, int], ...] | None = None
+        self.place = Place(0, self.healthy.bit_count())
         self.free = 0
-        self.pinned = 0
+        self.pinned: Owners = NOBODY
         self.refresh()
 
     def refresh(self) -> None:
         """Work out anew what is free, from who holds what."""
-        held = pinned = 0
-        for mask, _, stays in self.holders.values():
+        held = 0
+        pinned: dict[AccountName, int] = {}
+        for mask, _, whose in self.holders.values():
             held |= mask
-            if stays:
-                pinned |= mask
+            if whose is not None and mask & self.healthy:
+                gpus = (mask & self.healthy).bit_count()
+                pinned[whose] = pinned.get(whose, 0) + gpus
         self.free = self.healthy & ~held
-        self.pinned = self.healthy & pinned
+        self.pinned = pinned
         self._times = None
 
     @property
@@ -70,15 +87,14 @@ class NodeState:
 class PoolNodes:
     """The nodes of one pool, found by how many GPUs are free and by block.
 
-    `cells[c]` counts the groups of `c` GPUs of one node that nothing pinned is in: what owners
-    can have whole, by taking back what was lent (R11).
+    `cells` counts what owners can have whole, by taking back what was lent (R11).
     """
 
-    def __init__(self, cell_sizes: tuple[int, ...] = ()) -> None:
+    def __init__(self, cells: Cells | None = None) -> None:
         self._by_id: dict[NodeId, NodeState] = {}
         self.order: list[NodeState] = []
         self.unusable: list[NodeState] = []
-        self._blocks: list[int] = []
+        self.blocks: list[int] = []  # usable nodes of each block, a bit per rank
         # _at_least[n]: usable nodes with n or more GPUs free, a bit per rank.
         self._at_least: list[int] = []
         self._numbered = True
@@ -87,8 +103,12 @@ class PoolNodes:
         self._ready: dict[int, list[tuple[datetime, int]]] = {}
         self._outdated: dict[int, tuple[tuple[datetime, int], ...]] = {}
         self.free = 0
-        self.untouched = 0  # usable nodes without any pinned GPU, a bit per rank
-        self.cells = dict.fromkeys(cell_sizes, 0)
+        # Usable nodes by pinned GPUs, a bit per rank: without any, of each account, and those
+        # that are bound to one account.
+        self.untouched = 0
+        self.pinned_by: dict[AccountName, int] = {}
+        self.bound = 0
+        self.cells = cells
 
     def put(self, state: NodeState) -> None:
         """Add a node, or replace it; numbers are given anew before the next look."""
@@ -110,14 +130,13 @@ class PoolNodes:
         blocks: dict[str, int] = {}
         most = max((state.healthy.bit_count() for state in states), default=0)
         self._at_least = [0] * (most + 2)
-        self.free = self.untouched = 0
-        self.cells = dict.fromkeys(self.cells, 0)
+        self.free = 0
         for rank, state in enumerate(self.order):
             state.rank = rank
             blocks[state.node.block] = blocks.get(state.node.block, 0) | 1 << rank
             self._count(rank, 0, state.free.bit_count())
-            self._count_cells(state, 1)
-        self._blocks = list(blocks.values())
+        self.blocks = list(blocks.values())
+        self._begin_cells(states, {block: number for number, block in enumerate(blocks)})
         self._ready.clear()
         self._outdated.clear()
         self._numbered = True
@@ -128,12 +147,34 @@ class PoolNodes:
         for n in range(min(before, after) + 1, max(before, after) + 1):
             self._at_least[n] ^= bit
 
-    def _count_cells(self, state: NodeState, sign: int) -> None:
-        if not state.pinned:
-            self.untouched ^= 1 << state.rank
-        left = (state.healthy & ~state.pinned).bit_count()
-        for size in self.cells:
-            self.cells[size] += sign * (left // size)
+    def _begin_cells(self, states: Sequence[NodeState], numbers: Mapping[str, int]) -> None:
+        """Count all cells anew. A block without usable nodes counts by its size as wired."""
+        self.untouched = self.bound = 0
+        self.pinned_by = {}
+        if self.cells is None:
+            return
+        wired = Counter(state.node.block for state in states)
+        down = (size for block, size in wired.items() if block not in numbers)
+        self.cells.begin((*(wired[block] for block in numbers), *down))
+        for state in self.order:
+            state.place = Place(numbers[state.node.block], state.healthy.bit_count())
+            self.cells.put(state.place)
+            self.untouched |= 1 << state.rank
+            if state.pinned:
+                self._move(state, NOBODY)
+
+    def _move(self, state: NodeState, before: Owners) -> None:
+        """Take note of who has pinned GPUs on a node, and who had before."""
+        if self.cells is None:
+            return
+        after, bit = state.pinned, 1 << state.rank
+        self.cells.move(state.place, before, after)
+        for account in before.keys() ^ after.keys():
+            self.pinned_by[account] = self.pinned_by.get(account, 0) ^ bit
+        if bool(before) != bool(after):
+            self.untouched ^= bit
+        is_bound = self.cells.bound_to(state.place, after) is not None
+        self.bound = self.bound | bit if is_bound else self.bound & ~bit
 
     def refresh(self, state: NodeState) -> None:
         """Take note that a node's GPUs are held by others than before."""
@@ -142,10 +183,10 @@ class PoolNodes:
             return
         if self._ready and state.rank not in self._outdated:
             self._outdated[state.rank] = state.times
-        free = state.free
-        self._count_cells(state, -1)
+        free, pinned = state.free, state.pinned
         state.refresh()
-        self._count_cells(state, 1)
+        if state.pinned != pinned:
+            self._move(state, pinned)
         if state.free != free:
             self._count(state.rank, free.bit_count(), state.free.bit_count())
 
@@ -209,7 +250,7 @@ class PoolNodes:
 
     def _gang(self, room: int, nodes: int, gpus: int) -> list[int]:
         """Return ranks: the smallest block that holds the gang, else few and large blocks."""
-        sizes = [((room & block).bit_count(), -n, block) for n, block in enumerate(self._blocks)]
+        sizes = [((room & block).bit_count(), -n, block) for n, block in enumerate(self.blocks)]
         whole = [entry for entry in sizes if entry[0] >= nodes]
         if whole:
             block = min(whole, key=lambda entry: (entry[0], -entry[1]))[2]
@@ -239,8 +280,8 @@ class PoolNodes:
 class Floor:
     """All nodes of all pools, and who holds their GPUs."""
 
-    def __init__(self, cell_sizes: Mapping[PoolId, tuple[int, ...]]) -> None:
-        self._cell_sizes = cell_sizes
+    def __init__(self, cells: Mapping[PoolId, Cells]) -> None:
+        self._cells = cells
         self.pools: dict[PoolId, PoolNodes] = {}
         self.nodes: dict[NodeId, NodeState] = {}
         # Kept by node id: a run may hold GPUs of a node that has not reported yet.
@@ -255,7 +296,7 @@ class Floor:
     def _pool(self, pool: PoolId) -> PoolNodes:
         known = self.pools.get(pool)
         if known is None:
-            known = self.pools[pool] = PoolNodes(self._cell_sizes.get(pool, ()))
+            known = self.pools[pool] = PoolNodes(self._cells.get(pool))
         return known
 
     def put_node(self, node: Node) -> None:
@@ -274,7 +315,8 @@ class Floor:
     def hold(self, run: Run) -> None:
         """Let a run hold its GPUs until its limit, or until it was told to stop."""
         until = run.ends_by if run.stop_at is None else min(run.ends_by, run.stop_at)
-        pinned = run.quota_class is QuotaClass.IN_QUOTA and not run.draining
+        stays = run.quota_class is QuotaClass.IN_QUOTA and not run.draining
+        pinned = run.account if stays else None
         for slot in run.slots:
             holders = self._holders.setdefault(slot.node, {})
             holders[run.id] = Holder(mask_of(slot.gpus), until, pinned)

@@ -2,20 +2,23 @@
 
 Read this first; each rule of docs/scheduling.md is in the module that carries it out:
 
-R1 quotas, agreements  quota.py terms.py    R9  cost of victims   preemption.py
+R1 quotas, agreements  quota.py terms.py    R9  cost of victims   victims.py
 R2 classes and order   plan.py ordering.py  R10 owner first       preemption.py cycle.py
-R3 decayed usage       fairshare.py         R11 cells             cells.py cycle.py
+R3 decayed usage       fairshare.py         R11 cells             cells.py pinning.py
 R4 budgets             budgets.py terms.py  R12 nobody starves    plan.py holding.py
 R5 gangs, named GPUs   placement.py         R13 spill-over        index.py cycle.py
-R6 limits, backfill    holding.py           R14 labels            labels.py index.py
-   and planned starts  timeline.py          R15 hardware          hardware.py index.py
-R7 reservations        windows.py           R16 compute law       compute_law.py
-R8 legal preemption    preemption.py        R19 health            placement.py verdicts.py
+R6 limits, planned     holding.py           R14 labels            labels.py index.py
+   starts, backfill    timeline.py          R15 hardware          hardware.py index.py
+                       backfill.py          R16 compute law       compute_law.py
+R7 reservations        windows.py           R19 health            placement.py verdicts.py
+R8 legal preemption    victims.py
+                       preemption.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
 (R12), then accounts take turns by least share, and a kind of job that cannot start is tried
-once: its head is told why, the rest wait behind it.
+once: its head is told why, the rest wait behind it. Whom a pass need not try at all says
+reach.py.
 """
 
 from collections.abc import Mapping
@@ -23,12 +26,14 @@ from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 
 from scheduler.core import holding
+from scheduler.core.backfill import longest_limit
 from scheduler.core.balance import ByAge
 from scheduler.core.cycle import Cycle
 from scheduler.core.decisions import Plan, Start
 from scheduler.core.model import AccountName, Job, QuotaClass
-from scheduler.core.ordering import Entry, Kind, Turns
+from scheduler.core.ordering import Entry, Kind, Turns, in_order
 from scheduler.core.policy import Backfill, Order, Policy
+from scheduler.core.reach import Reach
 from scheduler.core.verdicts import Holds
 from scheduler.core.world import EVERYBODY, World
 
@@ -82,16 +87,23 @@ class _Pass:
         self._waiting = cycle.world.waiting
         self._heads: dict[AccountName, list[tuple[Entry, int, Kind]]] = {}
         self._limit: dict[Kind, timedelta] = {}
-        # GPUs of its nominal that an account did not use when the pass came to it, by pool.
-        self._left: dict[tuple[AccountName, int], int] = {}
+        cycle.wanted.begin(cycle.world.waiting.kinds_of[turn])
+        self._reach = Reach(cycle, turn)
+        self._may: set[Kind] = set()  # those that may start, as far as one look tells
 
     def run(self) -> None:
         """Let everyone take turns until nobody has anything left to try."""
         if self._cycle.rules.backfill is Backfill.HOLDS:
             self._serve_aged()
-        turns = self._turns()
+        if not self._waiting.kinds_of[self._turn]:
+            return
+        turns, all_of_them = self._turns(), self._cycle.rules.backfill is not Backfill.STRICT
         while not self._cycle.is_over and (group := turns.take()) is not None:
             turns.give_back(*self._serve(group))
+            if all_of_them and not self._cycle.wanted.is_any():
+                # From here on only those who may start something are of interest.
+                turns.narrow(self._is_worth)
+                all_of_them = False
 
     def _turns(self) -> Turns | ByAge:
         world = self._cycle.world
@@ -117,7 +129,7 @@ class _Pass:
                 continue
             left[is_gang] -= 1
             kind = self._waiting.kind_of(job.id)
-            if not _takes_part(kind, self._turn) or not self._is_ready(kind, job):
+            if not kind.within(self._turn) or not self._is_ready(kind, job):
                 continue
             if self._cycle.try_start(kind, job, self._turn) is None:
                 holding.reserve(self._cycle, kind, job, self._turn, aged=True)
@@ -143,7 +155,7 @@ class _Pass:
         # Asked again: since it was queued, its user may have reached a limit elsewhere.
         if kind.user and not self._cycle.user_has_room(kind):
             return None
-        start = self._cycle.try_start(kind, job, self._turn)
+        start = self._cycle.try_start(kind, job, self._turn) if kind in self._may else None
         if start is None:
             self._block(kind, job)
         return start
@@ -151,25 +163,42 @@ class _Pass:
     def _heads_of(self, group: AccountName) -> list[tuple[Entry, int, Kind]]:
         heads = self._heads.get(group)
         if heads is None:
-            heads = self._heads[group] = self._queue(group)
+            heads = self._heads[group] = self._queue(group) if self._is_worth(group) else []
         return heads
 
+    def _is_worth(self, group: AccountName) -> bool:
+        """Return whether an account may have anything to start, or to be promised."""
+        if group == EVERYBODY or self._cycle.rules.backfill is Backfill.STRICT:
+            return True
+        if self._reach.account(group):
+            return True
+        shapes = self._waiting.reach(group).shapes[self._turn]
+        return self._turn is not QuotaClass.BACKGROUND and not self._cycle.wanted.shapes.isdisjoint(
+            shapes
+        )
+
     def _queue(self, group: AccountName) -> list[tuple[Entry, int, Kind]]:
-        """Return the heads of a group's kinds: all if one may start, else those to be promised."""
+        """Return the heads of a group's kinds that may start, and of those to be promised a start.
+
+        Where one may start in quota, all of them: what those before it wait for is not for it.
+        """
+        cycle, backfill = self._cycle, self._cycle.rules.backfill
         kinds = list(self._waiting.kinds()) if group == EVERYBODY else self._waiting.of(group)
-        mine = [kind for kind in kinds if kind.queue and _takes_part(kind, self._turn)]
-        if self._cycle.rules.backfill is not Backfill.STRICT and not any(
-            map(self._may_start, mine)
-        ):
-            mine = [kind for kind in mine if holding.wants(self._cycle, kind)]
+        mine = [kind for kind in kinds if kind.queue and kind.within(self._turn)]
+        strict = backfill is Backfill.STRICT
+        may = mine if strict else [kind for kind in mine if self._may_start(kind)]
+        self._may.update(may)
+        keeps_quota = backfill is Backfill.HOLDS and self._turn is QuotaClass.IN_QUOTA
+        if not strict and not (keeps_quota and may):
+            mine = [kind for kind in mine if kind in self._may or holding.wants(cycle, kind)]
         placed = ((self._next(kind, None), number, kind) for number, kind in enumerate(mine))
         heads = [(place, number, kind) for place, number, kind in placed if place is not None]
         heapify(heads)
         return heads
 
     def _may_start(self, kind: Kind) -> bool:
-        """Return whether a start is not ruled out by full nodes alone."""
-        if self._cycle.room(kind, self._turn):
+        """Return whether a start is not ruled out at a glance."""
+        if self._reach.kind(kind):
             return True
         if self._turn is QuotaClass.IN_QUOTA:
             return self._may_recall(kind)
@@ -179,27 +208,21 @@ class _Pass:
 
     def _may_recall(self, kind: Kind) -> bool:
         """Return whether some pool has runs to recall, and nominal left for one more of these."""
-        mask, number = kind.guaranteed & self._cycle.world.lent_out, 0
-        while mask:
-            if mask & 1 and kind.fits.gpus[number] <= self._nominal_left(kind.account, number):
+        world = self._cycle.world
+        below = world.below.pools(kind.account, kind.fits.least)
+        mask = kind.guaranteed & world.lent_out & below
+        for bit in in_order(kind.order, mask):
+            own = world.quotas[world.rooms.pools[bit].id].path(kind.account)[0]
+            if own.used + kind.fits.gpus[bit] <= own.nominal:
                 return True
-            mask, number = mask >> 1, number + 1
         return False
-
-    def _nominal_left(self, account: AccountName, bit: int) -> int:
-        known = self._left.get((account, bit))
-        if known is None:
-            world = self._cycle.world
-            own = world.quotas[world.rooms.pools[bit].id].path(account)[0]
-            known = self._left[account, bit] = own.nominal - own.used
-        return known
 
     def _block(self, kind: Kind, job: Job) -> None:
         """Take note that a job waits: promise it a start, and let only shorter ones go on."""
         cycle = self._cycle
         limit = timedelta(0)
-        if cycle.held_back or cycle.over_budget:
-            limit = cycle.longest_limit(kind, job, self._turn)
+        if kind in self._may and (cycle.held_back or cycle.over_budget):
+            limit = longest_limit(cycle, kind, job, self._turn)
         if kind not in self._limit:
             if cycle.rules.backfill is Backfill.STRICT:
                 cycle.is_over = True
@@ -230,12 +253,3 @@ class _Pass:
         if job.not_before is not None and job.not_before > self._cycle.now:
             return False
         return not kind.user or self._cycle.user_has_room(kind)
-
-
-def _takes_part(kind: Kind, turn: QuotaClass) -> bool:
-    """Return whether jobs of this kind could start in this pass at all."""
-    if kind.shape.background:
-        return turn is QuotaClass.BACKGROUND
-    if turn is QuotaClass.IN_QUOTA:
-        return bool(kind.guaranteed)
-    return turn is QuotaClass.BORROWED and kind.shape.preemptible

@@ -72,8 +72,9 @@ class Rules:
     but the first.
 
     `bind_within` is how long a lease may wait for its run to start before it is released
-    (R5). `spill_after`: a job leaves its own tier when its own tier's planned start is later
-    than this (R13). `teardown` is what ending a run takes after its notice (R10).
+    (R5). After `max_lost` runs that were lost with their nodes or sites, a job fails (R19).
+    `spill_after`: a job leaves its own tier when its own tier's planned start is later than
+    this (R13). `teardown` is what ending a run takes after its notice (R10).
 
     Share-driven preemption, borrower against borrower (R8.1), is on with `share_preemption`: it
     waits until a job has waited `preempt_delay`, and ends at most `preempt_per_hour` runs of a
@@ -93,6 +94,7 @@ class Rules:
     hold_depth: int = 4
     hold_share: int = 25
     bind_within: timedelta = timedelta(minutes=10)
+    max_lost: int = 5
     spill_after: timedelta = timedelta(0)
     teardown: timedelta = timedelta(minutes=1)
     share_preemption: bool = True

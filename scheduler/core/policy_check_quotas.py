@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from scheduler.core.model import Account, AccountName, Agreement, Pool, PoolId, Quota, Sector
 from scheduler.core.policy import Policy
-from scheduler.core.policy_found import Found, Path, ancestors, not_too_long
+from scheduler.core.policy_found import Found, Path, ancestors, not_backwards, not_too_long
 
 _Rows = Mapping[tuple[AccountName, PoolId], Quota]
 
@@ -41,7 +41,7 @@ def _under_owner(
             (*at, "account"),
             f"'{pool.owner}' owns '{pool.id}' and has its whole capacity; leave the row out",
         )
-    elif pool.owner not in chain:
+    elif pool.owner in accounts and pool.owner not in chain:
         yield Found(
             (*at, "account"),
             f"'{quota.account}' is not below '{pool.owner}', who owns '{pool.id}'; "
@@ -60,7 +60,7 @@ def sums(policy: Policy) -> Iterator[Found]:
         account, pool = accounts.get(quota.account), pools.get(quota.pool)
         if account is None or pool is None or account.parent is None:
             continue
-        if quota.account == pool.owner:
+        if quota.account == pool.owner or pool.owner not in accounts:
             continue
         parent = (account.parent, quota.pool)
         given[parent] += quota.nominal
@@ -83,7 +83,7 @@ def _within(
         yield Found(
             ("quotas", index, "nominal"),
             f"with this row the accounts under '{parent}' have {nominal[0]} GPUs of nominal, "
-            f"'{parent}' itself has {nominal[1]}",
+            f"'{parent}' itself has {nominal[1]}: give them less, or it more",
         )
     elif home[0] > home[1]:
         yield Found(
@@ -99,8 +99,9 @@ def agreements(policy: Policy) -> Iterator[Found]:
     for index, agreement in enumerate(policy.agreements):
         at = ("agreements", index)
         yield from not_too_long((*at, "recall_notice"), agreement.recall_notice)
-        if agreement.valid_from >= agreement.valid_to:
-            yield Found((*at, "valid_to"), "valid_to is not after valid_from")
+        yield from not_backwards(
+            at, ("valid_from", agreement.valid_from), ("valid_to", agreement.valid_to)
+        )
         if agreement.lender not in known.accounts:
             yield Found((*at, "lender"), f"no account is named '{agreement.lender}'")
         if not isinstance(agreement.borrower, Sector) and agreement.borrower not in known.accounts:
@@ -129,7 +130,8 @@ class _Lending:
         faults = [fault for pool in pools for fault in self._of_pool(at, agreement, pool)]
         yield from faults
         lendable = sum(self._lendable(agreement.lender, pool) for pool in pools)
-        whole = len(pools) == len(agreement.pools) and agreement.lender in self.accounts
+        known = all(pool.owner in self.accounts for pool in pools)
+        whole = known and len(pools) == len(agreement.pools) and agreement.lender in self.accounts
         if whole and not faults and agreement.cap > lendable:
             yield Found(
                 (*at, "cap"),
@@ -149,6 +151,8 @@ class _Lending:
 
     def _of_pool(self, at: Path, agreement: Agreement, pool: Pool) -> Iterator[Found]:
         lender, borrower = agreement.lender, agreement.borrower
+        if pool.owner not in self.accounts:
+            return
         row = self._quotas.get((lender, pool.id))
         if lender in self.accounts and lender != pool.owner and row is None:
             yield Found(

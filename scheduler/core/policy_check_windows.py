@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from scheduler.core.model import AccountName, Budget, Pool, PoolId, Reservation
 from scheduler.core.policy import Policy
-from scheduler.core.policy_found import Found, Path, not_too_long
+from scheduler.core.policy_found import Found, Path, not_backwards, not_too_long
 
 
 def budgets(policy: Policy) -> Iterator[Found]:
@@ -14,8 +14,9 @@ def budgets(policy: Policy) -> Iterator[Found]:
         at = ("budgets", index)
         if budget.account not in accounts:
             yield Found((*at, "account"), f"no account is named '{budget.account}'")
-        if budget.valid_from >= budget.valid_to:
-            yield Found((*at, "valid_to"), "valid_to is not after valid_from")
+        yield from not_backwards(
+            at, ("valid_from", budget.valid_from), ("valid_to", budget.valid_to)
+        )
     latest: dict[AccountName, Budget] = {}
     in_time = sorted(enumerate(policy.budgets), key=lambda one: (one[1].valid_from, one[0]))
     for index, budget in in_time:
@@ -46,8 +47,7 @@ def reservations(policy: Policy) -> Iterator[Found]:
     for at, kept in placed(policy):
         if kept.account is not None and kept.account not in accounts:
             yield Found((*at, "account"), f"no account is named '{kept.account}'")
-        if kept.starts_at >= kept.ends_at:
-            yield Found((*at, "ends_at"), "ends_at is not after starts_at")
+        yield from not_backwards(at, ("starts_at", kept.starts_at), ("ends_at", kept.ends_at))
         yield from not_too_long((*at, "no_show"), kept.no_show)
         if kept.pool not in pools:
             yield Found((*at, "pool"), f"no pool is named '{kept.pool}'")

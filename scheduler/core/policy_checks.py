@@ -19,8 +19,12 @@ from scheduler.core.policy_found import Found, Path, ancestors, not_too_long
 
 def problems(policy: Policy, broken: frozenset[str] = frozenset()) -> Iterator[Found]:
     """Yield every contradiction, except where a section it depends on is already `broken`."""
+    found = list(_tree(policy)) if "accounts" not in broken else []
+    yield from found
+    # Who is below whom means nothing in a tree that is none: what follows from it stays untold.
+    unclear = broken | {_TREE} if found else broken
     for sections, check in _CHECKS:
-        if not broken.intersection(sections):
+        if not unclear.intersection(sections):
             yield from check(policy)
 
 
@@ -139,17 +143,17 @@ def _pools(policy: Policy) -> Iterator[Found]:
             )
 
 
+_TREE = "(the tree)"  # no section: the name by which checks ask for a tree that holds
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Policy], Iterator[Found]]], ...] = (
     ((), _names),
-    (("accounts",), _tree),
-    (("accounts", "users"), _members),
+    ((_TREE, "accounts", "users"), _members),
     (("rules",), _durations),
     (("tiers",), _tiers),
     (("labels", "users", "pools"), _labels),
     (("pools", "sites", "accounts", "tiers", "hardware"), _pools),
-    (("quotas", "pools", "accounts"), quotas),
-    (("quotas", "pools", "accounts"), sums),
-    (("agreements", "quotas", "pools", "accounts"), agreements),
+    ((_TREE, "quotas", "pools", "accounts"), quotas),
+    ((_TREE, "quotas", "pools", "accounts"), sums),
+    ((_TREE, "agreements", "quotas", "pools", "accounts"), agreements),
     (("budgets", "accounts"), budgets),
     (("reservations", "maintenance", "pools", "accounts"), reservations),
 )

@@ -1,7 +1,7 @@
 """A problem of a policy: where it stands and what is wrong, and what every check looks at."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from scheduler.core.model import Account, AccountName
@@ -27,6 +27,15 @@ def ancestors(accounts: Mapping[AccountName, Account], name: AccountName) -> lis
         chain.append(at)
         at = accounts[at].parent
     return chain
+
+
+def not_backwards(
+    path: Path, start: tuple[str, datetime], end: tuple[str, datetime]
+) -> Iterator[Found]:
+    """Find a period, its two fields by name, that ends before it begins, or as it does."""
+    if end[1] <= start[1]:
+        told = f"{end[1].isoformat()} is not after {start[0]} {start[1].isoformat()}"
+        yield Found((*path, end[0]), told)
 
 
 def not_too_long(path: Path, value: timedelta) -> Iterator[Found]:

@@ -19,22 +19,17 @@ from typing import NamedTuple
 from scheduler.core.index import Fit
 from scheduler.core.model import Job, PoolId, QuotaClass, Run, RunId, Slot
 from scheduler.core.placement import lowest
-from scheduler.core.quota import PoolQuota
+from scheduler.core.victims import Cost, cost, has_larger_share, is_legal, is_ripe, is_thrifty
 from scheduler.core.world import World
 
-RESTART_SECONDS = 300
-"""What a victim loses besides the work since its checkpoint: getting going again (R9)."""
+SEARCHES = 8
+"""So many searches for moves by shares may fail in a pool until it is left alone for a cycle.
 
-PREEMPTED_BEFORE_SECONDS = 3600
-"""Each earlier preemption makes a victim dearer by so many seconds of its GPUs (R9)."""
+Whoever is first in line has looked by then, and moves by shares are rare by design (R9).
+"""
 
 ATTEMPTS = 24
 """How often victims are chosen anew when one choice made another's victim illegal."""
-
-WASTED_AT_MOST = 2
-"""So often a job may lose its GPUs to shares that need fewer than it held (R8.1)."""
-
-Cost = tuple[int, int, float, RunId]
 
 
 class Found(NamedTuple):
@@ -59,6 +54,12 @@ class Preemptable:
         self.runs = {name: runs[name] for name in sorted(runs, key=lambda run: self.costs[run])}
         self.ranks: dict[RunId, list[int]] = {}
         self.on_node: dict[int, list[Run]] = {}
+        self._lent = sum(run.gpus for run in self.runs.values())
+        self._background = {
+            run.id for run in self.runs.values() if run.quota_class is QuotaClass.BACKGROUND
+        }
+        self._ripe = {run.id for run in self.runs.values() if is_ripe(run, world, now)}
+        self._failed = 0
         for run in self.runs.values():
             states = (world.floor.nodes.get(slot.node) for slot in run.slots)
             here = (s for s in states if s is not None and s.node.pool == pool)
@@ -69,19 +70,28 @@ class Preemptable:
     def drop(self, run: Run) -> None:
         """Take out a run that loses its GPUs."""
         del self.runs[run.id]
+        self._lent -= run.gpus
+        self._background.discard(run.id)
+        self._ripe.discard(run.id)
         for rank in self.ranks[run.id]:
             self.on_node[rank].remove(run)
 
     def search(
-        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass
+        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass, among: int = -1
     ) -> Found | None:
-        """Return the cheapest victims found that let the job start here, or None.
+        """Return the cheapest victims found that let the job start on nodes `among`, or None.
 
         Depth first over "what if not this one": complete for few candidates, bounded for many.
         """
-        asked = _Asked(job, fit, blocked, turn)
-        if not self.runs or not self._worth_a_look(asked):
+        asked = _Asked(job, fit, blocked, turn, among)
+        if not self._worth_a_look(asked):
             return None
+        found = self._search(asked)
+        if found is None and turn is not QuotaClass.IN_QUOTA:
+            self._failed += 1
+        return found
+
+    def _search(self, asked: "_Asked") -> Found | None:
         search = _Search(self, asked)
         waiting: list[frozenset[RunId]] = [frozenset()]
         seen: set[frozenset[RunId]] = set()
@@ -99,9 +109,13 @@ class Preemptable:
         return None
 
     def _worth_a_look(self, asked: "_Asked") -> bool:
-        """Return whether the sums could do, so that a hopeless search is not begun."""
-        lent = sum(run.gpus for run in self.runs.values())
-        return self.nodes.free + lent >= asked.fit.nodes * asked.fit.gpus_per_node
+        """Return whether anything could do, so that a hopeless search is not begun."""
+        gpus = asked.fit.nodes * asked.fit.gpus_per_node
+        if not self._lent or self.nodes.free + self._lent < gpus:
+            return False
+        if asked.turn is QuotaClass.IN_QUOTA:
+            return True
+        return self._failed < SEARCHES and bool(self._background or self._ripe)
 
 
 class _Asked(NamedTuple):
@@ -111,59 +125,7 @@ class _Asked(NamedTuple):
     fit: Fit
     blocked: Mapping[int, int]
     turn: QuotaClass
-
-
-def cost(run: Run, factor: int, now: datetime) -> Cost:
-    """Return what ending a run throws away; ties: lower priority, then the newest start (R9)."""
-    since = run.checkpointed_at or run.started_at or run.leased_at
-    lost = max(0, int((now - since).total_seconds())) + RESTART_SECONDS
-    lost += run.preemptions * PREEMPTED_BEFORE_SECONDS
-    return (run.gpus * lost * factor, -run.priority.rank, -run.leased_at.timestamp(), run.id)
-
-
-def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
-    """Return whether the run may end for this in-quota job, as things stand (R8.1, R8.2).
-
-    Background work and outsiders always; an account of the owner's only while its own
-    branch is over its nominal.
-    """
-    if run.quota_class is QuotaClass.BACKGROUND or not quota.path(run.account):
-        return True
-    return quota.is_over(run.account, job.account)
-
-
-def has_larger_share(quota: PoolQuota, run: Run, job: Job, gpus: int) -> bool:
-    """Return whether the run may end for this borrower: its share is larger, strictly (R8.1).
-
-    Shares are instant use per weight, right below where the two accounts' paths meet: the
-    job's branch with the job against the run's branch with the run. The run's accounts stay
-    at or above their nominals without it (R8.2).
-    """
-    parted = quota.parting(job.account, run.account)
-    if parted is None:
-        return False
-    mine, yours = parted
-    if (mine.used + gpus) * yours.weight >= yours.used * mine.weight:
-        return False
-    own = quota.path(run.account)
-    below = own[: own.index(yours) + 1]
-    return all(level.used - run.gpus >= level.nominal for level in below)
-
-
-def is_thrifty(victims: Iterable[Run], gpus: int) -> bool:
-    """Return whether borrowers may end for a borrower without starting an endless round (R8.1).
-
-    Comparing shares where two paths meet is not transitive: what a job frees beyond its own
-    need lets a third grow into it, who then is the larger, and so on in a circle. So such
-    waste is allowed to each job `WASTED_AT_MOST` times only. From then on a pool's charged GPUs
-    never become fewer, so at last each move frees exactly what it takes. It then leaves all
-    shares above the meeting point as they are, and makes the sorted shares right below it
-    smaller: taken from the root down, they can do so only finitely often.
-    """
-    charged = [run for run in victims if run.quota_class is not QuotaClass.BACKGROUND]
-    if sum(run.gpus for run in charged) <= gpus:
-        return True
-    return all(run.preemptions < WASTED_AT_MOST for run in charged)
+    among: int
 
 
 class _Search:
@@ -174,7 +136,7 @@ class _Search:
         self._quota = known.world.quotas[known.pool]
         self._known = known
         self._costs = known.costs
-        self._job, self._fit, self._blocked, self._turn = asked
+        self._job, self._fit, self._blocked, self._turn, self._among = asked
         self._gpus = asked.fit.nodes * asked.fit.gpus_per_node
         self._without: frozenset[RunId] = frozenset()
         self._gone: dict[RunId, Run] = {}
@@ -193,13 +155,9 @@ class _Search:
     def _is_ripe(self, run: Run) -> bool:
         """Return whether shares may move at all now: what is bounded in time or rate (R9)."""
         rules, now = self._known.world.policy.rules, self._known.now
-        since = run.started_at or run.leased_at
-        if not rules.share_preemption or now - self._job.submitted_at < rules.preempt_delay:
+        if now - self._job.submitted_at < rules.preempt_delay:
             return False
-        # What this very cycle has started must not end in it, even without a least run time.
-        if now <= since or now - since < rules.min_runtime:
-            return False
-        if run.preemptions >= rules.immune_after and now - since < rules.immune_for:
+        if not is_ripe(run, self._known.world, now):
             return False
         moved = sum(1 for gone in self._gone.values() if gone.quota_class is QuotaClass.BORROWED)
         return moved < self._known.world.may_move(self._known.pool, now)
@@ -256,6 +214,8 @@ class _Search:
         wanted = self._fit.gpus_per_node
         heap: list[tuple[_Price, int]] = []
         for state in self._nodes.order:
+            if not self._among >> state.rank & 1:
+                continue
             room = self._room(state.rank)
             blocked = self._blocked.get(state.rank, 0)
             victims: list[Run] = []
@@ -272,6 +232,8 @@ class _Search:
 
     def _needed(self, rank: int) -> list[Run] | None:
         """Return the cheapest legal victims that make room on one node; None: nothing does."""
+        if not self._among >> rank & 1:
+            return None
         wanted = self._fit.gpus_per_node
         victims: list[Run] = []
         try:

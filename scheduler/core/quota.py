@@ -9,13 +9,12 @@ Source: Kueue's hierarchical cohorts (pkg/cache, the resource_node algebra), res
 with integers; scheduling.md R1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
-from scheduler.core.cells import Claims, cell_sizes
+from scheduler.core.cells import Cells
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import AccountName, Pool, PoolId, QuotaClass, Run
-
-_NO_CELLS = Claims((), 0)
 
 
 class Level:
@@ -23,10 +22,10 @@ class Level:
 
     __slots__ = (
         "borrow_max",
-        "cells",
         "home",
         "homepot",
         "is_leaf",
+        "left",
         "lend_max",
         "name",
         "nominal",
@@ -44,8 +43,8 @@ class Level:
         self.homepot = self.home
         self.used = 0
         self.pressure = 0
+        self.left = 0  # of the nominal, as a power of two: see `Below`
         self.weight = 1
-        self.cells = _NO_CELLS
         self.is_leaf = True  # no account below it has a row of its own
 
     @property
@@ -59,28 +58,53 @@ class Level:
         return max(0, self.pressure - self.homepot)
 
 
-class PoolQuota:
-    """The levels of one pool, and what each has in use."""
+class Below:
+    """Where accounts use less than their nominals: for each, the pools by how much is left.
 
-    def __init__(self, index: PolicyIndex, pool: Pool) -> None:
+    Amounts are told apart by powers of two, so that most starts and ends change nothing here.
+    """
+
+    def __init__(self) -> None:
+        self._pools: dict[AccountName, list[int]] = {}
+
+    def set(self, account: AccountName, bit: int, sizes: tuple[int, int]) -> None:
+        """Take note of what is left in a pool: its length in bits, before and now."""
+        known = self._pools.setdefault(account, [])
+        low, high = sorted(sizes)
+        known.extend([0] * (high + 1 - len(known)))
+        for size in range(low + 1, high + 1):
+            known[size] ^= bit
+
+    def pools(self, account: AccountName, gpus: int) -> int:
+        """Return the pools where so many may be left, a bit each; surely not in any other."""
+        known, size = self._pools.get(account), gpus.bit_length()
+        return known[size] if known is not None and size < len(known) else 0
+
+
+class PoolQuota:
+    """The levels of one pool, and what each has in use.
+
+    `below` is of all pools of a world, and this one keeps `bit` in it: see `Below`.
+    """
+
+    def __init__(self, index: PolicyIndex, pool: Pool, bit: int, below: "Below") -> None:
         self.pool = pool
+        self._bit = 1 << bit
+        self._below = below
         self._index = index
         self._levels: dict[AccountName, Level] = {}
         self._paths: dict[AccountName, tuple[Level, ...]] = {}
         self._available: dict[AccountName, int] = {}
         self._most: dict[AccountName, int] = {}
+        self._rich: dict[AccountName, float] = {}
         self.owner = Level(pool.owner, pool.capacity, pool.capacity, 0)
         self._levels[pool.owner] = self.owner
         for (account, pool_id), row in index.quotas.items():
             if pool_id == pool.id and account != pool.owner:
                 self._levels[account] = Level(account, row.nominal, row.lend_max, row.borrow_max)
         self._mark()
-        # Cells that accounts are guaranteed and do not use yet, by size (R11).
-        leaves = [level for level in self._levels.values() if level.is_leaf and level.nominal]
-        sizes = cell_sizes(pool)
-        for level in leaves:
-            level.cells = Claims(sizes, level.nominal)
-        self.claims = {size: sum(level.nominal // size for level in leaves) for size in sizes}
+        leaves = (level for level in self._levels.values() if level.is_leaf)
+        self.cells = Cells(pool, {level.name: level.nominal for level in leaves})
         # What children keep at home is not the parent's to give; the owner gives the rest.
         self.kept = 0
         for name, level in self._levels.items():
@@ -99,6 +123,7 @@ class PoolQuota:
             for above in self._index.chain(name)[1:]:
                 if above in self._levels:
                     self._levels[above].is_leaf = False
+        self._compare(self._levels.values())
 
     def path(self, account: AccountName) -> tuple[Level, ...]:
         """Return the levels from the account up to the owner; empty for an outsider."""
@@ -123,12 +148,14 @@ class PoolQuota:
     def charge(self, account: AccountName, quota_class: QuotaClass, gpus: int) -> None:
         """Count GPUs (negative: no longer) at the account, or at the owner alone."""
         self._available.clear()
+        self._rich.clear()
         path = () if quota_class is QuotaClass.BACKGROUND else self.path(account)
         if not path:
             self.owner.pressure += gpus
             return
         for level in path:
             level.used += gpus
+        self._compare(path)
         carry = gpus
         for level in path[:-1]:
             before = level.bubble
@@ -136,30 +163,14 @@ class PoolQuota:
             carry = level.bubble - before
         self.owner.pressure += carry
 
-    def pin(self, run: Run, sign: int) -> None:
-        """Count a run that nobody may take back in its account's cells (R11)."""
-        path = self.path(run.account)
-        if not path or not path[0].is_leaf or not path[0].nominal:
-            return
-        own = path[0].cells
-        before = dict(own.left)
-        own.pin(run.slots, sign)
-        for size, left in own.left.items():
-            self.claims[size] += left - before[size]
-
-    def claims_of_others(self, account: AccountName) -> dict[int, int]:
-        """Return the cells that all but this account may still claim, by size (R11)."""
-        path = self.path(account)
-        if not path or not path[0].is_leaf or not path[0].nominal:
-            return self.claims
-        own = path[0].cells.left
-        return {size: total - own[size] for size, total in self.claims.items()}
-
-    def most_claimed_by(self, account: AccountName) -> AccountName:
-        """Return the account, other than this, that may still claim the most whole nodes (R11)."""
-        others = (level for level in self._levels.values() if level.name != account)
-        size = self.pool.gpus_per_node
-        return max(others, key=lambda level: (level.cells.left.get(size, 0), level.name)).name
+    def _compare(self, levels: Iterable[Level]) -> None:
+        """Bring forward what is left of each level's nominal."""
+        for level in levels:
+            left = level.nominal - level.used
+            size = left.bit_length() if left > 0 else 0
+            if size != level.left:
+                self._below.set(level.name, self._bit, (level.left, size))
+                level.left = size
 
     def charge_run(self, run: Run, sign: int) -> None:
         """Count a run's GPUs, or count them no longer (`sign` -1)."""
@@ -207,6 +218,14 @@ class PoolQuota:
             self._most[account] = most
         return gpus <= most
 
+    def is_wide(self, account: AccountName, nodes: int) -> bool:
+        """Return whether a gang spreads over more nodes than the account is guaranteed whole.
+
+        Such a gang is no part of what it is guaranteed: alone on so many nodes it would not fit.
+        """
+        path = self.path(account)
+        return bool(path) and nodes > max(1, path[0].nominal // self.pool.gpus_per_node)
+
     def is_over(self, victim: AccountName, preemptor: AccountName) -> bool:
         """Return whether the victim's own branch is over nominal, below where the two part (R8.2).
 
@@ -229,6 +248,26 @@ class PoolQuota:
         mine = _below(ours, theirs)
         yours = _below(theirs, ours)
         return None if mine is None or yours is None else (mine, yours)
+
+    def is_richer_than(self, account: AccountName, gpus: int) -> bool:
+        """Return whether a branch over its nominal has the larger share, beside the account's.
+
+        Looked for at every level of the account's path, with `gpus` more for the account (R8.1).
+        """
+        path = self.path(account)
+        return any(
+            (mine.used + gpus) / mine.weight < self._richest(above)
+            for mine, above in pairwise(path)
+        )
+
+    def _richest(self, parent: Level) -> float:
+        """Return the largest share right below a level, of those over their nominal."""
+        known = self._rich.get(parent.name)
+        if known is None:
+            levels = (self._levels.get(name) for name in self._index.children(parent.name))
+            over = (level.share for level in levels if level and level.used > level.nominal)
+            known = self._rich[parent.name] = max(over, default=0.0)
+        return known
 
     def state(self) -> Iterator[tuple[PoolId, AccountName, int, int]]:
         """Yield what is in use, by account: for comparing worlds."""

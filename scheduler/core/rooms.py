@@ -5,21 +5,47 @@ one integer, a bit per pool, that says where a gang of it fits at this moment; o
 in which something has changed are looked at anew.
 """
 
+from collections.abc import Iterable
+from datetime import timedelta
+from heapq import heappop, heappush
+
 from scheduler.core.index import Fit, PolicyIndex
 from scheduler.core.model import Pool, PoolId, Shape
 from scheduler.core.placement import Floor
 
 
 class FitClass:
-    """Gangs that fit alike. `gpus` of the whole gang by pool bit; `room`: pools where it fits."""
+    """Gangs that fit alike. `gpus` of the whole gang by pool bit; `room`: pools where it fits.
 
-    __slots__ = ("fits", "gpus", "least", "room")
+    It counts the time limits of all who wait, for the shortest of them: where that is too long
+    to end before a planned start, nobody of the class can go first.
+    """
+
+    __slots__ = ("_counts", "_limits", "fits", "gpus", "least", "room")
 
     def __init__(self, fits: tuple[Fit, ...]) -> None:
         self.fits = fits
         self.gpus = tuple(fit.gpus for fit in fits)
         self.least = min(self.gpus, default=0)
         self.room = 0
+        self._counts: dict[timedelta, int] = {}
+        self._limits: list[timedelta] = []
+
+    def count(self, limit: timedelta, sign: int) -> None:
+        """Count a waiting job's time limit, or count it no longer (`sign` -1)."""
+        known = self._counts.get(limit)
+        if known is None:
+            known = 0
+            heappush(self._limits, limit)
+        self._counts[limit] = known + sign
+
+    @property
+    def shortest(self) -> timedelta:
+        """Return the shortest time limit of those who wait; the longest of all for nobody."""
+        limits, counts = self._limits, self._counts
+        while limits and not counts[limits[0]]:
+            del counts[heappop(limits)]
+        return limits[0] if limits else timedelta.max
 
 
 class Rooms:
@@ -28,9 +54,7 @@ class Rooms:
     def __init__(self, index: PolicyIndex, floor: Floor) -> None:
         self._index = index
         self._floor = floor
-        self.pools: tuple[Pool, ...] = tuple(
-            sorted(index.pools.values(), key=lambda pool: (pool.tier.rank, pool.id))
-        )
+        self.pools = in_tier_order(index.pools.values())
         self.bits: dict[PoolId, int] = {pool.id: bit for bit, pool in enumerate(self.pools)}
         self._classes: dict[tuple[int, ...], FitClass] = {}
         self._changed: set[int] = set()
@@ -68,3 +92,8 @@ class Rooms:
             known.room |= 1 << bit
         else:
             known.room &= ~(1 << bit)
+
+
+def in_tier_order(pools: Iterable[Pool]) -> tuple[Pool, ...]:
+    """Return pools by tier and name: their places are their bits."""
+    return tuple(sorted(pools, key=lambda pool: (pool.tier.rank, pool.id)))

@@ -13,14 +13,16 @@ Source: EASY backfill (Lifka, 1995); scheduling.md R6.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from itertools import accumulate
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import NamedTuple
 
 from scheduler.core.index import Fit
-from scheduler.core.model import AccountName, JobId, PoolId, QuotaClass, Slot
+from scheduler.core.model import AccountName, Job, JobId, PoolId, QuotaClass, Slot
 from scheduler.core.placement import PoolNodes, mask_of
+
+ALWAYS = datetime.max.replace(tzinfo=UTC)
+"""Until when GPUs may be held that no planned start needs."""
 
 OVERDUE = timedelta(minutes=1)
 """A run past its limit is being ended; its GPUs are expected back after this."""
@@ -65,6 +67,7 @@ class PoolPlans:
         "_later",
         "_lists",
         "_nodes",
+        "_until",
         "held",
         "idle",
         "starts",
@@ -82,6 +85,8 @@ class PoolPlans:
         self._later: dict[int, tuple[_Times, _Times]] = {}
         self._lists: dict[int, _Ready] = {}
         self._blocked: dict[tuple[QuotaClass, int], Mapping[int, int]] = {}
+        # Until when a gang may hold what is free now, by its nodes, GPUs on each, and class.
+        self._until: dict[tuple[int, int, QuotaClass], datetime] = {}
 
     def add(self, reserved: Reserved) -> None:
         """Plan a start."""
@@ -90,6 +95,7 @@ class PoolPlans:
         self.held.insert(at, reserved)
         self.starts.insert(at, reserved.start_at)
         self._blocked.clear()
+        self._until.clear()
         order, kept = self._nodes.order, self._kept
         for rank, mask in reserved.masks.items():
             state = order[rank]
@@ -135,6 +141,7 @@ class PoolPlans:
     def touch(self) -> None:
         """Take note that what is free now has changed."""
         self._lists.clear()
+        self._until.clear()
 
     def blocked(self, end_at: datetime, quota_class: QuotaClass, job: JobId) -> Mapping[int, int]:
         """Return the GPUs, by node rank, that a start ending at `end_at` must leave alone."""
@@ -145,11 +152,35 @@ class PoolPlans:
             return _merged(
                 r for r in self.held[:before] if r.quota_class <= quota_class and r.job != job
             )
-        key = (quota_class, before)
+        return self._kept_from(before, quota_class)
+
+    def _kept_from(self, count: int, quota_class: QuotaClass) -> Mapping[int, int]:
+        """Return the GPUs that the first so many planned starts keep from a class, by rank."""
+        key = (quota_class, count)
         known = self._blocked.get(key)
         if known is None:
-            known = _merged(r for r in self.held[:before] if r.quota_class <= quota_class)
+            known = _merged(r for r in self.held[:count] if r.quota_class <= quota_class)
             self._blocked[key] = known
+        return known
+
+    def open_until(self, fit: Fit, quota_class: QuotaClass) -> datetime:
+        """Return until when a gang may hold GPUs that are free now, at most.
+
+        `ALWAYS` where no planned start needs them; asked only where the gang has room. A gang
+        that would end earlier has no less room, so the answer is found by halving.
+        """
+        key = (fit.nodes, fit.gpus_per_node, quota_class)
+        known = self._until.get(key)
+        if known is None:
+            low, high = 0, len(self.starts)
+            while low < high:
+                middle = (low + high + 1) // 2
+                blocked = self._kept_from(middle, quota_class)
+                if self._nodes.with_room(fit.gpus_per_node, blocked).bit_count() >= fit.nodes:
+                    low = middle
+                else:
+                    high = middle - 1
+            known = self._until[key] = self.starts[low] if low < len(self.starts) else ALWAYS
         return known
 
     def later(self, rank: int) -> _Times:
@@ -203,9 +234,14 @@ class Reservations:
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._pools: dict[PoolId, PoolPlans] = {}
-        self._quota: dict[tuple[AccountName, PoolId], list[QuotaHold]] = {}
-        self._times: list[datetime] | None = None
+        self._quota: dict[AccountName, dict[PoolId, list[QuotaHold]]] = {}
         self._jobs: dict[JobId, PoolId] = {}
+        # Pools with planned starts in which something has changed, in the order of the changes.
+        self.changes: list[PoolId] = []
+
+    def planned(self, pool: PoolId) -> PoolPlans | None:
+        """Return what is planned in a pool, None where nothing was."""
+        return self._pools.get(pool)
 
     def pool(self, pool: PoolId, nodes: PoolNodes) -> PoolPlans:
         """Return what is planned in a pool."""
@@ -218,32 +254,33 @@ class Reservations:
         """Plan a start."""
         self.pool(pool, nodes).add(reserved)
         self._jobs[reserved.job] = pool
-        self._times = None
+        self.changes.append(pool)
 
     def hold_quota(self, account: AccountName, pool: PoolId, hold: QuotaHold) -> None:
         """Keep an account's quota for a job of its own that was there first."""
-        self._quota.setdefault((account, pool), []).append(hold)
-        self._times = None
+        self._quota.setdefault(account, {}).setdefault(pool, []).append(hold)
+
+    def _holds(self, account: AccountName, pool: PoolId) -> list[QuotaHold] | None:
+        of_account = self._quota.get(account)
+        return None if of_account is None else of_account.get(pool)
 
     def forget(self, job: JobId) -> None:
         """Give up a job's planned start, since it has started elsewhere."""
         pool = self._jobs.pop(job, None)
         if pool is not None:
             self._pools[pool].forget(job)
-            self._times = None
+            self.changes.append(pool)
 
     def forget_quota(self, account: AccountName, job: JobId) -> None:
         """Keep no quota any more for a job that has started."""
-        for (owner, _), holds in self._quota.items():
-            if owner == account:
-                holds[:] = [hold for hold in holds if hold.job != job]
-        self._times = None
+        for holds in self._quota.get(account, {}).values():
+            holds[:] = [hold for hold in holds if hold.job != job]
 
     def open_quota(
         self, account: AccountName, pool: PoolId, end_at: datetime, job: JobId
     ) -> int | None:
         """Return how many GPUs a start may take that ends then; None: as many as quota allows."""
-        holds = self._quota.get((account, pool))
+        holds = self._holds(account, pool)
         if not holds:
             return None
         slacks = [h.slack for h in holds if h.start_at < end_at and h.job != job]
@@ -251,25 +288,33 @@ class Reservations:
 
     def quota_back_at(self, account: AccountName, pool: PoolId, gpus: int) -> datetime:
         """Return when the planned starts of the account's own jobs leave so many GPUs again."""
-        holds = self._quota.get((account, pool), ())
+        holds = self._holds(account, pool)
+        if not holds:
+            return self._now
         return max((h.end_at for h in holds if h.slack < gpus), default=self._now)
+
+    def quota_until(self, job: Job, pool: PoolId, gpus: int) -> datetime:
+        """Return until when a job may hold so many GPUs of its account's quota, at most."""
+        holds = self._holds(job.account, pool) or ()
+        starts = (h.start_at for h in holds if h.slack < gpus and h.job != job.id)
+        return min(starts, default=ALWAYS)
 
     def started(self, account: AccountName, pool: PoolId, end_at: datetime, gpus: int) -> None:
         """Count a start against the quota holds that it outlasts."""
         plans = self._pools.get(pool)
         if plans is not None:
             plans.touch()
-        for hold in self._quota.get((account, pool), ()):
+            self.changes.append(pool)
+        for hold in self._holds(account, pool) or ():
             if hold.start_at < end_at:
                 hold.slack -= gpus
 
-    def times(self, end_at: datetime) -> list[datetime]:
-        """Return the planned starts before `end_at`, soonest first, each once."""
-        if self._times is None:
-            nodes = {when for plans in self._pools.values() for when in plans.starts}
-            quota = {h.start_at for holds in self._quota.values() for h in holds}
-            self._times = sorted(nodes | quota)
-        return self._times[: bisect_left(self._times, end_at)]
+    def first_start(self, account: AccountName, pool: PoolId, end_at: datetime) -> datetime | None:
+        """Return the first planned start before `end_at` that may keep an account's job out."""
+        plans = self._pools.get(pool)
+        nodes = plans.starts[:1] if plans is not None else []
+        quota = [h.start_at for h in self._holds(account, pool) or ()]
+        return min((when for when in (*nodes, *quota) if when < end_at), default=None)
 
     def earliest(
         self, pool: PoolId, nodes: PoolNodes, fit: Fit, quota_opens: datetime
@@ -281,27 +326,6 @@ class Reservations:
             return None
         start_at = max(ready[fit.nodes - 1][0], quota_opens)
         return start_at if start_at > self._now else self._now + OVERDUE
-
-
-class Returns:
-    """When the GPUs that runs hold are back by their limits, from (end, GPUs) of each."""
-
-    __slots__ = ("_ends", "_sums")
-
-    def __init__(self, ends: Iterable[tuple[datetime, int]]) -> None:
-        ordered = sorted(ends)
-        self._ends = [when for when, _ in ordered]
-        self._sums = list(accumulate(gpus for _, gpus in ordered))
-
-    def when(self, gpus: int) -> datetime | None:
-        """Return when so many are back; None: never."""
-        at = bisect_left(self._sums, gpus)
-        return self._ends[at] if at < len(self._ends) else None
-
-    def by(self, when: datetime) -> int:
-        """Return how many are back by then."""
-        at = bisect_right(self._ends, when)
-        return self._sums[at - 1] if at else 0
 
 
 def slots_of(nodes: PoolNodes, chosen: Chosen) -> tuple[Slot, ...]:

@@ -4,7 +4,8 @@ Asked only for jobs that stay behind, after all decisions of the cycle, so each 
 what a person would find by looking.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import overload
 
@@ -36,16 +37,32 @@ class Holds(Sequence[Hold]):
         self._cycle: Cycle | None = cycle
         self._rows: tuple[Hold, ...] = ()
 
+    def of(self, accounts: Iterable[AccountName]) -> dict[AccountName, tuple[Hold, ...]]:
+        """Return the verdicts of some accounts' jobs, as reading all of them would.
+
+        Accounts are taken one by one, each when the one before is done, so that whoever hands
+        them out may stop when the time is over.
+
+        Raises:
+            RuntimeError: the world has changed since it was planned.
+        """
+        cycle = self._cycle
+        if cycle is None:
+            rows: dict[AccountName, list[Hold]] = {}
+            for hold in self._rows:
+                rows.setdefault(hold.account, []).append(hold)
+            return {account: tuple(rows.get(account, ())) for account in accounts}
+        with _outcome(cycle):
+            later = _later(cycle)
+            return {account: tuple(_of(cycle, account, later)) for account in accounts}
+
     def _all(self) -> tuple[Hold, ...]:
         cycle = self._cycle
         if cycle is not None:
-            if not cycle.is_current:
-                raise RuntimeError("a plan's holds are to be read before its world changes")
-            cycle.redo()
-            try:
-                self._rows = tuple(_holds(cycle))
-            finally:
-                cycle.rollback()
+            with _outcome(cycle):
+                later = _later(cycle)
+                accounts = cycle.world.waiting.accounts()
+                self._rows = tuple(row for name in accounts for row in _of(cycle, name, later))
             self._cycle = None
         return self._rows
 
@@ -74,20 +91,38 @@ class Holds(Sequence[Hold]):
         return repr(self._all())
 
 
-def _holds(cycle: Cycle) -> Iterator[Hold]:
+@contextmanager
+def _outcome(cycle: Cycle) -> Iterator[None]:
+    """Have the world as the cycle's decisions make it, for a while."""
+    if not cycle.is_current:
+        raise RuntimeError("a plan's holds are to be read before its world changes")
+    cycle.redo()
+    try:
+        yield
+    finally:
+        cycle.rollback()
+
+
+def _later(cycle: Cycle) -> Mapping[Kind, Sequence[Job]]:
+    """Return the jobs that may not start yet (R8.6), which are few."""
     waiting = cycle.world.waiting
     later: dict[Kind, list[Job]] = {}
     for job_id, until in sorted(waiting.later.items()):
         if until > cycle.now:
             later.setdefault(waiting.kind_of(job_id), []).append(waiting.jobs[job_id])
-    groups: dict[tuple[AccountName, Shape], list[Kind]] = {}
-    for kind in waiting.kinds():
-        groups.setdefault((kind.account, kind.shape), []).append(kind)
-    for (account, shape), kinds in groups.items():
+    return later
+
+
+def _of(cycle: Cycle, account: AccountName, later: Mapping[Kind, Sequence[Job]]) -> Iterator[Hold]:
+    groups: dict[Shape, list[Kind]] = {}
+    for kind in cycle.world.waiting.of(account):
+        if kind.queue:
+            groups.setdefault(kind.shape, []).append(kind)
+    for shape, kinds in groups.items():
         first: tuple[Verdict, ...] = ()
         covered = 0
         for kind in kinds:
-            for job_id, told in _told(cycle, kind, later.get(kind, [])):
+            for job_id, told in _told(cycle, kind, later.get(kind, ())):
                 yield Hold(account, shape, told, job_id)
                 first = first or told
                 covered += 1
@@ -272,10 +307,12 @@ def _reserved(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
         and cycle.quota_is_open(kind, bit, job, end_at)
         and not cycle.held_back_now(kind, job, pool)
     ):
-        return explain.cell(pool.id, cycle.world.quotas[pool.id].most_claimed_by(kind.account))
-    times = cycle.reservations.times(end_at)
-    if times:
-        return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(times[0]))))
+        return explain.cell(
+            pool.id, cycle.world.quotas[pool.id].cells.most_claimed_by(kind.account)
+        )
+    first = cycle.reservations.first_start(kind.account, pool.id, end_at)
+    if first is not None:
+        return Verdict(Reason.RESERVED, pool.id, (("free", free), ("start_at", _instant(first))))
     # Its own GPUs are lent and cannot be recalled as whole gangs that would help.
     available = cycle.world.quotas[pool.id].available(kind.account)
     numbers: Numbers = (

@@ -1,14 +1,15 @@
 """The jobs that wait, by account and kind, so that a cycle walks over kinds and not over jobs."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.core.index import PolicyIndex
-from scheduler.core.model import AccountName, Job, JobId, PoolId, Shape
+from scheduler.core.model import AccountName, Job, JobId, PoolId, QuotaClass, Shape
 from scheduler.core.ordering import Entry, Kind, entry
-from scheduler.core.rooms import Rooms
+from scheduler.core.rooms import FitClass, Rooms
 
 if TYPE_CHECKING:
     from scheduler.core.quota import PoolQuota
@@ -18,6 +19,14 @@ _Age = tuple[datetime, int, JobId]
 
 # So many empty kinds are kept before they are forgotten: most get another job soon.
 _SPARE = 1000
+
+
+class Reach(NamedTuple):
+    """Where an account's kinds could start at all, by pass: pools of each class; and of whom."""
+
+    pools: Mapping[QuotaClass, tuple[tuple[FitClass, int], ...]]
+    shapes: Mapping[QuotaClass, frozenset[Shape]]
+    in_reservation: bool  # some of them run in an advance reservation
 
 
 class Waiting:
@@ -38,6 +47,9 @@ class Waiting:
         self._accounts: list[AccountName] | None = None
         # Jobs of each shape by age, oldest first; some of them may have gone.
         self._ages: dict[Shape, list[_Age]] = {}
+        # By pass, how many kinds with jobs there are of each shape that could start in it.
+        self.kinds_of: dict[QuotaClass, Counter[Shape]] = {turn: Counter() for turn in QuotaClass}
+        self._reach: dict[AccountName, Reach] = {}
         self._empty = 0
         self.later: dict[JobId, datetime] = {}  # jobs that may not start before then (R8.6)
 
@@ -50,7 +62,9 @@ class Waiting:
         kind = self._kind(job)
         if not kind.queue:
             self._empty -= 1
+            self._count(kind, 1)
         kind.queue.put(self.entry(job), job.time_limit)
+        kind.fits.count(job.time_limit, 1)
         self._kind_of[job.id] = kind
         ages = self._ages.get(job.shape)
         if ages is None:
@@ -67,8 +81,19 @@ class Waiting:
         self.later.pop(job_id, None)
         kind = self._kind_of.pop(job_id)
         kind.queue.drop(self.entry(job))
+        kind.fits.count(job.time_limit, -1)
         if not kind.queue:
             self._empty += 1
+            self._count(kind, -1)
+
+    def _count(self, kind: Kind, sign: int) -> None:
+        """Take note that the first of a kind has come, or its last has gone."""
+        self._reach.pop(kind.account, None)
+        for turn, shapes in self.kinds_of.items():
+            if kind.within(turn):
+                shapes[kind.shape] += sign
+                if not shapes[kind.shape]:
+                    del shapes[kind.shape]
 
     def entry(self, job: Job) -> Entry:
         """Return the job's place among those of its account."""
@@ -102,7 +127,8 @@ class Waiting:
         for place, pool in enumerate(candidates.pools):
             bit = self._rooms.bits[pool.id]
             order[bit] = place
-            kind.mask |= 1 << bit
+            if self._quotas[pool.id].path(job.account) or self._index.signed(job.account, pool.id):
+                kind.mask |= 1 << bit
             if self._quotas[pool.id].can_be_in_quota(job.account, kind.gpus(bit)):
                 kind.guaranteed |= 1 << bit
         kind.order = order
@@ -130,6 +156,21 @@ class Waiting:
     def of(self, account: AccountName) -> list[Kind]:
         """Return an account's kinds, in the order of their keys; some may be empty."""
         return self._of_account.get(account, [])
+
+    def reach(self, account: AccountName) -> Reach:
+        """Return where an account's jobs could start."""
+        known = self._reach.get(account)
+        if known is None:
+            kinds = [kind for kind in self.of(account) if kind.queue]
+            known = self._reach[account] = Reach(
+                {turn: _pools(kinds, turn) for turn in QuotaClass},
+                {
+                    turn: frozenset(kind.shape for kind in kinds if kind.within(turn))
+                    for turn in QuotaClass
+                },
+                any(kind.shape.reservation is not None for kind in kinds),
+            )
+        return known
 
     def kinds(self) -> Iterator[Kind]:
         """Yield every kind that has jobs, by account and key."""
@@ -180,3 +221,13 @@ class Waiting:
             for key, kind in self._kinds.items()
             if kind.queue
         }
+
+
+def _pools(kinds: Iterable[Kind], turn: QuotaClass) -> tuple[tuple[FitClass, int], ...]:
+    """Return the pools of each class of gangs in a pass, over all kinds."""
+    found: dict[FitClass, int] = {}
+    for kind in kinds:
+        pools = kind.within(turn)
+        if pools:
+            found[kind.fits] = found.get(kind.fits, 0) | pools
+    return tuple(found.items())

@@ -104,19 +104,35 @@ class Comparison:
     after: Outcome
 
 
-Play = Callable[[Policy, Sequence[PastJob]], Outcome]
+Told = Callable[[int], None]
+"""Is told how many jobs are over; whatever it raises ends the play."""
+
+Play = Callable[[Policy, Sequence[PastJob], Told], Outcome]
 """Plays a history under a policy, all of whose nodes are up."""
 
 
+def _nobody(_: int) -> None:
+    """Tell nobody."""
+
+
 def what_if(
-    policy: Policy, changes: Sequence[Change], history: Sequence[PastJob], play: Play
+    policy: Policy,
+    changes: Sequence[Change],
+    history: Sequence[PastJob],
+    play: Play,
+    told: Told = _nobody,
 ) -> Comparison | tuple[Unfit, ...]:
-    """Return how all would have fared, or why the changes make no policy."""
+    """Return how all would have fared, or why the changes make no policy.
+
+    `told` counts the jobs of both plays: twice as many as there are in the history.
+    """
     changed = change_policy(policy, changes)
     if not isinstance(changed, Policy):
         return changed
     in_order = sorted(history, key=lambda past: (past.job.submitted_at, past.job.sequence))
-    return Comparison(len(in_order), play(policy, in_order), play(changed, in_order))
+    count = len(in_order)
+    before = play(policy, in_order, told)
+    return Comparison(count, before, play(changed, in_order, lambda over: told(count + over)))
 
 
 def change_policy(policy: Policy, changes: Sequence[Change]) -> Policy | tuple[Unfit, ...]:

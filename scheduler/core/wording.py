@@ -37,6 +37,11 @@ def start(
         back = (
             f"; takes {taken} GPUs over from whoever held more than a larger share" if taken else ""
         )
+        if level.used + gpus <= level.nominal:
+            return (
+                f"borrowed in {pool.id}: on {len(slots)} nodes it spreads over more than "
+                f"{level.name} is guaranteed whole with its nominal of {level.nominal} GPUs"
+            )
         return (
             f"borrowed in {pool.id}: with this job {level.name} holds "
             f"{level.used + gpus} GPUs, beyond its nominal of {level.nominal}{back}"

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from scheduler.core.cells import cell_sizes
 from scheduler.core.decisions import (
     HOUR,
     Plan,
@@ -38,8 +37,9 @@ from scheduler.core.model import (
 )
 from scheduler.core.placement import Floor
 from scheduler.core.policy import Policy
-from scheduler.core.quota import PoolQuota
-from scheduler.core.rooms import Rooms
+from scheduler.core.quota import Below, PoolQuota
+from scheduler.core.returns import Returns
+from scheduler.core.rooms import Rooms, in_tier_order
 from scheduler.core.snapshot import (
     Claim,
     DropJob,
@@ -52,13 +52,14 @@ from scheduler.core.snapshot import (
     Turnover,
     Usage,
 )
-from scheduler.core.timeline import Returns
 from scheduler.core.use import Use
 from scheduler.core.waiting import Waiting
 
 _Key = TypeVar("_Key")
 _Row = TypeVar("_Row")
 
+
+_NOTHING_HELD = Returns()
 
 EVERYBODY = AccountName("")
 """All accounts together, where a pool's runs are looked up by account."""
@@ -116,8 +117,13 @@ class World:
         self.spent: dict[BudgetId, Spent] = dict(snapshot.spent)
         self.claims: dict[ReservationId, Claim] = dict(snapshot.claims)
         self.turnovers: dict[PoolId, Turnover] = dict(snapshot.turnovers)
-        self.floor = Floor({pool.id: cell_sizes(pool) for pool in policy.pools})
-        self.quotas = {pool.id: PoolQuota(self.index, pool) for pool in policy.pools}
+        # Pools have their bits in the order of tiers and names: see `Rooms`.
+        pools = in_tier_order(self.index.pools.values())
+        self.below = Below()
+        self.quotas = {
+            pool.id: PoolQuota(self.index, pool, bit, self.below) for bit, pool in enumerate(pools)
+        }
+        self.floor = Floor({name: quota.cells for name, quota in self.quotas.items()})
         self.rooms = Rooms(self.index, self.floor)
         self.waiting = Waiting(self.index, self.rooms, self.quotas)
         self.jobs = self.waiting.jobs
@@ -132,8 +138,7 @@ class World:
         # Pools with any such runs, and with background work among them, a bit each.
         self.lent_out = 0
         self.in_background = 0
-        self.charged: dict[tuple[AccountName, PoolId], dict[RunId, tuple[datetime, int]]] = {}
-        self._returns: dict[tuple[AccountName, PoolId], Returns] = {}
+        self.charged: dict[tuple[AccountName, PoolId], Returns] = {}
         self._load(snapshot)
 
     def _load(self, snapshot: Snapshot) -> None:
@@ -252,8 +257,10 @@ class World:
             self._mark(run, 1)
 
     def _charge(self, key: tuple[AccountName, PoolId], run: Run) -> None:
-        self.charged.setdefault(key, {})[run.id] = (run.ends_by, run.gpus)
-        self._returns.pop(key, None)
+        known = self.charged.get(key)
+        if known is None:
+            known = self.charged[key] = Returns()
+        known.put(run)
 
     def _mark(self, run: Run, sign: int) -> None:
         """Bring forward which pools have runs that may be recalled, and background work."""
@@ -288,19 +295,17 @@ class World:
         if not run.draining:
             self._count(run, -1)
             for key in ((EVERYBODY, run.pool), (run.account, run.pool)):
-                self.charged.get(key, {}).pop(run_id, None)
-                self._returns.pop(key, None)
+                known = self.charged.get(key)
+                if known is not None:
+                    known.drop(run_id)
             if self.recallable.get(run.pool, {}).pop(run_id, None) is not None:
                 self._mark(run, -1)
 
     def _count(self, run: Run, sign: int) -> None:
         """Count a run in quotas: a draining one no longer counts, its successor does (R8.6)."""
         gpus = sign * run.gpus
-        if run.pool in self.quotas:
-            if run.shape.reservation is None:
-                self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
-            if run.quota_class is QuotaClass.IN_QUOTA:
-                self.quotas[run.pool].pin(run, sign)  # also in a reservation: it is in cells
+        if run.pool in self.quotas and run.shape.reservation is None:
+            self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
         self.held_by_user[run.user] = self.held_by_user.get(run.user, 0) + gpus
         if run.agreement is not None:
             self.lent[run.agreement] = self.lent.get(run.agreement, 0) + gpus
@@ -316,11 +321,7 @@ class World:
 
         For `EVERYBODY`, all GPUs that anyone holds there.
         """
-        key = (account, pool)
-        known = self._returns.get(key)
-        if known is None:
-            known = self._returns[key] = Returns(self.charged.get(key, {}).values())
-        return known
+        return self.charged.get((account, pool), _NOTHING_HELD)
 
     def usage_at(self, now: datetime) -> dict[AccountName, float]:
         """Return every account's decayed usage with its subtree, in H100e-seconds (R3)."""
@@ -342,7 +343,7 @@ class World:
             tuple(self.use.state()),
             (self.lent_out, self.in_background),
             _filled(self.recallable.items()),
-            _filled(self.charged.items()),
+            _filled((key, returns.runs) for key, returns in self.charged.items()),
         )
 
 

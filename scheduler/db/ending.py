@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.core.lifecycle import JobState, job_after
+from scheduler.core.lifecycle import JobState, is_lost, job_after
 from scheduler.core.model import RunState, StopReason
 from scheduler.db import usage
 from scheduler.db.outbox import JobNote, note_changes, write_history
+from scheduler.db.policies import policy_in_force
 from scheduler.db.rows import RunRow, run_row
 from scheduler.db.tables import jobs, lease_gpus, runs
 
@@ -103,7 +104,10 @@ async def end_run(conn: AsyncConnection, run: RunRow, end: End, now: datetime) -
     not_before = await _release_successors(conn, run, now) if run.draining else None
     await release_predecessors(conn, run)
     state = job_after(end.state, run.stop_reason)
-    if state is JobState.PENDING:
+    given_up = await _given_up(conn, run, end)
+    if given_up is not None:
+        await _finish(conn, run, given_up, JobState.FAILED)
+    elif state is JobState.PENDING:
         await _requeue(conn, run, end, not_before)
     else:
         await _finish(conn, run, end, state)
@@ -146,6 +150,31 @@ async def release_predecessors(conn: AsyncConnection, run: RunRow) -> None:
         .returning(jobs.c.id)
     )
     await note_changes(conn, [("job", row.id) for row in freed])
+
+
+async def _given_up(conn: AsyncConnection, run: RunRow, end: End) -> End | None:
+    """Return how a job ends that lost too many runs (R19); None: it may be tried again.
+
+    A job that brings its nodes down would otherwise go from one to the next for ever. Runs that
+    their site never had do not count.
+    """
+    if run.seen_at is None or not is_lost(end.state, run.stop_reason):
+        return None
+    lost = select(func.count()).where(
+        runs.c.job_id == run.job_id,
+        runs.c.state == RunState.LOST.value,
+        runs.c.stop_reason.is_(None),
+        runs.c.seen_at.is_not(None),
+    )
+    count = (await conn.execute(lost)).scalar_one()
+    if count < (await policy_in_force(conn)).rules.max_lost:
+        return None
+    where = ", ".join(slot.node for slot in run.slots)
+    message = (
+        f"{count} of its runs were lost, the last on {where}: {end.message or _WHY[None]}. "
+        "See in their logs whether the job brings its nodes down, then submit it again"
+    )
+    return replace(end, message=message, error_type="runs_lost")
 
 
 async def _requeue(

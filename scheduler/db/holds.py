@@ -5,21 +5,25 @@ remembered, so that neither the table is read nor an unchanged row written: a cy
 changes nothing costs no SQL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.core.decisions import Plan, Reserve
+from scheduler.core.decisions import Hold, Plan, Reserve
 from scheduler.core.explain import Verdict
-from scheduler.core.model import Shape
+from scheduler.core.model import AccountName, Shape
 from scheduler.db.rows import verdicts_json
 from scheduler.db.shapes import shape_key, slots_json
 from scheduler.db.tables import holds, reservations
 
-_Hold = tuple[str, Shape, str | None]
+Some = Mapping[AccountName, Sequence[Hold]]
+"""All verdicts of some accounts' jobs."""
+
+# An account's verdicts by shape and job; without job it is the group's.
+_Told = Mapping[tuple[Shape, str | None], tuple[Verdict, ...]]
 _Key = TypeVar("_Key")
 _Said = TypeVar("_Said")
 # Account, shape's key and job of a row; without job it is the group's.
@@ -38,33 +42,68 @@ class Told:
     """
 
     def __init__(self) -> None:
-        self._holds: Mapping[_Hold, tuple[Verdict, ...]] | None = None
+        self._holds: dict[str, _Told] | None = None
+        # Rows that another process wrote, by account, until the account is told anew.
+        self._found: dict[str, dict[_Row, Any]] = {}
         self._reserves: dict[str, Reserve] | None = None
 
     def reset(self) -> None:
         """Forget what was written."""
         self._holds = None
+        self._found = {}
         self._reserves = None
 
-    async def store(self, conn: AsyncConnection, plan: Plan) -> None:
+    def says(self, some: Some) -> bool:
+        """Return whether accounts were told exactly this; False where it is not known."""
+        said = self._holds
+        return said is not None and all(
+            account not in self._found and said.get(account, {}) == _wanted(rows)
+            for account, rows in some.items()
+        )
+
+    def accounts(self) -> Collection[str]:
+        """Return who was told something."""
+        return {*(self._holds or ()), *self._found}
+
+    async def store(self, conn: AsyncConnection, plan: Plan, some: Some | None = None) -> None:
         """Make the stored verdicts and planned starts those of the plan.
 
+        With `some`, only these accounts' verdicts are touched: all that each has, by account.
         `decided_at` of a verdict is when it last changed.
         """
-        wanted: Mapping[_Hold, tuple[Verdict, ...]] = {
-            (hold.account, hold.shape, hold.job): hold.verdicts for hold in plan.holds
-        }
         before, self._holds = self._holds, None
         if before is None:
-            said = {_row(*key): verdicts_json(verdicts) for key, verdicts in wanted.items()}
-            rows = _changes(await _stored(conn), said)
-        else:
-            changes = _changes(before, wanted)
-            said = {_row(*key): verdicts_json(wanted[key]) for key in changes.changed + changes.new}
-            rows = _Changes(*([_row(*key) for key in keys] for keys in changes))
+            before, self._found = {}, await _stored(conn)
+        if some is None:
+            nothing = {AccountName(name): () for name in (*before, *self._found)}
+            some = {**nothing, **by_account(plan.holds)}
+        rows: _Changes[_Row] = _Changes([], [], [])
+        said: dict[_Row, Any] = {}
+        for account, holds_of_it in some.items():
+            wanted = _wanted(holds_of_it)
+            changes, words = self._changes_of(account, before.get(account), wanted)
+            for all_of, these in zip(rows, changes, strict=True):
+                all_of.extend(these)
+            said.update(words)
+            if wanted:
+                before[account] = wanted
+            else:
+                before.pop(account, None)
         await _write(conn, rows, said, plan.now)
-        self._holds = wanted
+        self._holds = before
         await self._store_reserves(conn, plan)
+
+    def _changes_of(
+        self, account: str, before: _Told | None, wanted: _Told
+    ) -> tuple["_Changes[_Row]", Mapping[_Row, Any]]:
+        """Return an account's rows that are to change, and what they are to say."""
+        if before is None:
+            words = {_row(account, *key): verdicts_json(told) for key, told in wanted.items()}
+            return _changes(self._found.pop(account, {}), words), words
+        keys = _changes(before, wanted)
+        rows = _Changes(*([_row(account, *key) for key in some] for some in keys))
+        new = keys.changed + keys.new
+        return rows, {_row(account, *key): verdicts_json(wanted[key]) for key in new}
 
     async def _store_reserves(self, conn: AsyncConnection, plan: Plan) -> None:
         wanted = {str(reserve.job): reserve for reserve in plan.reserves}
@@ -103,10 +142,25 @@ def _row(account: str, shape: Shape, job: str | None) -> _Row:
     return account, shape_key(shape), job
 
 
-async def _stored(conn: AsyncConnection) -> Mapping[_Row, Any]:
+def by_account(holds: Iterable[Hold]) -> dict[AccountName, list[Hold]]:
+    """Return verdicts by account."""
+    found: dict[AccountName, list[Hold]] = {}
+    for hold in holds:
+        found.setdefault(hold.account, []).append(hold)
+    return found
+
+
+def _wanted(some: Iterable[Hold]) -> _Told:
+    return {(hold.shape, hold.job): hold.verdicts for hold in some}
+
+
+async def _stored(conn: AsyncConnection) -> dict[str, dict[_Row, Any]]:
     query = select(holds.c.account, holds.c.shape_key, holds.c.job_id, holds.c.verdicts)
-    rows = await conn.execute(query)
-    return {(row.account, row.shape_key, row.job_id): row.verdicts for row in rows}
+    found: dict[str, dict[_Row, Any]] = {}
+    for row in await conn.execute(query):
+        rows = found.setdefault(row.account, {})
+        rows[row.account, row.shape_key, row.job_id] = row.verdicts
+    return found
 
 
 async def _write(

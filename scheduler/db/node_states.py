@@ -20,7 +20,7 @@ from scheduler.db.node_tables import node_events
 from scheduler.db.nodes import SILENT
 from scheduler.db.outbox import note_changes
 from scheduler.db.tables import UtcDateTime, nodes
-from scheduler.errors import Refused
+from scheduler.errors import no_such_node
 
 AWAITED = "its next report is awaited"
 _CHUNK = 500
@@ -162,15 +162,15 @@ async def _row(conn: AsyncConnection, name: str) -> Mapping[str, Any]:
     found = await conn.execute(select(nodes).where(nodes.c.id == name).with_for_update())
     row = found.mappings().one_or_none()
     if row is None:
-        raise Refused(
-            title="No such node",
-            detail=f"no node of the name {name} has reported",
-            status=404,
-            field="node",
-            value=name,
-            next_step="see the names: commonpool node list",
-        )
+        raise no_such_node(name)
     return dict(row)
+
+
+async def cordon_of_node(conn: AsyncConnection, name: str) -> Cordon | None:
+    """Return a node's cordon; None where it has none, or is not there."""
+    found = await conn.execute(select(nodes).where(nodes.c.id == name))
+    row = found.mappings().one_or_none()
+    return None if row is None else cordon_of(dict(row))
 
 
 async def events_of_node(

@@ -46,6 +46,7 @@ maintenance = Table(
     Column("starts_at", UtcDateTime, nullable=False),
     Column("ends_at", UtcDateTime, nullable=False),
     Column("reason", String(200), nullable=False),
+    Column("planned_at", UtcDateTime, nullable=False),
     Column("by", String(120), nullable=False),
     Column("cancels", BigInteger),
 )

@@ -13,7 +13,7 @@ from scheduler.core.policy import Policy
 from scheduler.db.health import Judged, carry_out, judge, said_of
 from scheduler.db.outbox import note_changes
 from scheduler.db.tables import lease_gpus, nodes, sites
-from scheduler.errors import Refused
+from scheduler.errors import Refused, no_such_node
 from scheduler.wire.accounts import NodeView
 from scheduler.wire.reports import NodeReport
 
@@ -237,6 +237,16 @@ SITE_SILENT = func.coalesce(sites.c.silent, false())
 WITH_SITE = nodes.outerjoin(sites, sites.c.id == nodes.c.site)
 
 
+_LEASED = (
+    select(func.count(lease_gpus.c.gpu.distinct()))
+    .where(lease_gpus.c.node_id == nodes.c.id)
+    .scalar_subquery()
+)
+_VIEWS = select(nodes, _LEASED.label("leased"), SITE_SILENT.label("site_silent")).select_from(
+    WITH_SITE
+)
+
+
 def why_unusable(row: RowMapping) -> str:
     """Return why a node takes no work, its own reason before its site's."""
     if row["usable"] and row["site_silent"]:
@@ -244,21 +254,23 @@ def why_unusable(row: RowMapping) -> str:
     return str(row["why_unusable"])
 
 
+async def one_node(conn: AsyncConnection, name: str) -> NodeView:
+    """Return a node.
+
+    Raises:
+        Refused: 404, no such node.
+    """
+    row = (await conn.execute(_VIEWS.where(nodes.c.id == name))).mappings().one_or_none()
+    if row is None:
+        raise no_such_node(name)
+    return _view(row)
+
+
 async def list_nodes(
     conn: AsyncConnection, *, pool: str | None = None, after: str | None = None, limit: int = 100
 ) -> list[NodeView]:
     """Return nodes by name, with the GPUs that no lease names; the next page is `after`."""
-    leased = (
-        select(func.count(lease_gpus.c.gpu.distinct()))
-        .where(lease_gpus.c.node_id == nodes.c.id)
-        .scalar_subquery()
-    )
-    query = (
-        select(nodes, leased.label("leased"), SITE_SILENT.label("site_silent"))
-        .select_from(WITH_SITE)
-        .order_by(nodes.c.id)
-        .limit(limit)
-    )
+    query = _VIEWS.order_by(nodes.c.id).limit(limit)
     if pool is not None:
         query = query.where(nodes.c.pool == pool)
     if after is not None:

@@ -1,6 +1,7 @@
 """Jobs that are over, as what-if and the predictor look at them: asked for, and how long run."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +16,38 @@ MOST = 10_000
 """Jobs that are looked through at most, the latest submitted first."""
 
 
+MOST_LOOKED_THROUGH = 200_000
+"""Jobs that a window is looked for in, the latest submitted first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Jobs of a window, the latest submitted first; `more` where some of it were not taken."""
+
+    jobs: tuple[PastJob, ...]
+    more: bool
+
+
+async def past_window(conn: AsyncConnection, since: datetime, until: datetime, most: int) -> Past:
+    """Return at most so many jobs that ended after `since` until `until`, and had worked."""
+    found: list[PastJob] = []
+    before: int | None = None
+    for _ in range(0, MOST_LOOKED_THROUGH, _PAGE):
+        page = await list_jobs(conn, user=None, before=before, limit=_PAGE)
+        ended = [job for job in page if job.ended_at is not None and since < job.ended_at <= until]
+        found.extend(await _played(conn, ended))
+        if len(found) > most or len(page) < _PAGE:
+            return Past(tuple(found[:most]), len(found) > most)
+        before = page[-1].sequence
+    return Past(tuple(found), more=True)
+
+
+async def _played(conn: AsyncConnection, ended: Sequence[JobRow]) -> Sequence[PastJob]:
+    runs = await runs_of(conn, [job.id for job in ended])
+    attempts = [(job, runs.get(job.id, [])) for job in ended]
+    return [_past(job, each) for job, each in attempts if each and each[-1].started_at]
+
+
 async def past_jobs(
     conn: AsyncConnection, since: datetime, most: int = MOST
 ) -> tuple[PastJob, ...]:
@@ -27,9 +60,7 @@ async def past_jobs(
     for _ in range(0, most, _PAGE):
         page = await list_jobs(conn, user=None, before=before, limit=_PAGE)
         ended = [job for job in page if job.ended_at is not None and job.ended_at > since]
-        runs = await runs_of(conn, [job.id for job in ended])
-        attempts = [(job, runs.get(job.id, [])) for job in ended]
-        found.extend(_past(job, each) for job, each in attempts if each and each[-1].started_at)
+        found.extend(await _played(conn, ended))
         if len(page) < _PAGE:
             break
         before = page[-1].sequence

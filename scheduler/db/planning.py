@@ -38,9 +38,9 @@ from scheduler.core.model import (
     StopReason,
 )
 from scheduler.core.policy import Policy
-from scheduler.db import budgets, etas
+from scheduler.db import budgets, etas, recalls
 from scheduler.db.engine import insert_into
-from scheduler.db.holds import Told
+from scheduler.db.holds import Some, Told
 from scheduler.db.loading import (
     Changes,
     has_changes,
@@ -64,7 +64,6 @@ __all__ = [
     "load_snapshot",
     "take_changes",
 ]
-
 
 _Gpu = tuple[NodeId, int]
 
@@ -102,12 +101,16 @@ class _Facts:
 
 
 async def commit_plan(
-    conn: AsyncConnection, plan: Plan, policy: Policy, told: Told | None = None
+    conn: AsyncConnection,
+    plan: Plan,
+    policy: Policy,
+    told: Told | None = None,
+    some: Some | None = None,
 ) -> Committed:
     """Store what still holds of a plan: leases, recalls, planned starts and verdicts.
 
     `told` remembers the verdicts and planned starts that are stored, from one commit to the
-    next; it is to be reset where the transaction does not commit.
+    next; it is to be reset where the transaction does not commit. `some`: as in `Told.store`.
     """
     units = _units(plan)
     facts = await _facts(conn, plan, policy)
@@ -117,7 +120,7 @@ async def commit_plan(
     kept = _kept(plan, stored)
     await _put_back(conn, [unit for unit in units if unit not in set(stored)], facts)
     await _count_turnovers(conn, kept, facts)
-    await (told or Told()).store(conn, kept)
+    await (told or Told()).store(conn, kept, some)
     victims = [facts.runs[preempt.run] for preempt in kept.preempts]
     pools = {start.pool for start in kept.starts} | {victim.pool for victim in victims}
     return Committed(
@@ -304,6 +307,7 @@ async def _lease(
     claimed = {run.shape.reservation for run in new if run.shape.reservation is not None}
     await budgets.claim(conn, claimed, now)
     await etas.settle(conn, [run.job for run in new], now)
+    await recalls.record(conn, new, leaves, policy)
     notes = [JobNote(run.job, now, "leased", _grant(run, start), run.id) for run, start in pairs]
     await write_history(conn, notes)
 

@@ -353,6 +353,19 @@ eta_records = Table(
     Column("hit", Boolean),
 )
 
+# What an owner was promised when it took GPUs back; its run tells what came of it (R10).
+recalls = Table(
+    "recalls",
+    metadata,
+    Column("run_id", String(80), ForeignKey("runs.id"), primary_key=True),
+    Column("lender", String(120), nullable=False),
+    Column("pool", String(63), nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False, index=True),
+    Column("notice_seconds", Float, nullable=False),
+    # With the teardown of the policy under which it was promised.
+    Column("promised_seconds", Float, nullable=False),
+)
+
 job_events = Table(
     "job_events",
     metadata,

@@ -5,20 +5,22 @@ anything goes wrong in between, it is thrown away and read anew: the database is
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
 
 from scheduler import metrics
 from scheduler.clock import Clock
-from scheduler.core.decisions import Hold, Plan, Reserve
+from scheduler.core.decisions import Plan, Reserve
+from scheduler.core.model import AccountName, Job
 from scheduler.core.plan import plan as decide
 from scheduler.core.policy import Policy
-from scheduler.core.snapshot import Snapshot
+from scheduler.core.snapshot import Event, Put, Snapshot
+from scheduler.core.verdicts import Holds
 from scheduler.core.world import World
 from scheduler.db.engine import Database
-from scheduler.db.holds import Told
+from scheduler.db.holds import Some, Told, by_account
 from scheduler.db.planning import (
     Committed,
     commit_plan,
@@ -29,6 +31,7 @@ from scheduler.db.planning import (
 from scheduler.db.policies import policy_in_force, revision_in_force
 from scheduler.errors import Refused
 from scheduler.loops.report import gauge, report
+from scheduler.loops.telling import Telling
 from scheduler.replay.recorder import Recorder
 from scheduler.wake import Wake
 
@@ -40,6 +43,8 @@ _LARGE = 1000
 _LONGEST_REST = 0.25
 # Other replicas' bells are not heard, so on PostgreSQL the outbox is looked at this often.
 _LOOK_SECONDS = 1.0
+# A large world's gauges are brought up to date this often.
+_GAUGE_SECONDS = 5.0
 
 
 class CycleLoop:
@@ -64,17 +69,19 @@ class CycleLoop:
         self._cycle_seconds = cycle_seconds
         self._look = min(cycle_seconds, _LOOK_SECONDS if db.dialect == "postgresql" else 3600)
         self._world: World | None = None
-        self._told: tuple[Sequence[Hold], Sequence[Reserve]] | None = None
+        self._reserves: Sequence[Reserve] | None = None
         self._stored = Told()
-        self._planned_at = -float("inf")
+        self._telling = Telling(clock)
+        self._planned_at = self._gauged_at = -float("inf")
         # While a plan is made in another thread, the world is not what it seems.
         self._planning = asyncio.Lock()
 
     def reset(self) -> None:
         """Forget the world: another process may have planned meanwhile."""
         self._world = None
-        self._told = None
+        self._reserves = None
         self._stored.reset()
+        self._telling.reset()
 
     async def step(self) -> float:
         """Run one cycle; return the seconds that the next one may wait for a bell."""
@@ -105,30 +112,50 @@ class CycleLoop:
         if world is None:
             return more
         if changed:
-            gauge(world)
-        if not changed and began - self._planned_at < self._cycle_seconds:
+            self._gauge(world)
+        behind = self._telling.is_behind(world.waiting.accounts())
+        if not changed and not behind and began - self._planned_at < self._cycle_seconds:
             return more
         self._planned_at = began
-        if not world.jobs and self._told == ((), ()):
+        if not world.jobs and self._reserves == () and not self._stored.accounts():
             return more
+        return await self._decide(world, idle=not changed) or more
+
+    async def _decide(self, world: World, *, idle: bool) -> bool:
+        """Plan, carry it out, and tell as many as there is time for; return whether to go on."""
         with self._timed("plan"):
             plan = await self._plan(world)
         await self._record(world, plan)
-        if not self._is_news(plan):
+        with self._timed("verdicts"):
+            some = await self._verdicts(world, plan, idle=idle)
+        stale = 0
+        if not self._is_news(plan, some):
             metrics.CYCLES.labels("unchanged").inc()
-            return more
+        else:
+            committed = await self._carry_out(world, plan, some)
+            if committed is None:
+                self.reset()
+                return True
+            stale = committed.stale
+        self._telling.told(some, world.waiting.accounts())
+        return bool(stale) or self._telling.is_behind(world.waiting.accounts())
+
+    async def _carry_out(self, world: World, plan: Plan, some: Some) -> Committed | None:
+        """Store the plan and bring the world forward by it; None: another policy is in force."""
+        started = {world.jobs[start.job].account for start in plan.starts}
         with self._timed("commit"):
-            committed = await self._commit(world, plan)
+            committed = await self._commit(world, plan, some)
         if committed is None:
-            self.reset()
-            return True
+            return None
         world.advance(committed.plan)
         if self._recorder is not None:
             self._recorder.carried_out(committed.plan)
-        self._told = (plan.holds, plan.reserves)
-        report(committed, self._wake)
-        gauge(world)
-        return more or bool(committed.stale)
+        self._reserves = tuple(plan.reserves)
+        if plan.starts or plan.preempts:
+            self._telling.heard(started, self._planned_at)
+        report(committed, some, self._wake)
+        self._gauge(world)
+        return committed
 
     async def _bring_forward(self) -> tuple[bool, bool]:
         """Return whether the world is another than before, and whether more has changed."""
@@ -147,6 +174,7 @@ class CycleLoop:
             return True, changes.more
         for event in changes.events:
             self._world.apply(event)
+        self._telling.heard(_submitters(changes.events), self._clock.monotonic())
         metrics.EVENTS.inc(len(changes.events))
         if self._recorder is not None:
             self._recorder.heard(changes.events)
@@ -160,7 +188,8 @@ class CycleLoop:
                 return  # A hub without a policy plans nothing, and says so to whoever asks.
             snapshot = await load_snapshot(conn, policy)
         self._world = World(policy, snapshot)
-        self._told = None
+        self._reserves = None
+        self._telling.reset()
         log.info(
             "world_built",
             policy=policy.revision,
@@ -181,18 +210,51 @@ class CycleLoop:
             with self._timed("record"):
                 await asyncio.to_thread(self._recorder.planned, world, plan)
 
-    def _is_news(self, plan: Plan) -> bool:
-        return bool(plan.starts or plan.preempts) or self._told != (plan.holds, plan.reserves)
+    async def _verdicts(self, world: World, plan: Plan, *, idle: bool) -> Some:
+        """Work out verdicts of those whose turn it is; nobody's are older than a minute or so."""
+        accounts = [*world.waiting.accounts(), *map(AccountName, self._stored.accounts())]
+        turn = self._telling.turn(accounts, len(world.jobs), self._planned_at, idle=idle)
+        if len(world.jobs) < _LARGE:
+            return _holds_of(plan, turn)
+        return await asyncio.to_thread(_holds_of, plan, turn)
 
-    async def _commit(self, world: World, plan: Plan) -> Committed | None:
+    def _is_news(self, plan: Plan, some: Some) -> bool:
+        decides = bool(plan.starts or plan.preempts) or self._reserves != tuple(plan.reserves)
+        return decides or not self._stored.says(some)
+
+    async def _commit(self, world: World, plan: Plan, some: Some) -> Committed | None:
         """Store the plan; None where another policy came into force meanwhile."""
         async with self._db.transaction() as conn:
             if await revision_in_force(conn) != plan.policy_revision:
                 return None
-            return await commit_plan(conn, plan, world.policy, self._stored)
+            return await commit_plan(conn, plan, world.policy, self._stored, some)
+
+    def _gauge(self, world: World) -> None:
+        """Show what waits and what runs; of a large world seldom, for all of it is counted."""
+        now = self._clock.monotonic()
+        large = len(world.jobs) + len(world.runs) >= _LARGE
+        if not large or now - self._gauged_at >= _GAUGE_SECONDS:
+            self._gauged_at = now
+            gauge(world)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
         began = self._clock.monotonic()
         yield
         metrics.CYCLE_SECONDS.labels(phase).observe(self._clock.monotonic() - began)
+
+
+def _submitters(events: Iterable[Event]) -> set[AccountName]:
+    """Return the accounts whose waiting jobs came or changed."""
+    return {
+        event.entity.account
+        for event in events
+        if isinstance(event, Put) and isinstance(event.entity, Job)
+    }
+
+
+def _holds_of(plan: Plan, accounts: Iterable[AccountName]) -> Some:
+    if isinstance(plan.holds, Holds):
+        return plan.holds.of(accounts)
+    held = by_account(plan.holds)
+    return {account: held.get(account, ()) for account in accounts}

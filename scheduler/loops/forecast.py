@@ -12,7 +12,7 @@ from typing import Protocol
 from scheduler import metrics
 from scheduler.clock import Clock
 from scheduler.core.eta import Eta, Score, Settled
-from scheduler.core.forecast import Foresight, outlook
+from scheduler.core.forecast import Foresight, effort, outlook
 from scheduler.core.model import JobId
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
@@ -21,10 +21,6 @@ from scheduler.core.whatif import PastJob
 from scheduler.loops.cycle import CycleLoop
 
 _SECONDS = 5.0
-# Scenarios and steps by the length of the queue: a forecast costs about a cycle for each
-# step of each scenario, so a long queue is looked at less far ahead and in fewer ways.
-_EFFORT = ((100, 9, 60), (500, 5, 30), (5_000, 3, 6))
-_LEAST_EFFORT = (1, 3)
 # The share of a core that forecasts may take: they share it with everything else here.
 _SHARE = 0.05
 _LEARN_FROM = timedelta(days=30)
@@ -94,29 +90,25 @@ class ForecastLoop:
         await self._learn()
         began, now = self._clock.monotonic(), self._clock.now()
         etas = await asyncio.to_thread(self._look_ahead, policy, snapshot, now)
-        await self._tell(etas, now)
+        await self._tell(etas, snapshot, now)
         return max(_SECONDS, (self._clock.monotonic() - began) / _SHARE)
 
     def _look_ahead(self, policy: Policy, snapshot: Snapshot, now: datetime) -> Mapping[JobId, Eta]:
-        jobs = len(snapshot.jobs)
-        scenarios, steps = next(
-            ((scenarios, steps) for most, scenarios, steps in _EFFORT if jobs <= most),
-            _LEAST_EFFORT,
-        )
-        return outlook(Foresight(policy, self.predictor), snapshot, now, scenarios, steps)
+        foresight = Foresight(policy, self.predictor)
+        return outlook(foresight, snapshot, now, *effort(len(snapshot.jobs)))
 
-    async def _tell(self, etas: Mapping[JobId, Eta], now: datetime) -> None:
-        told = self.score.corrected(etas, now)
+    async def _tell(self, etas: Mapping[JobId, Eta], snapshot: Snapshot, now: datetime) -> None:
+        told = self.score.corrected(etas, snapshot.jobs, now)
         # Changed in place: the API holds these very mappings.
         self.reset()
         self.etas.update({str(job): eta for job, eta in told.items()})
         self.starts.update({str(j): e.likely for j, e in told.items() if e.likely is not None})
-        new = self.score.promise(etas, told, now)
+        new = self.score.promise(etas, told, snapshot.jobs, now)
         if new and self._ledger is not None:
             await self._ledger.record(new, now)
 
     async def _settle(self, snapshot: Snapshot) -> None:
-        settled = self.score.settle(snapshot.jobs, snapshot.runs.values())
+        settled = self.score.settle(snapshot.jobs, snapshot.runs.values(), self._clock.now())
         for one in settled:
             metrics.ETA_HITS.labels(str(one.hit).lower()).inc()
         if self.score.rate is not None:

@@ -6,19 +6,20 @@ import structlog
 
 from scheduler import metrics
 from scheduler.core.world import World
+from scheduler.db.holds import Some
 from scheduler.db.planning import Committed
 from scheduler.wake import Wake
 
 log = structlog.get_logger("cycle")
 
 
-def report(committed: Committed, wake: Wake) -> None:
+def report(committed: Committed, some: Some, wake: Wake) -> None:
     """Ring for sites and jobs whose state is another now, count decisions, and log them."""
     for site in committed.sites:
         wake.ring(f"site:{site}")
     for job in committed.jobs:
         wake.ring(f"job:{job}")
-    _count(committed)
+    _count(committed, some)
     for start in committed.plan.starts:
         log.info(
             "run_leased",
@@ -34,7 +35,7 @@ def report(committed: Committed, wake: Wake) -> None:
         log.warning("stale_decisions_dropped", count=committed.stale)
 
 
-def _count(committed: Committed) -> None:
+def _count(committed: Committed, some: Some) -> None:
     plan = committed.plan
     metrics.CYCLES.labels("committed").inc()
     metrics.STALE.inc(committed.stale)
@@ -42,8 +43,8 @@ def _count(committed: Committed) -> None:
     decided.update(("start", start.quota_class.name.lower()) for start in plan.starts)
     decided.update(("preempt", preempt.reason.value) for preempt in plan.preempts)
     decided.update(("reserve", "planned") for _ in plan.reserves)
-    reasons = [hold.verdicts[0].reason.value for hold in plan.holds if hold.verdicts]
-    decided.update(("hold", reason) for reason in reasons)
+    for rows in some.values():
+        decided.update(("hold", hold.verdicts[0].reason.value) for hold in rows if hold.verdicts)
     for (kind, reason), count in decided.items():
         metrics.DECISIONS.labels(kind, reason).inc(count)
 

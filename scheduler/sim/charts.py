@@ -16,16 +16,18 @@ from scheduler.sim.compare import (
     waits_by_size,
     waits_by_tenant,
 )
-from scheduler.sim.tables import compared, duration
+from scheduler.sim.tables import compared, difference, duration
 
 _FIRST, _SECOND = "#4063d8", "#d8632b"
 _HALF = 0.4
 _NOTHING_DRAWN = 1e-9
+_ROOM_FOR_LABELS = 0.12  # of the axis, beyond the longest bar
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto }}
+body {{ font: 15px/1.5 system-ui, sans-serif }}
+body {{ max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
 table {{ border-collapse: collapse }} td, th {{ padding: .2rem 1rem; text-align: right }}
 tr > :first-child {{ text-align: left }} tbody tr:nth-child(odd) {{ background: #8881 }}
 svg {{ width: 100%; height: auto }}
@@ -71,20 +73,31 @@ def _figure(first: Simulated, second: Simulated) -> Figure:
 
 
 def _waits_by_size(axes: Axes, bars: Bars, names: tuple[str, str]) -> None:
-    places = range(len(bars.labels))
+    places, (unit, size) = range(len(bars.labels)), _unit(bars)
     both = ((bars.first, _FIRST, -_HALF / 2), (bars.second, _SECOND, _HALF / 2))
     for name, (values, colour, shift) in zip(names, both, strict=True):
         at = [place + shift for place in places]
-        drawn = axes.bar(at, [v / 3600 for v in values], _HALF, color=colour, label=name)
+        drawn = axes.bar(at, [v / size for v in values], _HALF, color=colour, label=name)
         axes.bar_label(drawn, [duration(value) for value in values], fontsize=8)
     axes.set_xticks(list(places), bars.labels)
-    axes.set(title="Mean wait by size of job", xlabel="GPUs per job", ylabel="hours")
+    axes.set(title="Mean wait by size of job", xlabel="GPUs per job", ylabel=unit)
+    axes.margins(y=_ROOM_FOR_LABELS)
     axes.legend()
 
 
+def _unit(bars: Bars) -> tuple[str, int]:
+    """Return the unit of an axis, and its seconds: the one that most bars are labelled in."""
+    longest = max((*bars.first, *bars.second), default=0.0)
+    return ("days", 86400) if longest >= 2 * 86400 else ("hours", 3600)
+
+
 def _utilisation(axes: Axes, lines: Lines, names: tuple[str, str]) -> None:
-    axes.step(lines.days, lines.first, where="post", color=_FIRST, label=names[0])
-    axes.step(lines.days, lines.second, where="post", color=_SECOND, label=names[1])
+    # The first is broad and the second narrow: where both agree, both are seen.
+    for values, colour, name, width in (
+        (lines.first, _FIRST, names[0], 4),
+        (lines.second, _SECOND, names[1], 1.2),
+    ):
+        axes.step(lines.days, values, where="post", color=colour, label=name, linewidth=width)
     for colour, above in ((_FIRST, False), (_SECOND, True)):
         pairs = zip(lines.first, lines.second, strict=True)
         where = [(b > a) is above and abs(b - a) > _NOTHING_DRAWN for a, b in pairs]
@@ -96,22 +109,23 @@ def _utilisation(axes: Axes, lines: Lines, names: tuple[str, str]) -> None:
 
 
 def _waits_by_tenant(axes: Axes, bars: Bars, names: tuple[str, str]) -> None:
-    places = range(len(bars.labels))
+    places, (unit, size) = range(len(bars.labels)), _unit(bars)
     both = ((bars.first, _FIRST, -_HALF / 2), (bars.second, _SECOND, _HALF / 2))
     for name, (values, colour, shift) in zip(names, both, strict=True):
         at = [place + shift for place in places]
-        drawn = axes.barh(at, [v / 3600 for v in values], _HALF, color=colour, label=name)
+        drawn = axes.barh(at, [v / size for v in values], _HALF, color=colour, label=name)
         axes.bar_label(drawn, [duration(value) for value in values], fontsize=8, padding=2)
     axes.set_yticks(list(places), bars.labels)
     axes.invert_yaxis()
-    axes.set(title="Mean wait by tenant, the largest first", xlabel="hours")
+    axes.set(title="Mean wait by tenant, the largest first", xlabel=unit)
+    axes.margins(x=_ROOM_FOR_LABELS)
     axes.legend()
 
 
 def _page(first: Simulated, second: Simulated, drawing: str) -> str:
     rows = [
         f"<tr><td>{escape(name)}</td><td>{shown(before)}</td><td>{shown(after)}</td>"
-        f"<td>{shown(after - before)}</td></tr>"
+        f"<td>{difference(before, after, shown)}</td></tr>"
         for name, before, after, shown in compared(first.report, second.report)
     ]
     return _PAGE.format(

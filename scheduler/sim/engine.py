@@ -16,11 +16,12 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
 from scheduler.core.decisions import Plan, Preempt, Start
-from scheduler.core.model import Job, JobId, Node, Run, RunId, RunState
+from scheduler.core.model import Job, JobId, Node, QuotaClass, Run, RunId, RunState
 from scheduler.core.model import run_id as id_of_run
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
+from scheduler.core.recalls import Recall
 from scheduler.core.snapshot import DropRun, Put, Snapshot
 from scheduler.core.world import World, requeued_job
 from scheduler.sim.attempt import Active, Costs
@@ -65,6 +66,7 @@ class Engine:
         self._ended: list[Ended] = []
         self._lost = 0.0
         self._tally = Tally()
+        self._recalls: dict[RunId, Recall] = {}
 
     def run(self, works: Sequence[Work], begins_at: datetime) -> History:
         """Replay the jobs, which are in order of submission, until nothing more can happen."""
@@ -83,6 +85,7 @@ class Engine:
             tuple(self._open.values()),
             self._lost,
             self._tally,
+            tuple(self._recalls.values()),
         )
 
     def _next_instant(self) -> datetime | None:
@@ -162,10 +165,21 @@ class Engine:
         for victim in active.waits_for:
             self._successors.setdefault(victim, []).append(run.id)
         if active.waits_for:
+            self._note_recall(active, now)
             return
         # A site would report at once that it runs: since its lease, as the run says anyway.
         active.begun_at = now
         self._schedule(active)
+
+    def _note_recall(self, active: Active, now: datetime) -> None:
+        """Measure an owner's recall from here on, against the longest notice given (R10)."""
+        run = active.run
+        if run.quota_class is not QuotaClass.IN_QUOTA:
+            return
+        stops = (self._active[victim].run.stop_at for victim in active.waits_for)
+        notice = max((stop - now for stop in stops if stop is not None), default=_NOTHING)
+        promised = notice + self.world.policy.rules.teardown
+        self._recalls[run.id] = Recall(run.account, run.pool, now, notice, promised)
 
     def _schedule(self, active: Active) -> None:
         """Foresee the run's end anew; what was foreseen before is passed over."""
@@ -267,6 +281,9 @@ class Engine:
         """Begin to work on GPUs that were leased while others drained on them."""
         active.begun_at = now
         run = active.run
+        recall = self._recalls.get(run.id)
+        if recall is not None:
+            self._recalls[run.id] = replace(recall, started_at=now)
         state = RunState.STOPPING if run.draining else RunState.RUNNING
         ends_by = now + run.time_limit
         active.run = replace(run, state=state, started_at=now, ends_by=ends_by)

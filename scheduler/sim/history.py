@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from scheduler.core.model import Job, JobId, Slot
+from scheduler.core.recalls import Recall
 
 
 class EndedBy(StrEnum):
@@ -94,3 +95,4 @@ class History:
     unfinished: tuple[Work, ...]
     lost_gpu_seconds: float
     tally: Tally
+    recalls: tuple[Recall, ...] = ()

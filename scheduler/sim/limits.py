@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scheduler.errors import Refused
 from scheduler.sim.source import LONGEST, WHOLE_FILE, Problems, Row, read_text, rows
-from scheduler.sim.trace import Trace, TraceJob, note_twice
+from scheduler.sim.trace import Trace, note_twice
 
 _COLUMNS = ["job_id", "limit_s"]
 _SHORTEST = timedelta(microseconds=1)
@@ -26,21 +26,27 @@ def time_limits(said: str, trace: Trace) -> tuple[timedelta, ...]:
     if said == "exact":
         return tuple(job.duration for job in trace.jobs)
     if said == "asked":
-        return tuple(_asked(job, trace) for job in trace.jobs)
+        return _asked(trace)
     kind, _, factor = said.partition(":")
     if kind == "factor":
         return _scaled(factor, trace)
     return _listed(Path(said), trace)
 
 
-def _asked(job: TraceJob, trace: Trace) -> timedelta:
-    if job.limit is None:
+def _asked(trace: Trace) -> tuple[timedelta, ...]:
+    unsaid = [job for job in trace.jobs if job.limit is None]
+    if unsaid:
+        count = "1 job" if len(unsaid) == 1 else f"{len(unsaid):,} jobs"
         raise Refused(
             title="--limits asked",
-            detail=f"{trace.file} does not say what time limit job {job.id} had",
-            next_step="export Timelimit with sacct, or use --limits exact or factor:X",
+            detail=f"{trace.file} says no time limit for {count}; the first is {unsaid[0].id} in "
+            f"line {unsaid[0].line}",
+            field="TimelimitRaw or Timelimit",
+            limit="a number: UNLIMITED and Partition_Limit are none",
+            next_step="export TimelimitRaw with sacct, or use --limits FILE with job_id,limit_s, "
+            "exact or factor:X",
         )
-    return job.limit
+    return tuple(job.limit for job in trace.jobs if job.limit is not None)
 
 
 def _scaled(text: str, trace: Trace) -> tuple[timedelta, ...]:
@@ -49,7 +55,8 @@ def _scaled(text: str, trace: Trace) -> tuple[timedelta, ...]:
     except ValueError:
         factor = 0.0
     if not (isfinite(factor) and factor > 0):
-        raise Refused("--limits", f"--limits factor:{text} is not a number above 0")
+        told = f"--limits factor:{text} is not a number above 0"
+        raise Refused("--limits", told, next_step="for example --limits factor:3")
     longest = max(job.duration for job in trace.jobs)
     if longest.total_seconds() * factor > LONGEST.total_seconds():
         raise Refused(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from scheduler.core.model import AccountName
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
-from scheduler.core.whatif import Fared, Outcome, PastJob
+from scheduler.core.whatif import Fared, Outcome, PastJob, Told
 from scheduler.sim.engine import Engine
 from scheduler.sim.history import Attempt, Ended, EndedBy, Work
 from scheduler.sim.report import spread, utilisation
@@ -15,13 +15,14 @@ from scheduler.sim.setting import nodes_of
 _HOUR = 3600.0
 
 
-def play(policy: Policy, past: Sequence[PastJob]) -> Outcome:
+def play(policy: Policy, past: Sequence[PastJob], told: Told) -> Outcome:
     """Return how each account would have fared, with every node of the policy up."""
     if not past:
         return Outcome(0.0, _fared(None, [], [], []), ())
     works = [Work(each.job, each.ran) for each in past]
     begins_at = works[0].job.submitted_at
-    history = Engine(policy, nodes_of(policy), predictor=Predictor()).run(works, begins_at)
+    engine = Engine(policy, nodes_of(policy), predictor=Predictor(), told=told)
+    history = engine.run(works, begins_at)
     owner = {work.job.id: work.job.account for work in works}
     names = sorted({work.job.account for work in works})
     return Outcome(

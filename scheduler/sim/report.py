@@ -52,7 +52,8 @@ class Report:
     `utilisation` is the part of all GPU time up to the last submission that runs held.
     `fairness` is the Jain index of the tenants' mean bounded slowdowns: 1 where all fare
     alike, 1/n where one bears it all. `holds` counts jobs that were told why they wait,
-    `planned` those that were promised a start on named nodes.
+    `planned` those that were promised a start on named nodes. `recalls` are owners taking
+    back what they lent, and `recall_s` is from that decision until their work began (R10).
     """
 
     jobs: int
@@ -65,6 +66,8 @@ class Report:
     utilisation: float
     fairness: float
     preemptions: int
+    recalls: int
+    recall_s: Spread
     lost_gpu_hours: float
     at_time_limit: int
     unfinished: int
@@ -99,6 +102,8 @@ def measure(history: History) -> Report:
         utilisation=utilisation(history),
         fairness=jain([tenant.slowdown for tenant in tenants]),
         preemptions=tally.preempts,
+        recalls=len(history.recalls),
+        recall_s=spread(one.took for one in history.recalls if one.took is not None),
         lost_gpu_hours=history.lost_gpu_seconds / _HOUR,
         at_time_limit=sum(each.progress < each.work.duration for each in ended),
         unfinished=len(history.unfinished),
@@ -195,7 +200,7 @@ def _held(attempt: Attempt, until: datetime) -> float:
 def figures(report: Report) -> dict[str, Any]:
     """Return the report as plain JSON values; times in seconds."""
     plain = {name: getattr(report, name) for name in report.__slots__}
-    for name in ("wait_s", "jct_s", "gang_wait_s", "gang_jct_s"):
+    for name in ("wait_s", "jct_s", "gang_wait_s", "gang_jct_s", "recall_s"):
         plain[name] = _plain(plain[name])
     plain["decisions_per_cpu_s"] = report.decisions_per_cpu_s
     plain["tenants"] = [

@@ -30,6 +30,15 @@ def read_rulebook(named: str) -> Rulebook | Policy:
     Raises:
         Refused: there is no such file, or it has problems: all of them, by line and field.
     """
+    if named not in SHIPPED and not Path(named).exists():
+        raise Refused(
+            title="no such policy",
+            detail=f"there is no file {named}, and no shipped policy of that name",
+            field="--policy or --compare",
+            value=named,
+            limit=f"shipped are {', '.join(SHIPPED)}",
+            next_step="name one of these, or a file",
+        )
     if named in SHIPPED:
         text = files("scheduler.sim").joinpath("policies", f"{named}.yaml").read_text("utf-8")
     else:
@@ -39,7 +48,9 @@ def read_rulebook(named: str) -> Rulebook | Policy:
     except PolicyRefused as refused:
         faults = tuple(Fault(p.field, p.reason, p.line) for p in refused.problems)
         what = f"{named} is not a policy to simulate"
-        raise Refused(title=what, detail=what, faults=faults) from refused
+        raise Refused(
+            title=what, detail=what, faults=faults, next_step="correct it; nothing was simulated"
+        ) from refused
 
 
 def _is_whole(text: str) -> bool:

@@ -5,8 +5,9 @@ there: User, Account or Partition (the tenant), AllocNodes or NNodes, JobName, S
 TimelimitRaw or Timelimit. Other fields are passed over, for sacct has a hundred.
 
 Times are taken as UTC unless they name an offset, so export with TZ=UTC. Rows of job steps
-(`123.batch`) are parts of jobs; jobs without GPUs, that never ran or that run still are
-left out and counted. sacct lists by job, not by time: rows may come in any order.
+(`123.batch`) are parts of jobs; parts of a heterogeneous job (`123+1`) are jobs of their
+own. Jobs without GPUs, that never ran or that run still are left out and counted, and so
+are attempts before a requeue. sacct lists by job, not by time: rows may come in any order.
 
 Source: sacct(1), "Job Accounting Fields" and "--parsable2".
 """
@@ -29,6 +30,7 @@ _GPUS = re.compile(r"(?:^|,)gres/gpu(:[^=,]+)?=(\d+)", re.ASCII)
 _RUNNING = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "COMPLETING"})
 _MOST_DIGITS = 7  # of one part of a time: far beyond any job, and within a timedelta
 _WITHOUT_GPUS, _NEVER_RAN, _RUN_STILL = "without GPUs", "never ran", "still running"
+_REQUEUED = "requeued"
 
 
 def read(file: Path, text: str, problems: Problems) -> Trace:
@@ -83,6 +85,8 @@ def _why_left_out(row: Row) -> str:
     state = row.text("State").partition(" ")[0]
     if state in _RUNNING:
         return _RUN_STILL
+    if state == "REQUEUED":  # an attempt before the last one, as --duplicates prints them
+        return _REQUEUED
     if state == "PENDING" or not _elapsed(row):
         return _NEVER_RAN
     return "" if _gpus(row) else _WITHOUT_GPUS

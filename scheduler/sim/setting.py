@@ -81,7 +81,7 @@ def set_up(
         policy = _whole(book, trace, cluster)
     elif cluster is None:
         told = "rules alone say nothing of nodes: --nodes and --gpus-per-node are needed"
-        raise Refused("no cluster", told)
+        raise Refused("no cluster", told, next_step="for example --nodes 80 --gpus-per-node 8")
     else:
         policy = _filled(book, trace, cluster)
     _check_story(trace, limits)
@@ -138,7 +138,8 @@ def _whole(policy: Policy, trace: Trace, cluster: Cluster | None) -> Policy:
     if missing:
         raise Refused(
             title="tenants without an account",
-            detail=f"{len(missing)} tenants of {trace.file} are no leaf accounts of the policy",
+            detail=f"{len(missing)} of the tenants of {trace.file} have no leaf account in the"
+            " policy",
             field="accounts",
             value=", ".join(missing),
             next_step="add an account of that name, with nothing below it, for each of them",
@@ -190,7 +191,7 @@ def _works(trace: Trace, policy: Policy, limits: Sequence[timedelta]) -> tuple[W
         if not _fits_somewhere(size, policy):
             has = ", ".join(f"{pool.node_count} x {pool.gpus_per_node}" for pool in policy.pools)
             told = f"{job.gpus} GPUs need {size[0]} nodes with {size[1]}; the cluster has {has}"
-            problems.add(job.line, "gpus", told)
+            problems.add(job.line, "gpus", f"{told}: leave the job out, or have more nodes")
         works.append(
             Work(
                 Job(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from scheduler.errors import Fault, Refused
+from scheduler.policy_text import not_utf8
 
 WHOLE_FILE = "(the file)"
 LONGEST = timedelta(days=3660)
@@ -55,6 +56,7 @@ class Problems:
             title=f"{self._file} is refused: {many}",
             detail=f"{self._file} is refused",
             faults=tuple(self._found),
+            next_step="correct it and run the command again; nothing was simulated or written",
         )
 
 
@@ -68,17 +70,18 @@ def read_text(file: Path) -> str:
     try:
         data = file.read_bytes()
     except OSError as error:
-        problems.add(1, WHOLE_FILE, f"cannot be read: {error.strerror or error}")
-    else:
-        if data.startswith(_GZIP):
-            data = _unpacked(data, problems)
-        if not data.strip():
-            problems.add(1, WHOLE_FILE, "is empty")
+        told = f"{file} cannot be read: {error.strerror or error}"
+        raise Refused("no such file", told, next_step="check the name") from error
+    if data.startswith(_GZIP):
+        data = _unpacked(data, problems)
     problems.settle()
+    if not data.strip():
+        problems.add(1, WHOLE_FILE, "is empty")
+        problems.refuse()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        problems.add(data.count(b"\n", 0, error.start) + 1, WHOLE_FILE, f"is not UTF-8: {error}")
+        problems.add(data.count(b"\n", 0, error.start) + 1, WHOLE_FILE, not_utf8(error))
         problems.refuse()
 
 
@@ -145,13 +148,18 @@ class Row:
         if value is None:
             self.wrong(field, f"{_shown(text)} is not a number of seconds")
         elif value < 0:
-            self.wrong(field, f"{text} is negative")
+            self.wrong(
+                field,
+                f"{text} is negative; it must be 0 or more"
+                if zero_is_fine
+                else f"{text} is negative; it must be more than 0",
+            )
         elif value > LONGEST.total_seconds():
             self.wrong(field, f"{text} s is longer than {LONGEST.days} days")
         elif (read := timedelta(seconds=value)) or zero_is_fine:
             return read
         else:
-            self.wrong(field, "is zero; it must be more")
+            self.wrong(field, "is zero; it must be more than 0")
         return timedelta(0)
 
     def count(self, field: str) -> int:
@@ -160,7 +168,7 @@ class Row:
         if not (text.isascii() and text.lstrip("-").isdigit() and len(text) <= _MOST_DIGITS):
             self.wrong(field, f"{_shown(text)} is not a whole number")
         elif int(text) < 1:
-            self.wrong(field, f"{text} is less than 1")
+            self.wrong(field, f"{text} is less than 1, the least")
         else:
             return int(text)
         return 1

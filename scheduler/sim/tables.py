@@ -46,6 +46,7 @@ LINES: tuple[Line, ...] = (
     ("utilisation until the last submission", lambda r: r.utilisation, _part),
     ("fairness (Jain, tenants' bounded slowdown)", lambda r: r.fairness, _part),
     ("preemptions", lambda r: r.preemptions, _count),
+    ("owners' recalls", lambda r: r.recalls, _count),
     ("GPU-hours lost to them", lambda r: r.lost_gpu_hours, _tenth),
     ("jobs that were held (told why they wait)", lambda r: r.holds, _count),
     ("jobs with a planned start", lambda r: r.planned, _count),
@@ -70,9 +71,12 @@ def times_table(report: Report) -> Table:
         ("wait of gangs", report.gang_jobs, report.gang_wait_s),
         ("completion of gangs", report.gang_jobs, report.gang_jct_s),
     )
+    if report.recalls:
+        rows = (*rows, ("recall of an owner", report.recalls, report.recall_s))
     for name, count, spread in rows:
         numbers = (spread.mean, spread.median, spread.p95, spread.p99)
-        table.add_row(name, f"{count:,}", *(f"{number:,.0f}" for number in numbers))
+        shown = (f"{number:,.0f}" if count else "-" for number in numbers)
+        table.add_row(name, f"{count:,}", *shown)
     return table
 
 
@@ -108,12 +112,15 @@ def side_by_side(first: tuple[str, Report], second: tuple[str, Report]) -> Table
     for name in (first[0], second[0], "difference"):
         table.add_column(Text(name), justify="right", overflow="fold")
     for name, before, after, shown in compared(first[1], second[1]):
-        sign = "+" if after > before else ""
-        same = shown(before) == shown(after)
-        table.add_row(
-            name, shown(before), shown(after), "" if same else sign + shown(after - before)
-        )
+        table.add_row(name, shown(before), shown(after), difference(before, after, shown))
     return table
+
+
+def difference(before: float, after: float, shown: Callable[[float], str]) -> str:
+    """Return the change with its sign, empty where both are shown alike."""
+    if shown(before) == shown(after):
+        return ""
+    return ("+" if after > before else "") + shown(after - before)
 
 
 def compared(
@@ -125,6 +132,7 @@ def compared(
         ("completion (JCT)", first.jct_s, second.jct_s),
         ("wait of gangs", first.gang_wait_s, second.gang_wait_s),
         ("completion of gangs", first.gang_jct_s, second.gang_jct_s),
+        ("recall of an owner", first.recall_s, second.recall_s),
     )
     found: list[tuple[str, float, float, Callable[[float], str]]] = [
         (f"{name}, {part}", getattr(a, part), getattr(b, part), _seconds)

@@ -58,6 +58,9 @@ def _jobs(text: str, problems: Problems) -> tuple[TraceJob, ...]:
 
 def _check_header(line: int, columns: Sequence[str], problems: Problems) -> None:
     """Refuse a file whose columns are not this schema's, before its rows are all misread."""
+    if not set(columns) & set(COLUMNS):
+        problems.add(line, WHOLE_FILE, _no_header(columns))
+        problems.settle()
     for name in NEEDED:
         if name not in columns:
             problems.add(line, name, "the column is missing")
@@ -71,6 +74,16 @@ def _check_header(line: int, columns: Sequence[str], problems: Problems) -> None
         elif name in columns[:at]:
             problems.add(line, name, "the column is there twice")
     problems.settle()
+
+
+def _no_header(columns: Sequence[str]) -> str:
+    """Say what the first line should be, where it names no column that is known."""
+    only = columns[0] if len(columns) == 1 else ""
+    for name, mark in (("semicolons", ";"), ("tabs", "\t")):
+        if mark in only:
+            return f"has {name} between its columns, where commas belong"
+    needed = ",".join(NEEDED)
+    return f"has no header: the first line names the columns, at least {needed}"
 
 
 def _job(row: Row) -> TraceJob:

@@ -126,3 +126,31 @@ class QueuePage(Message):
 
     jobs: tuple[QueueRow, ...]
     next: str | None = None
+
+
+class RecallView(Message):
+    """How long owners waited for what they had lent, from the decision until work began (R10).
+
+    Percentiles are of recalls that started, by nearest rank; null where none has.
+    """
+
+    lender: str | None = Field(description="The account that took back; null: all of them")
+    pool: str | None = Field(description="Null: all of them")
+    recalls: int
+    started: int = Field(description="Whose job works, or has worked")
+    given_up: int = Field(description="Ended before they began to work")
+    kept: int = Field(description="Started within the promised notice and teardown")
+    late: int = Field(description="Took longer, or still wait past it")
+    p50_seconds: float | None
+    p99_seconds: float | None
+    longest_notice_seconds: float = Field(description="The longest notice that was promised")
+
+
+class RecallPage(Message):
+    """The recalls decided in a window: by lender, by pool, and by both."""
+
+    since: AwareDatetime
+    until: AwareDatetime
+    lenders: tuple[RecallView, ...]
+    pools: tuple[RecallView, ...]
+    pairs: tuple[RecallView, ...]

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler.api import explanations
+from scheduler.api import explanations, what_if
 from scheduler.api.explanations import eta_view
 from scheduler.core.eta import Eta
 from scheduler.sim.past import play
@@ -106,10 +106,18 @@ async def test_an_explanation_says_who_is_ahead_and_what_would_help(house):
     assert "1 node instead of 2 would start at once." in [s["sentence"] for s in told["sooner"]]
 
 
-async def test_an_answer_stands_for_a_while_and_a_long_queue_is_not_tried(small, monkeypatch):
+async def test_in_a_long_queue_a_part_of_it_is_planned_with_and_told(small, monkeypatch):
+    mine, _ = await waiting(small)
+    monkeypatch.setattr(explanations, "_EFFORT", ())
+    told = (await small.call("dana", "GET", f"/v1/jobs/{mine}/explanation")).json()
+    assert "of 2 waiting jobs" in told["note"]
+
+
+async def test_an_answer_stands_for_a_while_and_too_many_runs_are_not_tried(small, monkeypatch):
     mine, _ = await waiting(small)
     path = f"/v1/jobs/{mine}/explanation"
     monkeypatch.setattr(explanations, "_EFFORT", ())
+    monkeypatch.setattr(explanations, "_MOST_RUNS", -1)
     first = (await small.call("dana", "GET", path)).json()
     assert "too many to try" in first["note"]
     monkeypatch.setattr(explanations, "find_out", None)
@@ -145,6 +153,58 @@ async def test_what_if_plays_the_hubs_own_history(played):
     assert found["jobs"] == 1
     assert found["before"]["total"]["gpu_hours"] == pytest.approx(4)
     assert found["before"] == found["after"]
+
+
+@pytest.mark.parametrize(
+    ("window", "jobs", "said"),
+    [
+        pytest.param({}, 1, "Taken: 1 job that ended between", id="a week"),
+        pytest.param({"until": "2026-03-02T12:30:00Z"}, 1, "2026-03-02 12:30 UTC", id="until then"),
+        pytest.param({"until": "2026-03-02T12:29:59Z"}, 0, "Taken: 0 jobs", id="until before"),
+        pytest.param({"since": "2026-03-02T12:30:00Z"}, 0, "Taken: 0 jobs", id="since it ended"),
+        pytest.param({"since": "2026-03-02T13:29:00+01:00"}, 1, "2026-03-02 12:29", id="a zone"),
+    ],
+)
+async def test_what_if_plays_the_window_that_is_asked_for(played, window, jobs, said):
+    found = (await played.call("admin", "POST", "/v1/what-if", json=WISH | window)).json()
+    assert found["jobs"] == jobs
+    assert said in found["note"]
+
+
+async def test_what_if_says_that_more_jobs_ended_than_were_asked_for(played):
+    job = await played.submit("dana", tier=["national"])
+    await played.plan()
+    run = f"cp-{job['id']}-1"
+    await played.sync("national", played.observed(run, "running"), sequence=3)
+    played.clock.forward(timedelta(minutes=1))
+    await played.sync("national", played.observed(run, "succeeded", fenced=True), sequence=4)
+    found = (await played.call("admin", "POST", "/v1/what-if", json=WISH | {"jobs": 1})).json()
+    assert found["jobs"] == 1
+    assert "the latest 1 job that" in found["note"]
+    assert "earlier ones were left out" in found["note"]
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        pytest.param(
+            {"since": "2026-03-02T12:00:00Z", "until": "2026-03-02T12:00:00Z"}, id="no time"
+        ),
+        pytest.param({"until": "0001-01-01T00:00:00Z"}, id="before there were hubs"),
+        pytest.param({"since": "2026-03-02T12:00:00"}, id="no zone"),
+        pytest.param({"jobs": 50_001}, id="too many"),
+    ],
+)
+async def test_a_window_that_makes_no_sense_is_refused(played, window):
+    answer = await played.call("admin", "POST", "/v1/what-if", json=WISH | window)
+    assert answer.status_code == 422
+
+
+async def test_a_play_that_takes_too_long_is_ended_and_told(played, monkeypatch):
+    monkeypatch.setattr(what_if, "MOST_SECONDS", -1.0)
+    answer = await played.call("admin", "POST", "/v1/what-if", json=WISH)
+    assert answer.status_code == 503
+    assert "Playing 1 job twice was ended" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,14 @@ from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from scheduler.api import examples
+from scheduler.api import examples, examples_operating, examples_planner
 from scheduler.api.app import create_app
 from scheduler.clock import SystemClock
 from scheduler.config import HubSettings
 from scheduler.db.policies import save_policy
 from scheduler.db.tokens import issue_token
 from scheduler.hub import build_hub
-from scheduler.wire import accounts, diagnostics, jobs, nodes, reports, sites, what_if
+from scheduler.wire import accounts, diagnostics, jobs, nodes, operating, reports, sites, what_if
 from scheduler.wire.accounts import Scope, TokenRequest
 from tests.api.conftest import POLICY
 from tests.waiting import until
@@ -36,7 +36,7 @@ from tests.waiting import until
 DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock())).openapi()
 MESSAGES = {
     name: message
-    for module in (accounts, diagnostics, jobs, nodes, reports, sites, what_if)
+    for module in (accounts, diagnostics, jobs, nodes, operating, reports, sites, what_if)
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
 }
@@ -47,12 +47,17 @@ def message_of(example):
     return MESSAGES["".join(part.capitalize() for part in example.split("_"))]
 
 
-NAMES = [name for name in vars(examples) if name.isupper() and name != "POLICY"]
+EXAMPLES = {
+    name: example
+    for module in (examples, examples_operating, examples_planner)
+    for name, example in vars(module).items()
+    if name.isupper() and name != "POLICY" and not name.startswith("_")
+}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("_")])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_is_a_valid_message(name):
-    example = getattr(examples, name)
+    example = EXAMPLES[name]
     message = message_of(name)
     if issubclass(message, msgspec.Struct):
         assert msgspec.json.decode(json.dumps(example), type=message)

@@ -9,22 +9,21 @@ import argparse
 import random
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scheduler.core.model import Job, PriorityClass, Tier
+from scheduler.core.model import Tier
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
 from scheduler.core.snapshot import DropRun, Put, Snapshot
 from scheduler.core.world import World
 from tests import build
+from tests.bench.fleet import Size, machines, waiting
 from tests.build import MINUTE, NOON
 
-GANGS = [(1, 1), (1, 1), (1, 2), (1, 4), (1, 8), (1, 8), (2, 8), (4, 8), (8, 8), (16, 8), (64, 8)]
-LIMITS = [timedelta(hours=h) for h in (1, 2, 4, 8, 12, 24)]
 EVENTS = 10
+TEAMS = Size(4, 5, 1, 1, 0, 60, 0)  # of the policy below, as far as jobs know it
 
 
 def setting(nodes: int) -> Policy:
@@ -45,29 +44,6 @@ def setting(nodes: int) -> Policy:
     return build.policy(accounts, pools, quotas)
 
 
-def waiting(count: int, first: int, rng: random.Random) -> list[Job]:
-    """Return jobs of 1 to 512 GPUs of 60 users in 20 accounts."""
-    jobs = []
-    for n in range(first, first + count):
-        gang, gpus = rng.choice(GANGS)
-        user = rng.randrange(60)
-        team = f"team-{user % 4}-{user % 20 // 4}"
-        jobs.append(
-            build.job(
-                f"j{n}",
-                team,
-                gpus,
-                gang,
-                user=f"user-{user}",
-                priority=rng.choices(list(PriorityClass)[:4], (1, 5, 10, 84))[0],
-                submitted_at=NOON - MINUTE * rng.randrange(10_000),
-                time_limit=rng.choice(LIMITS),
-                preemptible=rng.random() < 0.8,
-            )
-        )
-    return jobs
-
-
 def main() -> None:
     """Print the figures with their setting."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,12 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     rng = random.Random(7)
     policy = setting(options.nodes)
-    machines = [
-        build.node(f"{pool.id}-{n}", pool.id, block=f"{pool.id}-{n // 20}")
-        for pool in policy.pools
-        for n in range(pool.node_count)
-    ]
-    snapshot = build.snapshot(machines, waiting(options.jobs, 0, rng))
+    snapshot = build.snapshot(machines(policy), waiting(TEAMS, 0, options.jobs, rng))
     print(
         f"cycle: {options.nodes} nodes x 8 GPUs, {options.jobs} jobs of 1..512 GPUs, "
         "20 accounts, 60 users; CPU time of this process"
@@ -111,8 +82,9 @@ def warm(world: World, options: argparse.Namespace, rng: random.Random) -> None:
     """Apply some events and plan again, a few times over."""
     spent, starts, preempts = [], 0, 0
     for number in range(options.rounds):
+        new = options.jobs + number * EVENTS
         events = [DropRun(run) for run in rng.sample(sorted(world.runs), EVENTS // 2)]
-        events += [Put(j) for j in waiting(EVENTS // 2, options.jobs + number * EVENTS, rng)]
+        events += [Put(j) for j in waiting(TEAMS, new, EVENTS // 2, rng)]
         before = time.process_time()
         for event in events:
             world.apply(event)

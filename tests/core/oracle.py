@@ -164,6 +164,12 @@ def fits(job: Job, pool: Pool, snapshot: Snapshot, gone: frozenset[str] = frozen
     return len(enough) >= job.shape.nodes
 
 
+def is_wide(policy: Policy, pool: Pool, job: AccountName, nodes: int) -> bool:
+    """Whether a gang spreads over more nodes than its account is guaranteed whole (R11)."""
+    own = Sums(policy, pool, []).nominal(job)
+    return nodes > max(1, own // pool.gpus_per_node)
+
+
 def is_legal_victim(policy: Policy, pool: Pool, runs: list[Run], victim: Run, by: Job) -> bool:
     """R8.2 for an owner's recall, given the runs that are still there."""
     if victim.quota_class is QuotaClass.IN_QUOTA or victim.pool != pool.id or victim.draining:
@@ -172,6 +178,8 @@ def is_legal_victim(policy: Policy, pool: Pool, runs: list[Run], victim: Run, by
     path = sums.path(victim.account)
     if victim.quota_class is QuotaClass.BACKGROUND or not path:
         return True
+    if is_wide(policy, pool, victim.account, len(victim.slots)):
+        return True  # it borrows cells that its account is not guaranteed
     shared = sums.path(by.account)
     return any(sums.used(a) > sums.nominal(a) for a in path if a not in shared)
 

@@ -13,7 +13,7 @@ from scheduler.core.plan import plan
 from scheduler.core.snapshot import DropRun, Put, Usage
 from scheduler.core.world import World, requeued_job
 from tests import build
-from tests.build import HOUR, MINUTE, NOON
+from tests.build import DAY, HOUR, MINUTE, NOON
 from tests.core.small import HALVES, SHARED, TREE, decide, reasons, started
 
 BORROWED = {"quota_class": QuotaClass.BORROWED}
@@ -288,7 +288,9 @@ def crossed(*more):
         build.run("third", "guest", {"hub-1": [5]}, preemptions=9, **BORROWED),
     ]
     policy = build.policy(TREE, quotas=[*HALVES, *more])
-    return decide(policy, build.snapshot(build.nodes(), runs, build.job("j1", "b", 3, 2)))
+    # It waited so long that no cells keep it out: only its victims are on trial.
+    gang = build.job("j1", "b", 3, 2, submitted_at=NOON - 4 * DAY)
+    return decide(policy, build.snapshot(build.nodes(), runs, gang))
 
 
 def test_two_victims_that_are_legal_only_one_by_one_are_both_spared():
@@ -318,7 +320,7 @@ def test_nobody_elses_planned_start_is_delayed():
     ]
     jobs = [
         build.job("j1", "b", 8),
-        build.job("j2", "a", 4, time_limit=5 * HOUR),
+        build.job("j2", "a", 3, time_limit=5 * HOUR),
         build.job("j3", "a", 2, time_limit=HOUR / 2),
     ]
     result = decide(SHARED, build.snapshot(build.nodes(), runs, jobs), NOON + MINUTE)

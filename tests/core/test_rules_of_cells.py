@@ -2,9 +2,13 @@
 
 from datetime import datetime
 
+from scheduler.core.model import QuotaClass
+from scheduler.core.plan import plan
+from scheduler.core.snapshot import Put
+from scheduler.core.world import World
 from tests import build
-from tests.build import DAY, NOON
-from tests.core.small import SHARED, decide, started
+from tests.build import DAY, HOUR, NOON
+from tests.core.small import SHARED, TREE, decide, started
 
 
 def cramped(submitted_at: datetime = NOON):
@@ -21,3 +25,46 @@ def test_r11_a_start_in_quota_never_takes_the_last_node_that_another_is_guarante
 
 def test_r12_an_aged_job_is_not_kept_out_by_the_cells_of_others():
     assert started(cramped(NOON - 4 * DAY)) == ["j1"]
+
+
+def test_r11_no_two_accounts_share_a_node_that_each_is_guaranteed_whole():
+    """`b` would have no node to come back to once the work of `a` on hub-1 has ended."""
+    mine = build.run("r1", "a", {"hub-1": [0]})
+    jobs = [build.job("j1", "b", 1), build.job("j2", "b", 7)]
+    result = decide(SHARED, build.snapshot(build.nodes(), mine, jobs))
+    assert {slot.node for start in result.starts for slot in start.slots} == {"hub-2"}
+
+
+def test_r11_work_in_quota_leaves_another_accounts_block_whole():
+    """Two blocks of two nodes: `a` has begun one, the other is guaranteed to `b`."""
+    shared = build.policy(TREE, [build.pool(nodes=4)], [build.quota("a", 16), build.quota("b", 16)])
+    machines = [build.node(f"hub-{n}", block=f"block-{n // 2}") for n in range(4)]
+    mine = build.run("r1", "a", {"hub-2": range(8)})
+    result = decide(shared, build.snapshot(machines, mine, build.job("j1", "a", 8)))
+    assert [slot.node for start in result.starts for slot in start.slots] == ["hub-3"]
+
+
+def test_r11_a_gang_wider_than_its_account_is_guaranteed_borrows_and_gives_back():
+    """A lone account starts 2 x 4 GPUs on an idle pool; the owner of a node has it back."""
+    gang = build.job("j1", "a", 4, 2)
+    first = decide(SHARED, build.snapshot(build.nodes(), gang))
+    assert [(s.job, s.quota_class) for s in first.starts] == [("j1", QuotaClass.BORROWED)]
+    world = World(SHARED, build.snapshot(build.nodes(), gang))
+    world.advance(plan(world, SHARED, NOON))
+    world.apply(Put(build.job("j2", "b", 8)))
+    then = plan(world, SHARED, NOON)
+    assert (started(then), [p.run for p in then.preempts]) == (["j2"], ["cp-j1-1"])
+
+
+def test_r12_what_cells_keep_out_is_promised_one_start_that_does_not_slip():
+    """It is the time from which no cells keep the job out any more, whenever one looks."""
+    mine = build.run("r1", "a", {"hub-1": range(4)}, limit=9 * DAY)
+    nodes = [build.node("hub-1", gpus=4), build.node("hub-2")]
+    scene = build.snapshot(nodes, mine, build.job("j1", "a", 2))
+    promised = {
+        reserve.start_at
+        for hours in (0, 1, 30)
+        for reserve in decide(SHARED, scene, NOON + hours * HOUR).reserves
+    }
+    assert promised == {NOON + SHARED.rules.hold_after}
+    assert started(decide(SHARED, scene, NOON + SHARED.rules.hold_after)) == ["j1"]

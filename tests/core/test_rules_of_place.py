@@ -175,7 +175,7 @@ def test_r19_unusable_nodes_take_no_work_and_the_verdict_names_them():
     assert dict(hold.verdicts[0].numbers)["which"] == "hub-2 (XID 79)"
 
 
-def test_r11_a_gang_wider_than_its_accounts_whole_nodes_is_held_to_sums_alone():
+def test_r11_a_gang_wider_than_its_accounts_whole_nodes_starts_all_the_same():
     """All nodes are guaranteed, and the README's gang of half nodes starts all the same."""
     rows = [build.quota("a", 8), build.quota("b", 24)]
     shared = build.policy(TREE, [build.pool(nodes=4)], rows)

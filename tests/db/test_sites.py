@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import RunState, StopReason
+from scheduler.db.ending import End, end_run, open_runs
 from scheduler.db.sites import record_sync
 from scheduler.db.tables import lease_gpus, nodes, outbox, runs, usage, usage_intervals
 from scheduler.wire.sites import ObservedRun, SiteSync, Wanted
@@ -259,6 +260,22 @@ async def test_a_lost_run_is_requeued_without_counting_as_preempted(working):
     assert (await working.history("j1"))[-1][1] == (
         "its node went dark; requeued as attempt 2, keeps its place"
     )
+
+
+async def test_a_job_whose_runs_are_lost_again_and_again_fails_and_says_what_to_do(working):
+    """R19: it may be the job that brings its nodes down."""
+    most = POLICY.rules.max_lost
+    for attempt in range(1, most + 1):
+        assert (await working.job("j1")).attempt == attempt
+        run = await working.run("j1", attempt)
+        async with working.db.transaction() as conn:
+            (held,) = await open_runs(conn, runs.c.id == run.id)
+            await end_run(conn, held, End(RunState.LOST, working.now, "it went dark"), working.now)
+        await working.turn()
+    job, where = await working.job("j1"), run.slots[0].node
+    assert (job.state, job.attempt, job.error_type) == (JobState.FAILED, most, "runs_lost")
+    assert job.message.startswith(f"{most} of its runs were lost, the last on {where}: it went")
+    assert job.message.endswith("then submit it again")
 
 
 async def test_an_unlisted_end_without_a_reason_is_the_end(working):

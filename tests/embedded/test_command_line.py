@@ -222,10 +222,10 @@ def test_a_policy_is_checked_line_by_line_without_any_hub(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text(DEMO_POLICY.read_text().replace("version: 1", "version: 9"))
     done = CliRunner().invoke(app, ["policy", "check", str(bad)])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "line" in done.stderr
     absent = CliRunner().invoke(app, ["policy", "check", str(tmp_path / "none.yaml")])
-    assert absent.exit_code == 1
+    assert absent.exit_code == 2
     assert "cannot be read" in absent.stderr
 
 

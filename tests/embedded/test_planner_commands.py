@@ -38,6 +38,12 @@ def test_shares_are_a_tree_and_factors_lead_to_a_job(line, waiting):
     assert json.loads(shown(line, "shares", "--json"))["shares"]
 
 
+def test_recalls_are_told_to_everybody(line):
+    assert "no owner took GPUs back in the last 7 days" in shown(line, "recalls", "--days", "7")
+    found = json.loads(shown(line, "recalls", "--json"))
+    assert found["pairs"] == found["lenders"] == found["pools"] == []
+
+
 def test_diag_is_for_admins_and_tells_the_phases(line, waiting):
     del waiting
     said = shown(line, "diag", person="admin")
@@ -51,7 +57,7 @@ def test_what_if_is_asked_of_the_hub(line):
     words = ("what-if", "--weight", "arl=2", "--quota", "arl-vision@national-hub:borrow_max=8")
     assert "no job ended in that time" in shown(line, *words, person="admin")
     found = json.loads(shown(line, *words, "--gpus", "national-hub=64", "--json", person="admin"))
-    assert found.keys() == {"jobs", "before", "after"}
+    assert found.keys() == {"jobs", "note", "before", "after"}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,7 @@ def test_what_if_is_asked_of_the_hub(line):
         pytest.param(("--quota", "a@b:colour=1"), "colour", id="an unknown amount"),
         pytest.param(("--weight", "a"), "NAME=N", id="no amount"),
         pytest.param(("--weight", "a=-1"), "whole number", id="a negative one"),
+        pytest.param(("--weight", "a=1", "--since", "monday"), "is no time", id="no time"),
         pytest.param((), "changes", id="nothing at all"),
     ],
 )

@@ -94,6 +94,15 @@ class FakeHub:
                 limit="nodes of the largest pool it may use: 4",
                 next_step="ask for fewer nodes or GPUs",
             )
+        if asked.reservation:
+            raise Refuse(
+                422,
+                "Refused",
+                f"no reservation is named '{asked.reservation}'",
+                field="reservation",
+                value=asked.reservation,
+                next_step="leave it out",
+            )
         number = len(self.jobs) + 1
         job = busy_day.a_job(
             self.now,
@@ -107,6 +116,11 @@ class FakeHub:
             priority=asked.priority,
             preemptible=asked.preemptible,
             label=asked.label,
+            name=asked.name,
+            memory_gib=asked.memory_gib,
+            h100e=asked.h100e,
+            software=asked.software,
+            reservation=asked.reservation,
             tier=(asked.tier[0], asked.tier[-1]) if asked.tier else (Tier.TEAM, Tier.NATIONAL),
             reason="It is planned within seconds.",
             submitted_at=datetime.now(UTC),

@@ -177,7 +177,7 @@ def test_a_job_is_submitted_followed_and_cancelled(visitor, fresh_hub):
     visitor.get_by_role("link", name="Submit a job").click()
     visitor.get_by_label("Command", exact=True).fill("python train.py")
     visitor.get_by_label("Nodes", exact=True).fill("2")
-    visitor.get_by_label("Name (may be left out)", exact=True).fill("by-hand")
+    visitor.get_by_label("Submission id (may be left out)", exact=True).fill("by-hand")
     visitor.get_by_role("button", name="Submit job").click()
     expect(visitor.get_by_role("heading", name="by-hand")).to_be_visible()
     job = next(job.id for job in fresh_hub.jobs.values() if job.submission_id == "by-hand")
@@ -210,6 +210,25 @@ def test_a_refused_field_is_marked_and_nothing_typed_is_lost(visitor):
     expect(visitor.get_by_text("nodes of the largest pool it may use: 4")).to_be_visible()
     expect(visitor.get_by_label("Command", exact=True)).to_have_value("python train.py")
     expect(visitor.get_by_label("Nodes", exact=True)).to_have_value("9")
+
+
+def test_more_options_unfold_and_a_mistake_in_them_stays_in_sight(visitor, fresh_hub, tmp_path):
+    go(visitor, "/submit")
+    visitor.get_by_label("Command", exact=True).fill("python train.py")
+    expect(visitor.get_by_label("Software", exact=True)).to_be_hidden()
+    visitor.get_by_text("More options").click()
+    visitor.get_by_label("Name", exact=True).fill("digits")
+    visitor.get_by_label("Software", exact=True).fill("CUDA 12")
+    options = visitor.locator('[data-testid="stExpander"]')
+    options.screenshot(path=tmp_path / "more.png")
+    visitor.get_by_role("button", name="Submit job").click()
+    expect(visitor.get_by_text("Use the names of the policy, such as")).to_be_visible()
+    options.screenshot(path=tmp_path / "more-refused.png")
+    visitor.get_by_label("Software", exact=True).fill("cuda-12.4, pytorch")
+    visitor.get_by_role("button", name="Submit job").click()
+    visitor.wait_for_url(re.compile("/job"))
+    job = list(fresh_hub.jobs.values())[-1]
+    assert (job.name, job.software) == ("digits", ("cuda-12.4", "pytorch"))
 
 
 def test_files_go_with_the_job(visitor, fresh_hub):

@@ -284,7 +284,7 @@ class TestSubmit:
         field(at.number_input, "GPUs on each node").set_value(8)
         field(at.selectbox, "Highest tier").set_value(Tier.TEAM)
         field(at.selectbox, "Label of its data").set_value("controlled")
-        field(at.text_input, "Name (may be left out)").set_value("first-try")
+        field(at.text_input, "Submission id (may be left out)").set_value("first-try")
         field(at.checkbox, "May be recalled").uncheck()
         self.press(at)
         job = next(job for job in hub.jobs.values() if job.submission_id == "first-try")
@@ -305,6 +305,41 @@ class TestSubmit:
         assert "Ask for fewer nodes" in at.error[1].value
         assert at.columns[0].error[0].value == at.error[1].value
         assert field(at.text_area, "Command").value == "python train.py"
+
+    def test_what_few_jobs_ask_for_is_sent_too(self, open_page, hub):
+        at = open_page("submit")
+        assert not at.expander[0].proto.expanded
+        field(at.text_area, "Command").set_value("python train.py")
+        field(at.text_input, "Name").set_value("digits")
+        field(at.number_input, "Memory of each GPU, in GiB").set_value(80)
+        field(at.number_input, "H100-equivalents").set_value(16)
+        field(at.text_input, "Software").set_value("cuda-12.4 , pytorch")
+        self.press(at)
+        job = list(hub.jobs.values())[-1]
+        assert (job.name, job.memory_gib, job.h100e) == ("digits", 80, 16)
+        assert (job.software, job.reservation) == (("cuda-12.4", "pytorch"), None)
+
+    def test_a_refusal_among_the_options_unfolds_them(self, open_page, hub):
+        before = len(hub.jobs)
+        at = open_page("submit")
+        field(at.text_area, "Command").set_value("python train.py")
+        field(at.text_input, "Reservation").set_value("ex-7")
+        self.press(at)
+        assert len(hub.jobs) == before
+        assert at.expander[0].proto.expanded
+        assert "o reservation is named" in at.expander[0].error[0].value
+        assert field(at.text_input, "Reservation").value == "ex-7"
+
+    def test_a_template_brings_its_options_and_not_the_nodes_that_h100s_would_take(
+        self, open_page, hub
+    ):
+        options = {"h100e": 16, "nodes": 2, "gpus_per_node": 8, "software": ("pytorch", "nccl")}
+        hub.change("jwaits00001", **options)
+        at = open_page("submit", **{"from": "sweep-large"})
+        assert at.expander[0].proto.expanded
+        assert field(at.number_input, "H100-equivalents").value == 16
+        assert field(at.number_input, "Nodes").value == 1
+        assert field(at.text_input, "Software").value == "pytorch, nccl"
 
     def test_an_empty_form_asks_for_a_command(self, open_page):
         at = self.press(open_page("submit"))

@@ -53,6 +53,9 @@ def test_what_was_said_is_sent():
         pytest.param({"time_limit": "soon"}, "time_limit", "Write it as 90s", id="no time"),
         pytest.param({"time_limit": "999d"}, "time_limit", "less than", id="over a year"),
         pytest.param({"name": "my job"}, "name", "Use letters", id="a name with a space"),
+        pytest.param({"h100e": 8, "nodes": 2}, "h100e", "Say either", id="two sizes"),
+        pytest.param({"software": ("CUDA 12",)}, "software", "Use the names", id="no software"),
+        pytest.param({"memory_gib": 10**6}, "memory_gib", "less than", id="a petabyte"),
         pytest.param({"nodes": 0}, "nodes", "greater than", id="no node"),
     ],
 )

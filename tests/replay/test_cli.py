@@ -58,7 +58,7 @@ def test_one_cycle_is_shown_with_its_plan(recorded):
     done = run("replay", recorded, "--cycle", 1)
     assert '"starts"' in done.stdout
     assert json.loads(run("replay", recorded, "--cycle", 1, "--json").stdout)["identical"]
-    assert run("replay", recorded, "--cycle", 9).exit_code == 1
+    assert run("replay", recorded, "--cycle", 9).exit_code == 2
 
 
 def test_a_difference_is_shown_and_is_a_failure(recorded):
@@ -74,10 +74,10 @@ def test_a_difference_is_shown_and_is_a_failure(recorded):
 def test_a_damaged_recording_is_one_screen_with_its_place(recorded):
     recorded.write_bytes(recorded.read_bytes()[:-3])
     done = run("replay", recorded)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert re.search(r"line \d+ \(at byte\s+\d+\)", done.output)
     assert "Traceback" not in done.output
-    assert run("replay", recorded.parent / "absent.gz").exit_code == 1
+    assert run("replay", recorded.parent / "absent.gz").exit_code == 2
 
 
 def test_what_if_plays_a_recording_without_a_hub(recorded):
@@ -85,7 +85,7 @@ def test_what_if_plays_a_recording_without_a_hub(recorded):
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["jobs"] == 0
     refused = run("what-if", "--recording", recorded, "--weight", "nobody=2")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "nobody" in refused.output
 
 
@@ -115,4 +115,4 @@ def test_the_present_state_is_the_databases(tmp_path):
 def test_a_policy_that_is_none_is_told_by_line(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text("users: 7\n")
-    assert run("policy", "diff", bad, bad).exit_code == 1
+    assert run("policy", "diff", bad, bad).exit_code == 2

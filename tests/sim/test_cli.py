@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -91,7 +92,7 @@ def test_drawing_twice_gives_the_same_files(trace, tmp_path):
         pytest.param(("--nodes", "2"), "belong together", id="half a cluster"),
         pytest.param((*CLUSTER, "--limits", "factor:0"), "above 0", id="a factor of zero"),
         pytest.param((*CLUSTER, "--limits", "nofile"), "cannot be read", id="no limits file"),
-        pytest.param((*CLUSTER, "--policy", "nofile"), "cannot be read", id="no policy file"),
+        pytest.param((*CLUSTER, "--policy", "nofile"), "no file nofile", id="no policy file"),
         pytest.param((*CLUSTER, "--checkpoint", "every:0"), "every:3600", id="no checkpoint"),
         pytest.param((*CLUSTER, "--restart-cost", "-1"), "--restart-cost", id="negative cost"),
         pytest.param((*CLUSTER, "--restart-cost", "nan"), "--restart-cost", id="no number"),
@@ -99,14 +100,24 @@ def test_drawing_twice_gives_the_same_files(trace, tmp_path):
         pytest.param(
             (*CLUSTER, "--compare", "easy", "fifo", "--jobs", "x.csv"), "one policy", id="both"
         ),
+        pytest.param((*CLUSTER, "--compare", "easy", "eazy"), "shipped are default", id="typo"),
         pytest.param(("--nodes", "1", "--gpus-per-node", "8"), "line 2: gpus", id="too large"),
     ],
 )
 def test_what_cannot_be_simulated_is_told_in_words(trace, words, told):
     done = simulate(trace, *words)
-    assert done.exit_code in {1, 2}
+    assert done.exit_code == 2
     assert told in " ".join(done.output.replace("│", " ").split())
     assert "Traceback" not in done.output
+
+
+def test_the_example_of_the_docs_prints_what_they_show():
+    docs = Path(__file__).parents[2] / "docs"
+    done = simulate(docs / "week.csv", "--nodes", "2", "--gpus-per-node", "8")
+    shown = (docs / "simulator.md").read_text().split("    week.csv: 4 jobs")[1].split("…")[0]
+    printed = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for line in shown.splitlines()[1:]:
+        assert " ".join(line.split()) in [*printed, ""] or "─" in line, line
 
 
 def test_a_whole_policy_brings_its_own_cluster(tmp_path):
@@ -119,7 +130,7 @@ def test_a_whole_policy_brings_its_own_cluster(tmp_path):
     assert told["gpus"] == 8 * told["nodes"]
     file.write_text(text_of([(0, 60, 8, "stranger")]))
     refused = simulate(file, "--policy", DEMO_POLICY)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "stranger" in refused.output
 
 
@@ -127,9 +138,10 @@ def test_a_bad_trace_is_told_with_file_line_and_field(tmp_path):
     file = tmp_path / "bad.csv"
     file.write_text("job_id,submit_s,duration_s,gpus\nj1,0,-5,1\n")
     done = simulate(file, *CLUSTER)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert str(file) in done.output
     assert "line 2: duration_s: -5 is negative" in done.output
+    assert "next: correct it and run the command again; nothing was simulated" in done.output
 
 
 @pytest.mark.parametrize(
@@ -154,6 +166,6 @@ def test_a_bad_policy_is_told_with_its_field(trace, tmp_path, text, told):
     policy = tmp_path / "bad.yaml"
     policy.write_text(text)
     done = simulate(trace, *CLUSTER, "--policy", policy)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert told in done.output
     assert str(policy) in done.output

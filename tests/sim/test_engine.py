@@ -47,6 +47,11 @@ def test_an_owners_recall_gives_notice_holds_the_gpus_and_requeues_the_victim(tm
     assert report.preemptions == 1
     assert report.lost_gpu_hours == pytest.approx(8 * 160 / 3600)
     assert [each.wait.total_seconds() for each in history.ended] == [60, 0, 210]
+    # Measured against the notice, and published (R10).
+    (recall,) = history.recalls
+    minute = timedelta(seconds=60)
+    assert (recall.lender, recall.notice, recall.took) == ("a", minute, minute)
+    assert (report.recalls, report.recall_s.median, report.recall_s.p99) == (1, 60, 60)
 
 
 def test_a_checkpoint_keeps_work_and_a_restart_costs(tmp_path):

@@ -94,3 +94,16 @@ def test_what_is_lent_follows_what_is_guaranteed():
 def test_a_change_that_makes_no_policy_is_refused_in_words(change, said):
     (unfit, *_) = what_if(POLICY, [change], PAST, play)
     assert said in unfit.reason
+
+
+def test_whoever_watches_is_told_of_both_plays_and_may_end_them():
+    seen = []
+    what_if(POLICY, [], PAST, play, seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 2 * len(PAST)
+
+    def enough(over):
+        raise TimeoutError(over)
+
+    with pytest.raises(TimeoutError):
+        what_if(POLICY, [], PAST, play, enough)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "a07aa04d9fad"
-down_revision: str | None = "5e61f0a2d7c8"
+down_revision: str | None = "8d2f6b1e94a7"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("reason", sa.String(length=200), nullable=False),
+        sa.Column("planned_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("by", sa.String(length=120), nullable=False),
         sa.Column("cancels", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_maintenance")),

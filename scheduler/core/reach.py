@@ -1,0 +1,119 @@
+"""Who may start at all: what a pass asks before it tries anybody.
+
+A cycle at fleet scale has far more accounts and kinds than room, and nearly all of them cannot
+start for reasons that take one look to see: no node is free, a planned start needs the free ones
+before the shortest of them would end, the account's quota is used up. The answers here may say
+yes where a try then fails, and never no where it would not.
+"""
+
+from datetime import datetime
+from typing import Protocol
+
+from scheduler.core.model import AccountName, QuotaClass
+from scheduler.core.ordering import Kind
+from scheduler.core.rooms import FitClass
+from scheduler.core.terms import terms
+from scheduler.core.timeline import ALWAYS, Reservations
+from scheduler.core.world import World
+
+
+class Cycle(Protocol):
+    """What is looked at: see `cycle.py`."""
+
+    world: World
+    now: datetime
+    reservations: Reservations
+    promised: dict[AccountName, set[Kind]]
+
+
+class _Shut:
+    """The pools where planned starts leave a class nothing, as of so many changes."""
+
+    __slots__ = ("pools", "seen")
+
+    def __init__(self) -> None:
+        self.pools = 0
+        self.seen = 0
+
+
+class Reach:
+    """What may start in one pass of a cycle."""
+
+    def __init__(self, cycle: Cycle, turn: QuotaClass) -> None:
+        self._cycle = cycle
+        self._turn = turn
+        self._world = cycle.world
+        self._shut: dict[FitClass, _Shut] = {}
+
+    def pools(self, fits: FitClass) -> int:
+        """Return the pools where the class's shortest job would end before planned starts."""
+        shut = self._shut.get(fits)
+        if shut is None:
+            shut = self._shut[fits] = _Shut()
+        changes = self._cycle.reservations.changes
+        if shut.seen < len(changes):
+            self._bring_forward(fits, shut)
+        return fits.room & ~shut.pools
+
+    def _bring_forward(self, fits: FitClass, shut: _Shut) -> None:
+        changes = self._cycle.reservations.changes
+        shortest, bits = fits.shortest, self._world.rooms.bits
+        room = fits.room
+        for pool in set(changes[shut.seen :]):
+            bit = bits[pool]
+            if room >> bit & 1 and self._until(fits, bit) - self._cycle.now < shortest:
+                shut.pools |= 1 << bit
+            else:
+                shut.pools &= ~(1 << bit)
+        shut.seen = len(changes)
+
+    def _until(self, fits: FitClass, bit: int) -> datetime:
+        plans = self._cycle.reservations.planned(self._world.rooms.pools[bit].id)
+        return ALWAYS if plans is None else plans.open_until(fits.fits[bit], self._turn)
+
+    def account(self, account: AccountName) -> bool:
+        """Return whether an account may have anything to start now, or to take back."""
+        reach = self._world.waiting.reach(account)
+        if reach.in_reservation or account in self._cycle.promised:
+            return True
+        if self._turn is QuotaClass.IN_QUOTA:
+            below, lent_out = self._world.below, self._world.lent_out
+            return any(
+                pools & below.pools(account, fits.least) & (lent_out | self.pools(fits))
+                for fits, pools in reach.pools[self._turn]
+            )
+        return any(
+            self._is_open(account, fits, pools & self.pools(fits))
+            for fits, pools in reach.pools[self._turn]
+        )
+
+    def _is_open(self, account: AccountName, fits: FitClass, pools: int) -> bool:
+        """Return whether quota may allow a borrowed or background start in one of the pools."""
+        while pools:
+            low = pools & -pools
+            pools ^= low
+            bit = low.bit_length() - 1
+            quota = self._world.quotas[self._world.rooms.pools[bit].id]
+            inside = self._turn is QuotaClass.BORROWED and quota.path(account)
+            room = quota.available(account) if inside else quota.common
+            if room >= fits.gpus[bit]:
+                return True
+        return False
+
+    def kind(self, kind: Kind) -> bool:
+        """Return whether a job of the kind may start now, without anybody's GPUs taken."""
+        own = self._cycle.promised.get(kind.account, ())
+        if kind in own or kind.shape.reservation is not None:
+            # What is kept for its own job is no obstacle to it.
+            return bool(kind.within(self._turn) & kind.fits.room)
+        pools = kind.within(self._turn) & self.pools(kind.fits)
+        shortest = kind.queue.shortest
+        while pools:
+            low = pools & -pools
+            pools ^= low
+            bit = low.bit_length() - 1
+            if terms(self._world, kind, bit, self._turn, self._cycle.now) is None:
+                continue
+            if self._until(kind.fits, bit) - self._cycle.now >= shortest:
+                return True
+        return False
