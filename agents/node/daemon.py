@@ -20,6 +20,7 @@ from agents.node.attribution import Holder, Pod, Rights, holders
 from agents.node.delivery import Delivery
 from agents.node.exporter import Exporter, Facts, serve
 from agents.node.handover import Settings, become
+from agents.node.kernel_log import KernelLog
 from agents.node.lines import log
 from agents.node.origins import Origins
 from agents.node.sampler import Pace, Sampler
@@ -56,6 +57,7 @@ class Agent:
         known = inventory.load(self._file) if self._file else ()
         pace = Pace(interval=settings.interval, stuck_after=settings.stuck_after)
         self.sampler = Sampler(clock, pace, known, self._keep)
+        self.kernel_log = KernelLog(self.sampler.heard_by_the_kernel, clock)
         self.look_up = LookUp(settings.node, clock, self.sampler)
         token_file = Path(settings.token_file)
         self.delivery = Delivery(settings.hub, token_file, self._report, self._taken)
@@ -172,7 +174,7 @@ def _start(agent: Agent, stack: contextlib.ExitStack) -> None:
     """Start the threads, and let them end in the opposite order, the driver's last."""
     agent.sampler.start()
     stack.callback(_let_go, agent.sampler)
-    for part in (agent.look_up, agent.delivery):
+    for part in (agent.kernel_log, agent.look_up, agent.delivery):
         part.start()
         stack.callback(part.stop, _PATIENCE_SECONDS)
 

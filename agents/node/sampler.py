@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agents.node.inventory import settled
+from agents.node.kernel_log import Place, place
 from agents.node.nvml import Events
 from agents.node.refusals import Declined, DriverAway, DriverReplaced
 from agents.node.samples import (
@@ -64,6 +65,7 @@ class _Left:
     unreadable: int = 0
     errors: Mapping[tuple[str, str], int] = field(default_factory=dict)
     xids: Counter[tuple[str, int]] = field(default_factory=Counter)
+    logged_xids: Counter[tuple[str, int]] = field(default_factory=Counter)
     last_xids: dict[str, int] = field(default_factory=dict)
     passes: int = 0
     pass_seconds: float | None = None
@@ -124,9 +126,9 @@ class Sampler:
                 gpus=left.gpus,
                 samples=left.samples if fresh else {},
                 unreadable=left.unreadable,
-                xids=dict(left.xids),
+                xids=left.xids | left.logged_xids,
                 last_xids=dict(left.last_xids),
-                hears_xids=self._watch is not None,
+                hears_xids=self._watch is not None and self._watch.hears,
                 errors=left.errors,
                 passes=left.passes,
                 pass_seconds=left.pass_seconds,
@@ -136,6 +138,14 @@ class Sampler:
         """Return each GPU's counters since the last call, by UUID and counter."""
         with self._lock:
             return self._windows.take()
+
+    def heard_by_the_kernel(self, where: Place, number: int) -> None:
+        """Take an XID of the kernel log: it counts if the driver does not announce as many."""
+        with self._lock:
+            for gpu in self._left.gpus:
+                if place(gpu.bus_id) == where:
+                    self._left.logged_xids[gpu.uuid, number] += 1
+                    self._left.last_xids[gpu.uuid] = number
 
     def _run(self) -> None:
         pause = self._pace.interval
@@ -230,6 +240,8 @@ class XidWatch:
 
     def __init__(self, events: Events, heard: Callable[[Xid], None], seconds: float) -> None:
         self._events, self._heard, self._seconds = events, heard, seconds
+        self.hears = True
+        """Whether the last wait came to its end: without, no XID means nothing."""
         self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, name="xids", daemon=True)
 
@@ -253,9 +265,18 @@ class XidWatch:
     def _run(self) -> None:
         try:
             while not self._told.is_set():
-                xid = self._events.wait(int(self._seconds * 1000))
-                if xid is not None:
-                    self._heard(xid)
+                self._wait()
             self._events.close()
         except (DriverAway, DriverReplaced, Declined):
-            return  # The sampler meets the same, and says so.
+            self.hears = False  # The sampler meets the same, and says so.
+
+    def _wait(self) -> None:
+        try:
+            xid = self._events.wait(int(self._seconds * 1000))
+        except Declined:  # For no known reason, so it may pass.
+            self.hears = False
+            self._told.wait(self._seconds)
+            return
+        self.hears = True
+        if xid is not None:
+            self._heard(xid)

@@ -122,7 +122,7 @@ typedef struct { int kind; double a, b, c, steps[16]; int n; } num_t; /* 0 const
   X(nvlink_up,18) X(nvlink_tx_mibs,0) X(nvlink_rx_mibs,0) X(nvlink_crc,0) X(nvlink_replay,0) X(nvlink_recovery,0) \
   X(pcie_tx_kibs,1000) X(pcie_rx_kibs,1000) X(pcie_gen,5) X(pcie_width,16) X(pcie_replay,0) \
   X(mig,0) X(persistence,1) X(accounting,0) X(compute_mode,0) \
-  X(fabric_state,3) X(fabric_status,0) X(fabric_clique,0) X(fabric_health,0xAAAA) X(fabric_summary,1) \
+  X(fabric_state,3) X(fabric_status,0) X(fabric_clique,0) X(fabric_health,0xAAAA) X(fabric_summary,1) X(fabric_version,3) \
   X(energy_base_mj,0) X(lost,0) X(reset_required,0) X(absent,0) X(hang_ms,0)
 #define X(n, d) K_##n,
 enum { GPU_NUMS(X) NK };
@@ -452,7 +452,7 @@ API ret_t nvmlDeviceGetNvLinkUtilizationCounter(void *d, unsigned l, unsigned c,
 static void fab_uuid(int g, uint8_t *o) { const char *s = S->g[g].fabric_uuid; int n = 0; memset(o, 0, 16); for (; *s && n < 32; s++) { if (*s == '-') continue; int v = isdigit((unsigned char)*s) ? *s - '0' : (tolower((unsigned char)*s) - 'a' + 10) & 15; o[n / 2] |= n % 2 ? v : v << 4; n++; } }
 API ret_t nvmlDeviceGetGpuFabricInfo(void *d, fab1_t *o) { DEV(d); memset(o, 0, sizeof *o); fab_uuid(g, o->uuid); o->status = U(g, K_fabric_status); o->clique = U(g, K_fabric_clique); o->state = U(g, K_fabric_state); LEAVE(OK); }
 API ret_t nvmlDeviceGetGpuFabricInfoV(void *d, fab3_t *o) {
-  DEV(d); if (o->version != 0x2000024 && o->version != 0x3000028) LEAVE(E_VERSION);
+  DEV(d); if (o->version != 0x2000024 && !(o->version == 0x3000028 && U(g, K_fabric_version) >= 3)) LEAVE(E_VERSION);
   fab_uuid(g, o->uuid); o->status = U(g, K_fabric_status); o->clique = U(g, K_fabric_clique); o->state = U(g, K_fabric_state); o->health = U(g, K_fabric_health);
   if (o->version == 0x3000028) o->summary = U(g, K_fabric_summary);
   LEAVE(OK); /* writes ONE byte of state: pynvml declares c_uint there, so zero the struct first */

@@ -168,6 +168,16 @@ def test_a_driver_that_announces_no_xids_is_sampled_without(gpus, sampler):
     assert sampler.view().xids == {}
 
 
+def test_a_wait_for_xids_that_fails_is_deaf_and_tried_again(gpus, sampler):
+    sampler.start()
+    until(lambda: well(sampler) and sampler.view().hears_xids)
+    gpus.write("[system]\nfail = nvmlEventSetWait_v2:999\n")
+    until(lambda: not sampler.view().hears_xids)
+    gpus.write("[events]\nevent = 1,0,8,48\n")
+    until(lambda: sampler.view().xids == {(UUIDS[0], 48): 1})
+    assert sampler.view().hears_xids
+
+
 def test_who_keeps_the_inventory_is_told_of_what_is_new(gpus):  # noqa: ARG001  # as above
     kept = []
     sampler = Sampler(SystemClock(), QUICK, keep=kept.append)

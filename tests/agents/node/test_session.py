@@ -5,6 +5,7 @@ import dataclasses
 import pynvml
 import pytest
 
+from agents.node import nvml, refusals
 from agents.node.refusals import Declined, DriverAway, DriverReplaced
 from agents.node.samples import Driver, Fault, Gpm, MigDevice, Process, Readings
 from agents.node.session import Session, processes_by
@@ -206,6 +207,26 @@ def test_what_is_not_supported_is_asked_once_and_never_zero(gpus, code, session)
     assert read(session).readings.power_milliwatts is None
     assert read(session, UUIDS[1]).readings.power_milliwatts == 70_000
     assert session.errors == {}
+
+
+def test_a_driver_that_knows_only_an_older_version_word_is_asked_with_that(gpus, session):
+    gpus.write("[gpu]\nfabric_version = 2\nfail = nvmlDeviceGetMemoryInfo_v2:25\n")
+    session.open()
+    sample = read(session)
+    assert sample.condition.fabric is not None
+    assert (sample.condition.fabric.state, sample.condition.fabric.health_mask) == (3, 0xAAAA)
+    assert sample.readings.memory_reserved_bytes is None
+    assert sample.readings.memory_used_bytes == (4 + 551) * MIB
+
+
+def test_a_library_that_does_not_match_is_a_missing_function(old_gpus):
+    old_gpus.write()
+    nvml.call("nvmlInit")
+    handle = nvml.call("nvmlDeviceGetHandleByIndex", 0)
+    # What pynvml raises here is no NVMLError, and an agent that caught only that would end.
+    with pytest.raises(Declined, match="does not match") as refused:
+        nvml.call("nvmlDeviceGetComputeRunningProcesses", handle)
+    assert refused.value.code in refusals.NEVER
 
 
 @pytest.mark.parametrize("code", [6, 10], ids=["not found", "timeout"])
