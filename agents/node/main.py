@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from agents import logs
 from agents.complaints import said
-from agents.config import NodeSettings, TokenUnreadable
+from agents.config import GatewaySettings, NodeSettings, TokenUnreadable
 from agents.hub import Backoff, HttpHub, HubAway, HubRefused
+from agents.node.gateway import gather_until_told
 from agents.node.simulated import SimulatedNode, parse
 from scheduler.clock import Clock, SystemClock
 from scheduler.wire.nodes import NodeReportReply
@@ -37,15 +38,21 @@ app = typer.Typer(
 def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer asks for them
     simulated: Annotated[
         str, typer.Option(help="What each node has, e.g. 8xH100; no such GPU need exist")
-    ],
+    ] = "",
     hub: Annotated[str, typer.Option(help="URL of the hub")] = "",
     pool: Annotated[str, typer.Option(help="The pool that the nodes belong to")] = "",
     node: Annotated[list[str] | None, typer.Option(help="A node's name; may be repeated")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the node token")] = None,
     block: Annotated[str, typer.Option(help="The leaf switch or NVLink domain they share")] = "",
     log_format: Annotated[str, typer.Option(help="console or json")] = "console",
+    gateway: Annotated[
+        str, typer.Option(help="HOST:PORT: gather the reports of a site's agents there instead")
+    ] = "",
 ) -> None:
     """Report nodes until SIGTERM or Ctrl-C."""
+    if gateway:
+        _gather({"hub": hub, "token_file": token_file, "gateway": gateway}, log_format)
+        return
     given = {
         "simulated": simulated,
         "hub": hub,
@@ -62,6 +69,22 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
     except (ValidationError, ValueError, TokenUnreadable) as error:
         _refuse(said(error))
     _run(settings, nodes)
+
+
+def _gather(given: dict[str, object], log_format: str) -> None:
+    try:
+        settings = GatewaySettings(
+            log_format=log_format,
+            **{k: v for k, v in given.items() if v},  # type: ignore[arg-type]  # pydantic checks them
+        )
+        settings.token()
+    except (ValidationError, ValueError, TokenUnreadable) as error:
+        _refuse(said(error))
+    logs.configure(settings.log_format)
+    try:
+        asyncio.run(gather_until_told(settings))
+    except OSError as error:
+        _refuse(f"cannot listen at {settings.gateway}: {error.strerror or error}")
 
 
 def run(settings: NodeSettings) -> None:
