@@ -82,6 +82,18 @@ class SiteSettings(_AgentSettings):
         return read_token(self.shared_ray_token_file)
 
 
+class GatewaySettings(_AgentSettings):
+    """What a gateway needs to know; its token is the one of its site's agents."""
+
+    gateway: str = Field(pattern=r"^[^:/]*:[0-9]{1,5}$", description="Where to listen, HOST:PORT")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return host and port; no host is this machine alone."""
+        host, _, port = self.gateway.rpartition(":")
+        return host or "127.0.0.1", int(port)
+
+
 class NodeSettings(_AgentSettings):
     """What a node agent needs to know; `nodes` are the names that it speaks for. Times: seconds."""
 

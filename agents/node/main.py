@@ -21,9 +21,10 @@ from pydantic import ValidationError
 
 from agents import logs
 from agents.complaints import said
-from agents.config import NodeSettings, TokenUnreadable
+from agents.config import GatewaySettings, NodeSettings, TokenUnreadable
 from agents.hub import Backoff, HttpHub, HubAway, HubRefused
 from agents.node import handover, report
+from agents.node.gateway import gather_until_told
 from agents.node.samples import Gpu, NodeView
 from agents.node.simulated import SimulatedNode, parse
 from scheduler.clock import Clock, SystemClock
@@ -79,8 +80,14 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
         str, typer.Option(help="Hostname or hostname, as your dashboards have it")
     ] = "",
     log_format: Annotated[str, typer.Option(help="console or json")] = "console",
+    gateway: Annotated[
+        str, typer.Option(help="HOST:PORT: gather the reports of a site's agents there instead")
+    ] = "",
 ) -> None:
     """Report nodes until SIGTERM or Ctrl-C, which also lets go of the driver."""
+    if gateway:
+        _gather({"hub": hub, "token_file": token_file, "gateway": gateway}, log_format)
+        return
     given = {
         "simulated": simulated,
         "hub": hub,
@@ -104,6 +111,22 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
     except (ValidationError, ValueError, TokenUnreadable) as error:
         _refuse(said(error))
     begin()
+
+
+def _gather(given: dict[str, object], log_format: str) -> None:
+    try:
+        settings = GatewaySettings(
+            log_format=log_format,
+            **{k: v for k, v in given.items() if v},  # type: ignore[arg-type]  # pydantic checks them
+        )
+        settings.token()
+    except (ValidationError, ValueError, TokenUnreadable) as error:
+        _refuse(said(error))
+    logs.configure(settings.log_format)
+    try:
+        asyncio.run(gather_until_told(settings))
+    except OSError as error:
+        _refuse(f"cannot listen at {settings.gateway}: {error.strerror or error}")
 
 
 def run(settings: NodeSettings) -> None:
