@@ -41,6 +41,8 @@ class Pace:
     """A look that takes longer is stuck."""
     reopen: float = 60
     """Between new sessions while a GPU is away: only a new one lists it again."""
+    relist: float = 3600
+    """Between new sessions while all is well: only a new one lists a GPU that was added."""
     longest_pause: float = 15
     """Between tries while there is no driver."""
     xid_wait: float = 1
@@ -107,17 +109,18 @@ class Sampler:
 
     def view(self) -> NodeView:
         """Return what is known now, whatever the driver does."""
-        now, busy = self._clock.monotonic(), self._busy_since
-        alive, doing = self._thread.is_alive(), self._session.doing
+        now, busy, doing = self._clock.monotonic(), self._busy_since, self._session.doing
+        ended = self._thread.ident is not None and not self._thread.is_alive()
         with self._lock:
             left = self._left
             state, detail = left.state, left.detail
-            if busy is not None and now - busy > self._pace.stuck_after:
+            if ended:
+                if state is not SamplerState.DRIVER_REPLACED:
+                    state = SamplerState.ENDED
+            elif busy is not None and now - busy > self._pace.stuck_after:
                 state = SamplerState.STUCK
                 # No seconds: words that change with each report would each time be news.
                 detail = f"{doing or 'a look'} {self._at} does not come back"
-            elif not alive and state not in {SamplerState.DRIVER_REPLACED, SamplerState.STARTING}:
-                state = SamplerState.ENDED
             fresh = now - left.taken_at <= self._pace.fresh
             return NodeView(
                 state=state,
@@ -190,7 +193,7 @@ class Sampler:
             if began >= renew_at:
                 renew_at = began + self._pace.condition
             away = self._left.unreadable or any(s.fault for s in self._left.samples.values())
-            if away and began - opened >= self._pace.reopen:
+            if began - opened >= (self._pace.reopen if away else self._pace.relist):
                 return
             now = self._clock.monotonic()
             due = max(due + self._pace.interval, now)  # A late look is not made up for.

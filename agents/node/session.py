@@ -267,7 +267,11 @@ class Session:
         if not self._ask(device, "gpm_supported"):
             device.refused.add("gpm_supported")
             return None
-        samples = [self._call("nvmlGpmSampleAlloc") for _ in range(2)]
+        try:
+            samples = [self._call("nvmlGpmSampleAlloc") for _ in range(2)]
+        except Declined as why:
+            self.errors[why.function, str(why)] += 1
+            return None
         pair = device.gpm[instance] = _Pair(*samples)
         return pair
 

@@ -3,16 +3,25 @@
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from agents.node.sampler import Pace, Sampler
 from agents.node.samples import Fault
+from agents.node.session import Session
 from scheduler.clock import SystemClock
 from scheduler.wire.reports import SamplerState
 from tests.agents.node.test_session import UUIDS
 from tests.waiting import until
 
 QUICK = Pace(
-    interval=0.02, condition=0.1, stuck_after=0.3, reopen=0.1, longest_pause=0.05, xid_wait=0.05
+    interval=0.02,
+    condition=0.1,
+    stuck_after=0.3,
+    reopen=0.1,
+    relist=0.5,
+    longest_pause=0.05,
+    xid_wait=0.05,
 )
 
 
@@ -211,3 +220,62 @@ def test_ending_lets_go_of_the_driver_and_of_both_threads(gpus, sampler, tmp_pat
     assert sampler.stop(10)
     assert states(sampler) is SamplerState.ENDED
     assert not {"sampler", "xids"} & {thread.name for thread in threading.enumerate()}
+
+
+FAULTS = st.sampled_from(
+    [
+        "",
+        "[system]\nloaded = 0\n",
+        "[system]\ncount = 3\n",
+        "[system]\nfail = nvmlInitWithFlags:999\n",
+        "[system]\nfail = nvmlDeviceGetCount_v2:999\n",
+        "[system]\nfail = nvmlEventSetWait_v2:999\n",
+        "[system]\nfail = nvmlGpmSampleAlloc:20\n",
+        "[system]\nfail = nvmlDeviceGetHandleByIndex_v2:2\n",
+        "[gpu.1]\nlost = 1\n",
+        "[gpu.2]\nreset_required = 1\n",
+        "[gpu.0]\nabsent = 1\n",
+        "[gpu]\nlost = 1\n",
+        "[gpu]\nfail = *:999\n",
+        "[gpu]\nfail = *:2\n",
+        "[gpu]\nfail = nvmlGpmMetricsGet:2\nfail = nvmlGpmSampleGet:999\n",
+        "[gpu.4]\nmig = 1\nmig_dev = 1,0,1,9856\nfail = nvmlDeviceGetGpuInstanceId:999\n",
+        "[gpu.4]\nmig = 1\nmig_dev = 1,0,1,9856\n[gpu.5]\nproc = 1,1\n",
+        "[events]\nevent = 1,0,8,79\nevent = 2,15,8,48\n",
+    ]
+)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(FAULTS, min_size=1, max_size=8))
+def test_whatever_a_driver_does_in_whatever_order_the_sampler_comes_back(gpus, faults):
+    sampler = Sampler(SystemClock(), QUICK)
+    gpus.write()
+    sampler.start()
+    try:
+        for fault in faults:
+            gpus.write(fault)
+            seen = sampler.view().passes
+            until(
+                lambda seen=seen: (
+                    (v := sampler.view()).passes > seen + 1 or v.state is SamplerState.NO_DRIVER
+                )
+            )
+        gpus.write()
+        until(lambda: well(sampler) and not any(s.fault for s in sampler.view().samples.values()))
+    finally:
+        assert sampler.stop(10)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_our_own_ends_the_thread_and_says_so(gpus):  # noqa: ARG001  # as above
+    class Broken(Session):
+        def sample(self, uuid, *, condition):
+            raise RuntimeError(f"{uuid} {condition}")
+
+    sampler = Sampler(SystemClock(), QUICK, session=Broken())
+    sampler.start()
+    until(lambda: states(sampler) is SamplerState.ENDED)
+    assert sampler.view().samples == {}

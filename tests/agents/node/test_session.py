@@ -239,6 +239,13 @@ def test_what_is_not_there_now_is_asked_again(gpus, session, code):
     assert session.errors == {}
 
 
+def test_without_room_for_the_monitors_samples_the_rest_is_read(gpus, session):
+    gpus.write("[system]\nfail = nvmlGpmSampleAlloc:20\n")
+    session.open()
+    sample = read(session)
+    assert (sample.gpm, sample.readings.power_milliwatts) == (Gpm(), 70_000)
+
+
 def test_an_unknown_error_is_counted_and_costs_one_reading(gpus, session):
     gpus.write("[gpu.0]\nfail = nvmlDeviceGetPowerUsage:999\n")
     session.open()
