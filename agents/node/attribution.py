@@ -6,12 +6,12 @@ believed against its control group, and what cannot be known is told as such.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agents.node.origins import Origin, Origins
-from agents.node.samples import Gpu, GpuSample
+from agents.node.samples import Gpu, GpuSample, Process
 
 _RUN_OF_POD = re.compile(r"(cp-[a-z0-9]+-[0-9]+)-")
 _JOB_OF_RUN = re.compile(r"cp-(.+)-[0-9]+")
@@ -83,22 +83,45 @@ class Rights:
 def holders(samples: Iterable[GpuSample], rights: Rights, origins: Origins) -> tuple[Holder, ...]:
     """Return every process on these GPUs with whose it is, looked up in /proc once each."""
     found = tuple(
-        judged(sample.gpu, process.pid, origins.of(process.pid), rights)
-        for sample in samples
-        for process in sample.processes or ()
+        judged(sample.gpu, process.pid, origins.of(process.pid), rights, device)
+        for sample, process, device in _processes(samples)
     )
-    origins.forget_others()
     return tuple(holder for holder in found if holder is not None)
 
 
-def judged(gpu: Gpu, pid: int, origin: Origin | None, rights: Rights) -> Holder | None:
-    """Say whose process this is; None for a servant of the driver, which is nobody's."""
+def in_pods(samples: Iterable[GpuSample], origins: Origins) -> frozenset[tuple[str, str]]:
+    """Return the devices on which processes of pods are, with their pods' uids."""
+    return frozenset(
+        (device, origin.pod_uid)
+        for _, process, device in _processes(samples)
+        if (origin := origins.of(process.pid)) is not None and origin.pod_uid
+    )
+
+
+def _processes(samples: Iterable[GpuSample]) -> Iterator[tuple[GpuSample, Process, str]]:
+    """Yield each process with the UUID of what it has: a GPU, or a slice of one."""
+    for sample in samples:
+        slices = {mig.gpu_instance: mig.uuid for mig in sample.mig}
+        for process in sample.processes or ():
+            of_slice = (
+                slices.get(process.gpu_instance) if process.gpu_instance is not None else None
+            )
+            yield sample, process, of_slice or sample.gpu.uuid
+
+
+def judged(
+    gpu: Gpu, pid: int, origin: Origin | None, rights: Rights, device: str = ""
+) -> Holder | None:
+    """Say whose process this is; None for a servant of the driver, which is nobody's.
+
+    `device` is the UUID that Kubernetes knows: of a slice, where the process has only that.
+    """
     if origin is None:
         why = "no such process is seen from here: it ended, or the agent lacks the host's pids"
         return Holder(gpu, pid, Standing.UNKNOWN, why=why)
     if origin.name.startswith(_SERVERS):
         return None
-    pod = rights.pods.get(gpu.uuid) if origin.pod_uid else None
+    pod = rights.pods.get(device or gpu.uuid) if origin.pod_uid else None
     run, by = _run(origin, pod)
     why = _objection(gpu, run, origin, rights)
     if why == "" and run:

@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agents.node import inventory, pods, report
-from agents.node.attribution import Holder, Pod, Rights, holders
+from agents.node import inventory, report
 from agents.node.delivery import Delivery
 from agents.node.exporter import Exporter, Facts, serve
 from agents.node.handover import Settings, become
 from agents.node.kernel_log import KernelLog
 from agents.node.lines import log
-from agents.node.origins import Origins
+from agents.node.look_up import LookUp
 from agents.node.sampler import Pace, Sampler
 from agents.node.samples import Gpu, NodeView, Statistic
 from agents.node.windows import merged
@@ -30,8 +29,6 @@ from scheduler.clock import Clock, SystemClock
 from scheduler.wire.reports import NodeReport, SamplerState
 
 _WATCH_SECONDS = 1.0
-_LOOK_UP_SECONDS = 5.0
-_HOLDERS_FRESH_SECONDS = 30.0
 _PATIENCE_SECONDS = 5.0
 _FIRST_RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 300.0
 _REFUSED, _BROKEN = 2, 1
@@ -88,52 +85,6 @@ class Agent:
                 inventory.save(self._file, gpus)
             except OSError as error:
                 log.error("inventory_not_kept", why=str(error))
-
-
-class LookUp:
-    """Looks up whose processes are on the GPUs, in a thread of its own: /proc may block too."""
-
-    def __init__(self, node: str, clock: Clock, sampler: Sampler) -> None:
-        self._clock, self._sampler = clock, sampler
-        self._origins = Origins(node)
-        self._found: tuple[float, tuple[Holder, ...]] | None = None
-        self._complaint = ""
-        self._told = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="look-up", daemon=True)
-
-    def start(self) -> None:
-        """Begin to look processes up."""
-        self._thread.start()
-
-    def stop(self, seconds: float) -> None:
-        """End."""
-        self._told.set()
-        self._thread.join(seconds)
-
-    def known(self) -> tuple[Holder, ...] | None:
-        """Return whose the processes are, or None if that is not known now."""
-        found = self._found
-        if found is None or self._clock.monotonic() - found[0] > _HOLDERS_FRESH_SECONDS:
-            return None
-        return found[1]
-
-    def _run(self) -> None:
-        while not self._told.is_set():
-            samples = self._sampler.view().samples.values()
-            rights = Rights(pods=self._pods())
-            self._found = (self._clock.monotonic(), holders(samples, rights, self._origins))
-            self._told.wait(_LOOK_UP_SECONDS)
-
-    def _pods(self) -> Mapping[str, Pod]:
-        complaint, found = "", dict[str, Pod]()
-        try:
-            found = dict(pods.by_gpu())
-        except pods.PodsUnknown as why:
-            complaint = str(why)
-        if complaint and complaint != self._complaint:
-            log.warning("pods_known_by_cgroup_alone", why=complaint)
-        self._complaint = complaint
-        return found
 
 
 def run(settings: Settings) -> int:

@@ -2,9 +2,12 @@
 
 The kubelet's answer is three levels of names, so it is read here and not by generated
 code. It needs the package grpcio; without it, pods are known by their control group alone.
+Run as a program it prints the answer: see `look_up.py`.
 Source: Kubernetes' `PodResourcesLister` v1 (GA in 1.28), Protocol Buffers' wire format.
 """
 
+import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,7 +42,7 @@ def by_gpu(socket: Path = SOCKET, seconds: float = 2) -> Mapping[str, Pod]:
 
 def _listed(socket: Path, seconds: float) -> bytes:
     try:
-        import grpc  # noqa: PLC0415  # ten MiB that only a node of Kubernetes should pay for
+        import grpc  # noqa: PLC0415  # it may be absent, and is large
     except ModuleNotFoundError as error:
         raise PodsUnknown("asking the kubelet needs grpcio: pip install grpcio") from error
     try:
@@ -117,3 +120,19 @@ def _varint(message: bytes, place: int) -> tuple[int, int]:
         if not byte & _MORE:
             return value, place
     raise IndexError("a number without end")
+
+
+def main() -> int:
+    """Print what the kubelet at the given socket says, as JSON; return the exit status."""
+    try:
+        found = by_gpu(Path(sys.argv[1]))
+    except PodsUnknown as why:
+        sys.stderr.write(f"{why}\n")
+        return 1
+    rows = {uuid: (pod.namespace, pod.name, pod.container) for uuid, pod in found.items()}
+    sys.stdout.write(json.dumps(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

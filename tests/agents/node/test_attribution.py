@@ -3,19 +3,15 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.node import pods
-from agents.node.attribution import By, Pod, Rights, Standing, holders, judged
+from agents.node.attribution import By, Pod, Rights, Standing, holders, in_pods, judged
 from agents.node.origins import Origin, Origins, leased_here
-from agents.node.pods import PodsUnknown
-from agents.node.samples import Gpu, GpuSample, Process
+from agents.node.samples import Gpu, GpuSample, MigDevice, Process
 from agents.site.environment import Signals, injected
 from scheduler.wire.sites import LeasedNode
 from tests.agents.fake_hub import a_lease
@@ -135,6 +131,17 @@ def test_a_pod_that_is_none_of_ours_is_foreign_and_named(proc):
     assert (found.standing, found.why) == (Standing.FOREIGN, "pod ml/notebook-0")
 
 
+def test_a_process_on_a_slice_is_the_slices_pods(proc):
+    proc.add(10, cgroup=IN_POD)
+    mig = (MigDevice("MIG-1", 3, 0, "1g.10gb"), MigDevice("MIG-2", 4, 0, "1g.10gb"))
+    sample = GpuSample(GPU, processes=(Process(10, gpu_instance=4),), mig=mig)
+    origins = Origins("n1", proc.folder)
+    assert in_pods((sample,), origins) == {("MIG-2", POD_UID)}
+    theirs = Rights(pods={"MIG-1": Pod("ml", "other"), "MIG-2": Pod("ml", f"{RUN}-worker-1")})
+    (found,) = holders((sample,), theirs, origins)
+    assert (found.standing, found.run) == (Standing.LEASED, RUN)
+
+
 def test_a_process_outside_of_pods_is_not_given_the_gpus_pod(proc):
     proc.add(10)
     found = holder_of(proc, rights=Rights(pods={GPU.uuid: Pod("ml", f"{RUN}-worker-x7k2p")}))
@@ -241,82 +248,3 @@ def test_who_has_a_lease_by_the_hubs_word_is_leased_and_nobody_else(
         assert (found.standing is Standing.LEASED) == right
     assert (found.standing is Standing.LEASED) <= bool(run)
     assert (found.why == "") == (found.standing is Standing.LEASED)
-
-
-def field(number, value):
-    """Write a string or message as Protocol Buffers do."""
-    assert len(value) < 2**14
-    length = len(value)
-    head = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
-    return bytes([number << 3 | 2]) + head + value
-
-
-def listed(*given):
-    """Return a kubelet's answer: (namespace, pod, resource, ids)."""
-    answer = b""
-    for namespace, name, resource, ids in given:
-        devices = field(1, resource.encode()) + b"".join(field(2, i.encode()) for i in ids)
-        container = field(1, b"main") + field(2, devices) + b"\x20\x05"  # and a number after it
-        answer += field(
-            1, field(1, name.encode()) + field(2, namespace.encode()) + field(3, container)
-        )
-    return answer
-
-
-PODS = listed(
-    ("ml", f"{RUN}-worker-a", "nvidia.com/gpu", ["GPU-0", "GPU-7::1"]),
-    ("ml", "cut", "nvidia.com/mig-1g.10gb", ["MIG-9"]),
-    ("net", "dpu", "vendor.com/nic", ["GPU-0"]),
-)
-
-
-def test_the_kubelets_answer_is_read():
-    worker = Pod("ml", f"{RUN}-worker-a", "main")
-    assert pods.parsed(PODS) == {
-        "GPU-0": worker,
-        "GPU-7": worker,
-        "MIG-9": Pod("ml", "cut", "main"),
-    }
-
-
-@given(st.binary(max_size=60) | st.integers(0, len(PODS)).map(lambda n: PODS[:n]))
-def test_an_answer_that_is_cut_or_nonsense_is_refused_and_never_a_crash(answer):
-    try:
-        found = pods.parsed(answer)
-    except PodsUnknown:
-        return
-    assert all(isinstance(pod, Pod) for pod in found.values())
-
-
-def test_a_node_without_a_kubelet_has_no_pods(tmp_path):
-    assert pods.by_gpu(tmp_path / "none.sock") == {}
-
-
-def test_a_real_grpc_server_is_asked(tmp_path):
-    class Kubelet(grpc.GenericRpcHandler):
-        def service(self, call):
-            assert call.method == "/v1.PodResourcesLister/List"
-            return grpc.unary_unary_rpc_method_handler(lambda _request, _context: PODS)
-
-    server = grpc.server(ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers((Kubelet(),))
-    socket = tmp_path / "kubelet.sock"
-    server.add_insecure_port(f"unix://{socket}")
-    server.start()
-    assert set(pods.by_gpu(socket)) == {"GPU-0", "GPU-7", "MIG-9"}
-    server.stop(None).wait()
-
-
-def test_a_kubelet_that_does_not_answer_is_told_by_its_socket(tmp_path):
-    socket = tmp_path / "kubelet.sock"
-    socket.touch()
-    with pytest.raises(PodsUnknown, match=r"kubelet at .*kubelet\.sock"):
-        pods.by_gpu(socket, seconds=1)
-
-
-def test_without_grpcio_it_is_said_what_is_missing(tmp_path, monkeypatch):
-    socket = tmp_path / "kubelet.sock"
-    socket.touch()
-    monkeypatch.setitem(sys.modules, "grpc", None)
-    with pytest.raises(PodsUnknown, match="pip install grpcio"):
-        pods.by_gpu(socket)
