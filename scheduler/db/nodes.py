@@ -51,21 +51,21 @@ async def save_reports(
     known = {row["id"]: dict(row) for row in (await conn.execute(query)).mappings()}
     news = _news(reports, known)
     judged = await judge(conn, news, now)
-    changed = set()
-    updates: dict[str, dict[str, Any]] = {}
+    rows = [
+        (_columns(report, judged[report.node], now) | {"site": pools[report.pool].site}, old)
+        for report, old in news
+    ]
     # Known nodes first: one that speaks again must not give way to a new one.
-    for report, old in sorted(news, key=lambda pair: pair[1] is None):
-        new = _columns(report, judged[report.node], now) | {"site": pools[report.pool].site}
-        if old is None:
-            await _update(conn, updates)
-            await _make_room(conn, pools[report.pool], report.node)
-            await conn.execute(insert(nodes).values(**new))
-        else:
+    for new, old in rows:
+        if old is not None:
             await _check_move(conn, old, new, pools)
-            updates[report.node] = new
-        if old is None or any(old[fact] != new[fact] for fact in _FACTS):
-            changed.add(report.node)
-    await _update(conn, updates)
+    await _update(conn, [new for new, old in rows if old is not None])
+    await _insert(conn, [new for new, old in rows if old is None], pools)
+    changed = {
+        new["id"]
+        for new, old in rows
+        if old is None or any(old[fact] != new[fact] for fact in _FACTS)
+    }
     await note_changes(conn, [("node", name) for name in sorted(changed)])
     sites_told = await carry_out(conn, list(judged.values()), policy, now)
     return Saved(frozenset(report.node for report, _ in news), frozenset(changed), sites_told)
@@ -87,12 +87,25 @@ def _news(
     return [(report, known.get(name)) for name, report in latest.items()]
 
 
-async def _update(conn: AsyncConnection, rows: dict[str, dict[str, Any]]) -> None:
-    """Store these rows in one statement, and empty the mapping."""
+async def _update(conn: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         statement = update(nodes).where(nodes.c.id == bindparam("key"))
-        await conn.execute(statement, [{"key": name, **row} for name, row in rows.items()])
-        rows.clear()
+        await conn.execute(statement, [{"key": row["id"], **row} for row in rows])
+
+
+async def _insert(
+    conn: AsyncConnection, rows: Sequence[dict[str, Any]], pools: Mapping[str, Pool]
+) -> None:
+    """Add nodes, each pool's as long as it has room."""
+    for name in sorted({row["pool"] for row in rows}):
+        pool, mine = pools[name], [row for row in rows if row["pool"] == name]
+        count = select(func.count()).select_from(nodes).where(nodes.c.pool == name)
+        if (await conn.execute(count)).scalar_one() + len(mine) <= pool.node_count:
+            await conn.execute(insert(nodes), mine)
+            continue
+        for row in mine:
+            await _make_room(conn, pool, row["id"])
+            await conn.execute(insert(nodes).values(**row))
 
 
 def _check(report: NodeReport, pools: Mapping[str, Pool]) -> None:

@@ -8,6 +8,7 @@ measured adds nothing: missing is never 0.
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 
 from scheduler.wire.reports import GpuUse, NodeReport
 
@@ -66,23 +67,30 @@ class UseMemory:
 
     def add(self, report: NodeReport, base: int, count: int, now: float) -> None:
         """Count a report. What it says of a GPU that its node does not have is left out."""
+        reports, sm_sum, sm_count = self._reports, self._sm_sum, self._sm_count
         for use in report.use:
-            if use.index < count:
-                self._add(base + use.index, use, now)
-
-    def _add(self, place: int, use: GpuUse, now: float) -> None:
-        self._reports[place] += 1
-        sm, memory, watts = use.sm_active, use.memory_mib, use.power_watts
-        if sm is None:
-            self._idle_since[place] = _NOTHING
-        else:
-            self._sm_sum[place] += sm.mean
-            self._sm_count[place] += 1
-            self._sm_most[place] = max(self._sm_most[place], sm.most)
-            if sm.most >= IDLE_SM:
+            if use.index >= count:
+                continue
+            place = base + use.index
+            reports[place] += 1
+            if (sm := use.sm_active) is None:
                 self._idle_since[place] = _NOTHING
-            elif self._idle_since[place] != self._idle_since[place]:  # NaN
-                self._idle_since[place] = now
+            else:
+                sm_sum[place] += sm.mean
+                sm_count[place] += 1
+                self._saw(place, sm.most, now)
+            self._add_rest(place, use)
+
+    def _saw(self, place: int, most: float, now: float) -> None:
+        if most > self._sm_most[place]:  # noqa: PLR1730  # four times as quick as max()
+            self._sm_most[place] = most
+        if most >= IDLE_SM:
+            self._idle_since[place] = _NOTHING
+        elif isnan(self._idle_since[place]):
+            self._idle_since[place] = now
+
+    def _add_rest(self, place: int, use: GpuUse) -> None:
+        memory, watts = use.memory_mib, use.power_watts
         if memory is not None and memory.most > self._memory_most[place]:
             self._memory_most[place] = memory.most
         if watts is not None:
@@ -92,7 +100,7 @@ class UseMemory:
     def idle_since(self, base: int, gpu: int) -> float | None:
         """Return since when every report of a GPU has said that it does nothing."""
         since = self._idle_since[base + gpu]
-        return None if since != since else since  # noqa: PLR0124  # NaN differs from itself
+        return None if isnan(since) else since
 
     def rolled_up(self, node: str, base: int, count: int) -> Iterator[GpuRollup]:
         """Return what a node's GPUs did since the last time, and begin anew."""
