@@ -72,6 +72,21 @@ def test_it_reports_in_the_wires_form_and_ends_cleanly(start, hub, state):
     assert "Traceback" not in agent.said
 
 
+def test_with_an_old_driver_it_says_less_and_goes_on(
+    tmp_path, old_library, state, hub, unused_port
+):
+    agent = LiveAgent(tmp_path, old_library, state, hub.url, unused_port)
+    try:
+        until(lambda: len(well(hub.last())) == 8, seconds=30)
+        use = until(lambda: wire.decode(hub.heard[-1]).reports[0].use)
+        assert (use[0].sm_active, use[0].power_watts) == (None, wire.WattsOver(70, 70, 70))
+        found = agent.metrics()
+        assert "DCGM_FI_DEV_GPU_UTIL" in found
+        assert not [name for name in found if name.startswith("DCGM_FI_PROF_")]
+    finally:
+        assert agent.end() == 0
+
+
 def test_a_lost_gpu_and_an_xid_are_told_within_seconds(start, hub, state):
     agent = start()
     until(lambda: len(well(hub.last())) == 8, seconds=30)
