@@ -36,7 +36,6 @@ log = structlog.get_logger(__name__)
 _REFUSED = 2
 _BATCH = 1000
 _SHORTEST_SECONDS = 0.05
-
 _LIBRARY = "libnvidia-ml.so.1"
 _NEEDED = ("pynvml", "prometheus_client", "urllib3")
 
@@ -45,44 +44,49 @@ app = typer.Typer(
 )
 
 
+Simulated = Annotated[
+    str,
+    typer.Option(
+        help="What each node has, e.g. 8xH100; no such GPU need exist. Without it: real GPUs"
+    ),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(help="A node's name; may be repeated if simulated. Default: this machine's"),
+]
+Model = Annotated[
+    str, typer.Option(help="What the pool calls these GPUs; default: by their name, e.g. H100")
+]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder that keeps the inventory of GPUs over restarts")
+]
+Interval = Annotated[
+    float | None, typer.Option(help="Seconds between looks at the GPUs (default 1)")
+]
+Port = Annotated[int | None, typer.Option(help="Port of /metrics, 0 for none (default 9400)")]
+Address = Annotated[str, typer.Option(help="Where /metrics listens (default 0.0.0.0)")]
+Label = Annotated[str, typer.Option(help="Hostname or hostname, as your dashboards have it")]
+Gather = Annotated[
+    str, typer.Option(help="HOST:PORT: gather the reports of a site's agents there instead")
+]
+
+
 @app.callback(invoke_without_command=True, no_args_is_help=True)
 def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer asks for them
-    simulated: Annotated[
-        str,
-        typer.Option(
-            help="What each node has, e.g. 8xH100; no such GPU need exist. Without it: real GPUs"
-        ),
-    ] = "",
-    hub: Annotated[str, typer.Option(help="URL of the hub")] = "",
+    simulated: Simulated = "",
+    hub: Annotated[str, typer.Option(help="URL of the hub, or of a gateway")] = "",
     pool: Annotated[str, typer.Option(help="The pool that the nodes belong to")] = "",
-    node: Annotated[
-        list[str] | None,
-        typer.Option(help="A node's name; may be repeated if simulated. Default: this machine's"),
-    ] = None,
+    node: Names = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the node token")] = None,
     block: Annotated[str, typer.Option(help="The leaf switch or NVLink domain they share")] = "",
-    model: Annotated[
-        str, typer.Option(help="What the pool calls these GPUs; default: by their name, e.g. H100")
-    ] = "",
-    data: Annotated[
-        Path | None, typer.Option(help="Folder that keeps the inventory of GPUs over restarts")
-    ] = None,
-    interval: Annotated[
-        float | None, typer.Option(help="Seconds between looks at the GPUs  [default: 1]")
-    ] = None,
-    exporter_port: Annotated[
-        int | None, typer.Option(help="Port of /metrics, 0 for none  [default: 9400]")
-    ] = None,
-    exporter_address: Annotated[
-        str, typer.Option(help="Where /metrics listens  [default: 0.0.0.0]")
-    ] = "",
-    host_label: Annotated[
-        str, typer.Option(help="Hostname or hostname, as your dashboards have it")
-    ] = "",
+    model: Model = "",
+    data: Data = None,
+    interval: Interval = None,
+    exporter_port: Port = None,
+    exporter_address: Address = "",
+    host_label: Label = "",
     log_format: Annotated[str, typer.Option(help="console or json")] = "console",
-    gateway: Annotated[
-        str, typer.Option(help="HOST:PORT: gather the reports of a site's agents there instead")
-    ] = "",
+    gateway: Gather = "",
 ) -> None:
     """Report nodes until SIGTERM or Ctrl-C, which also lets go of the driver."""
     if gateway:

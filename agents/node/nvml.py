@@ -90,12 +90,11 @@ class Events:
         """Return the next XID, or None after so long without one.
 
         Raises:
-            DriverAway, DriverReplaced, Declined: no more will come of this wait.
+            DriverAway, DriverReplaced: no more will come of this wait.
+            GpuAway, Declined: it ended at once, and a next one may too.
         """
         try:
             event = call("nvmlEventSetWait_v2", self._set, milliseconds)
-        except GpuAway:
-            return None
         except Declined as why:
             if why.code in refusals.NOT_NOW:
                 return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from agents.node.inventory import settled
 from agents.node.kernel_log import Place, place
 from agents.node.nvml import Events
-from agents.node.refusals import Declined, DriverAway, DriverReplaced
+from agents.node.refusals import Declined, DriverAway, DriverReplaced, GpuAway
 from agents.node.samples import (
     Driver,
     Fault,
@@ -159,7 +159,7 @@ class Sampler:
             except DriverReplaced as why:
                 self._note(SamplerState.DRIVER_REPLACED, str(why))
                 break
-            except (DriverAway, Declined) as why:
+            except (DriverAway, Declined, GpuAway) as why:
                 self._note(SamplerState.NO_DRIVER, str(why))
             finally:
                 self._finish()
@@ -255,7 +255,7 @@ class XidWatch:
         """Begin to wait, or return None where the driver announces no XIDs."""
         try:
             watch = cls(session.events(), heard, seconds)
-        except Declined:
+        except (Declined, GpuAway):
             return None
         watch._thread.start()
         return watch
@@ -270,13 +270,13 @@ class XidWatch:
             while not self._told.is_set():
                 self._wait()
             self._events.close()
-        except (DriverAway, DriverReplaced, Declined):
+        except (DriverAway, DriverReplaced, Declined, GpuAway):
             self.hears = False  # The sampler meets the same, and says so.
 
     def _wait(self) -> None:
         try:
             xid = self._events.wait(int(self._seconds * 1000))
-        except Declined:  # For no known reason, so it may pass.
+        except (Declined, GpuAway):  # At once, and perhaps again and again: no haste.
             self.hears = False
             self._told.wait(self._seconds)
             return

@@ -150,12 +150,20 @@ class Session:
         return nvml.Events({uuid: device.handle for uuid, device in self._devices.items()})
 
     def _driver(self) -> Driver:
-        cuda = self._call("nvmlSystemGetCudaDriverVersion")
+        cuda = self._told("nvmlSystemGetCudaDriverVersion")
         return Driver(
-            version=self._call("nvmlSystemGetDriverVersion"),
-            nvml=self._call("nvmlSystemGetNVMLVersion"),
-            cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
+            version=self._told("nvmlSystemGetDriverVersion") or "",
+            nvml=self._told("nvmlSystemGetNVMLVersion") or "",
+            cuda=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else "",
         )
+
+    def _told(self, name: str) -> Any:  # noqa: ANN401  # as the library gives it
+        """Ask for what is good to know of the driver, and no reason not to go on."""
+        try:
+            return self._call(name)
+        except Declined as why:
+            self.errors[name, str(why)] += 1
+            return None
 
     def _device(self, index: int) -> _Device | None:
         """Get hold of the GPU at NVML's `index`, or return None if it says not even its name."""

@@ -1,11 +1,13 @@
 """The sampling thread: it survives what drivers do, and what it saw can always be read."""
 
 import threading
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents.node.nvml import Events
 from agents.node.sampler import Pace, Sampler
 from agents.node.samples import Fault
 from agents.node.session import Session
@@ -177,11 +179,18 @@ def test_a_driver_that_announces_no_xids_is_sampled_without(gpus, sampler):
     assert sampler.view().xids == {}
 
 
-def test_a_wait_for_xids_that_fails_is_deaf_and_tried_again(gpus, sampler):
+@pytest.mark.parametrize("code", [999, 15], ids=["for no known reason", "for a lost GPU"])
+def test_a_wait_for_xids_that_fails_is_deaf_and_tried_again_without_haste(gpus, sampler, code):
     sampler.start()
     until(lambda: well(sampler) and sampler.view().hears_xids)
-    gpus.write("[system]\nfail = nvmlEventSetWait_v2:999\n")
+    gpus.write(f"[system]\nfail = nvmlEventSetWait_v2:{code}\n")
     until(lambda: not sampler.view().hears_xids)
+    waits, looks = Counter(), sampler.view().passes
+    with pytest.MonkeyPatch.context() as patch:
+        real = Events.wait
+        patch.setattr(Events, "wait", lambda self, ms: (waits.update("x"), real(self, ms))[1])
+        until(lambda: sampler.view().passes > looks + 20)
+    assert waits["x"] <= 20
     gpus.write("[events]\nevent = 1,0,8,48\n")
     until(lambda: sampler.view().xids == {(UUIDS[0], 48): 1})
     assert sampler.view().hears_xids
@@ -232,6 +241,16 @@ FAULTS = st.sampled_from(
         "[system]\nfail = nvmlEventSetWait_v2:999\n",
         "[system]\nfail = nvmlGpmSampleAlloc:20\n",
         "[system]\nfail = nvmlDeviceGetHandleByIndex_v2:2\n",
+        *(
+            f"[system]\nfail = {function}:15\n"
+            for function in (
+                "nvmlInitWithFlags",
+                "nvmlDeviceGetCount_v2",
+                "nvmlEventSetCreate",
+                "nvmlEventSetWait_v2",
+                "nvmlGpmSampleAlloc",
+            )
+        ),
         "[gpu.1]\nlost = 1\n",
         "[gpu.2]\nreset_required = 1\n",
         "[gpu.0]\nabsent = 1\n",

@@ -239,6 +239,13 @@ def test_what_is_not_there_now_is_asked_again(gpus, session, code):
     assert session.errors == {}
 
 
+def test_a_driver_that_does_not_say_its_version_is_read_all_the_same(gpus, session):
+    fails = ("CudaDriverVersion", "DriverVersion", "NVMLVersion")
+    gpus.write("[system]\n" + "".join(f"fail = nvmlSystemGet{name}:999\n" for name in fails))
+    found = session.open()
+    assert (found.driver, len(found.gpus)) == (Driver("", "", ""), 8)
+
+
 def test_without_room_for_the_monitors_samples_the_rest_is_read(gpus, session):
     gpus.write("[system]\nfail = nvmlGpmSampleAlloc:20\n")
     session.open()
