@@ -77,7 +77,8 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
     supervisor = Supervisor(leadership, loops, wake)
     # Reports come to every process, so what follows from them is not for the leader alone.
     fleet = Fleet(settings.node_stale_seconds)
-    hearing = Supervisor(alone, (FleetLoop(db, fleet, wake, clock, settings),), wake, leads=False)
+    watching = FleetLoop(db, fleet, wake, clock, settings)
+    hearing = Supervisor(alone, (watching, watching.rollups), wake, leads=False)
     state = HubState(
         db=db,
         files=FileStore(settings.data, settings.max_log_bytes),

@@ -1,8 +1,34 @@
 """Tables of what nodes tell and what operators plan for them, beside `tables.nodes`."""
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    text,
+)
 
-from scheduler.db.tables import BigKey, UtcDateTime, metadata
+from scheduler.db.tables import BigKey, UtcDateTime, metadata, nodes
+
+# Asked every few seconds: which are silent, which are out of work, and whose cordon is over.
+Index("ix_nodes_reported_at", nodes.c.reported_at)
+Index(
+    "ix_nodes_unusable",
+    nodes.c.id,
+    sqlite_where=text("usable = 0"),
+    postgresql_where=text("NOT usable"),
+)
+Index(
+    "ix_nodes_cordoned",
+    nodes.c.cordon_until,
+    sqlite_where=text("cordon_action IS NOT NULL"),
+    postgresql_where=text("cordon_action IS NOT NULL"),
+)
 
 # What happened to a node: XIDs, cordons, returns. Repeats within a day are counted from it.
 node_events = Table(

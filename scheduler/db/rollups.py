@@ -1,24 +1,21 @@
 """How busy GPUs were, written every five minutes in pieces, so that nobody waits for long.
 
-By binary COPY on PostgreSQL, 21 times cheaper there than rows of parameters; by
-`executemany` on SQLite (notes/nvml_prometheus.md §4.3).
+By binary COPY on PostgreSQL, 21 times cheaper there than rows of parameters; by the
+driver's own `executemany` on SQLite (notes/nvml_prometheus.md §4.3).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from math import isnan
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.db.node_tables import gpu_rollups
 from scheduler.db.tables import lease_gpus
 from scheduler.fleet.use import GpuRollup
-
-CHUNK = 1000
-"""Rows to a transaction: another writer waits for as long as one takes."""
 
 _TYPES = {
     "at": "timestamptz",
@@ -56,15 +53,22 @@ async def save_rollups(
     held: Mapping[tuple[str, int], str],
     stretch: Stretch,
 ) -> None:
-    """Write at most `CHUNK` rollups."""
+    """Write rollups: a thousand or so, as another writer waits for as long as it takes."""
     rows = [_row(rollup, held.get((rollup.node, rollup.gpu)), stretch) for rollup in rollups]
     if not rows:
         return
     if conn.dialect.name == "postgresql":
         await _copy(conn, rows)
     else:
-        names = list(_TYPES)
-        await conn.execute(insert(gpu_rollups), [dict(zip(names, r, strict=True)) for r in rows])
+        await conn.exec_driver_sql(_INSERT, [(_sqlite_time(at), *rest) for at, *rest in rows])
+
+
+# Past SQLAlchemy's parameters, which would cost more than the rows; its text of an instant.
+_INSERT = f"INSERT INTO gpu_rollups ({', '.join(_TYPES)}) VALUES ({', '.join('?' * len(_TYPES))})"  # noqa: S608  # names of columns
+
+
+def _sqlite_time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _row(rollup: GpuRollup, run: str | None, stretch: Stretch) -> tuple[Any, ...]:

@@ -251,20 +251,6 @@ nodes = Table(
     Column("cordoned_at", UtcDateTime),
     Column("cordon_until", UtcDateTime),
     Column("clean_since", UtcDateTime),
-    # Asked every few seconds: which are silent, and which are out of work.
-    Index("ix_nodes_reported_at", "reported_at"),
-    Index(
-        "ix_nodes_unusable",
-        "id",
-        sqlite_where=text("usable = 0"),
-        postgresql_where=text("NOT usable"),
-    ),
-    Index(
-        "ix_nodes_cordoned",
-        "cordon_until",
-        sqlite_where=text("cordon_action IS NOT NULL"),
-        postgresql_where=text("cordon_action IS NOT NULL"),
-    ),
 )
 
 sites = Table(

@@ -55,6 +55,7 @@ class Told:
 
     async def step(self, after=timedelta(0)):
         self.clock.forward(after)
+        await self.loop.rollups.step()
         await self.loop.step()
 
     async def write(self, work, *given):
