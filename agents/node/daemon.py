@@ -68,6 +68,11 @@ class Agent:
             reports=dict(self.delivery.outcomes),
         )
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether a thread ended by a fault of ours: then a new process is better than half."""
+        return not (self.look_up.is_alive and self.delivery.is_alive)
+
     def _report(self, sequence: int) -> NodeReport | None:
         self._untold = merged(self._untold, self.sampler.windows())
         known = report.Known(self.sampler.view(), self._untold, self.look_up.known() or ())
@@ -146,7 +151,7 @@ def _watch(agent: Agent, told: threading.Event) -> NodeView:
         if news:
             agent.delivery.hurry()
         over = view.state in {SamplerState.DRIVER_REPLACED, SamplerState.ENDED}
-        if over or told.is_set():
+        if over or told.is_set() or agent.is_broken:
             return view
         before = view
         told.wait(_WATCH_SECONDS)

@@ -63,6 +63,11 @@ class Delivery:
         """Begin to report."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs; without being stopped it ends of a fault of ours alone."""
+        return self._thread.is_alive()
+
     def stop(self, seconds: float) -> None:
         """End, without waiting longer for an answer that does not come."""
         self._told.set()

@@ -41,13 +41,13 @@ def load(file: Path) -> tuple[Gpu, ...]:
     """Return the GPUs of a file that `save` wrote, or none where there is no such file.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file holds something else, or may not be read.
     """
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ()
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"inventory {file}: {error}; remove it to take stock anew") from error
     try:
         return tuple(Gpu(**row) for row in rows)

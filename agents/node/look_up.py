@@ -68,6 +68,11 @@ class LookUp:
         """Begin to look processes up."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs; without being stopped it ends of a fault of ours alone."""
+        return self._thread.is_alive()
+
     def stop(self, seconds: float) -> None:
         """End."""
         self._told.set()

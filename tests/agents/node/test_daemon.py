@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from agents.node import daemon
+from agents.node.handover import Settings
 from agents.node.samples import NodeView
 from scheduler.wire import reports as wire
 from scheduler.wire.reports import SamplerState
@@ -249,3 +250,15 @@ def test_an_agent_that_dies_of_sigkill_leaves_an_inventory_that_can_be_read(star
     agent.process.wait(10)
     kept = json.loads((tmp_path / "data" / "inventory.json").read_text())
     assert [gpu["uuid"] for gpu in kept] == UUIDS
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_of_our_own_fault_ends_the_process(gpus, hub, tmp_path, monkeypatch):  # noqa: ARG001
+    def broken(*_):
+        raise RuntimeError("a fault of ours")
+
+    token = tmp_path / "token"
+    token.write_text("cp_node_x")
+    monkeypatch.setattr(daemon.report, "report", broken)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert daemon.run(Settings("n1", "p", hub.url, str(token), interval=0.1)) == 1

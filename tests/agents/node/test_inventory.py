@@ -66,3 +66,8 @@ def test_a_file_that_holds_something_else_is_named(tmp_path, text):
     file.write_text(text)
     with pytest.raises(ValueError, match=r"inventory\.json.*remove it"):
         inventory.load(file)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"inventory .*directory"):
+        inventory.load(tmp_path)
