@@ -6,7 +6,7 @@ Both are raised once per call; who calls decides how long to go on, with `Backof
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,7 +17,9 @@ import httpx
 from pydantic import ValidationError
 
 from agents.config import read_token
-from scheduler.wire.nodes import NodeReportReply, NodeReports
+from scheduler.wire import reports as wire
+from scheduler.wire.nodes import NodeReportReply
+from scheduler.wire.reports import NodeReport
 from scheduler.wire.sites import LogAppended, SiteOrders, SiteSync
 
 _CONNECT_SECONDS = 5
@@ -113,7 +115,7 @@ class HttpHub:
         )
         return _parsed(SiteOrders, answer)
 
-    async def report(self, reports: NodeReports) -> NodeReportReply:
+    async def report(self, reports: Sequence[NodeReport]) -> NodeReportReply:
         """Deliver node reports.
 
         Raises:
@@ -123,8 +125,26 @@ class HttpHub:
         answer = await self._send(
             "POST",
             "/v1/nodes/report",
-            content=reports.model_dump_json(),
+            content=wire.encode(reports),
             headers={"Content-Type": "application/json"},
+        )
+        return _parsed(NodeReportReply, answer)
+
+    async def report_site(self, reports: Sequence[NodeReport]) -> NodeReportReply:
+        """Deliver what a site's nodes said, packed; what is refused is named in the reply.
+
+        Raises:
+            HubAway: try again.
+            HubRefused: someone must look.
+        """
+        # Only gateways need it; an agent of one machine has no use for packing.
+        import zstandard  # noqa: PLC0415
+
+        answer = await self._send(
+            "POST",
+            "/v1/nodes/reports",
+            content=zstandard.compress(wire.encode(reports)),
+            headers={"Content-Type": "application/json", "Content-Encoding": "zstd"},
         )
         return _parsed(NodeReportReply, answer)
 

@@ -33,6 +33,12 @@ from scheduler.wire.diagnostics import (
     ShareList,
 )
 from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView, LogPage
+from scheduler.wire.operating import (
+    DrainRequest,
+    MaintenanceList,
+    MaintenanceRequest,
+    NodeDetail,
+)
 from scheduler.wire.what_if import WhatIf, WhatIfRequest
 
 CONNECT_SECONDS = 2.0
@@ -178,6 +184,28 @@ class Hub:
         """Return a page of nodes, of one pool or of all."""
         return self._read(NodePage, "/v1/nodes", {"pool": pool, "after": after, "limit": limit})
 
+    def node(self, node: str) -> NodeDetail:
+        """Return a node, why it takes no work, and what happened to it."""
+        return self._read(NodeDetail, _node_path(node))
+
+    def drain(self, node: str, asked: DrainRequest) -> NodeDetail:
+        """Take a node out of work (admin scope)."""
+        content = asked.model_dump(mode="json", exclude_none=True)
+        return self._parse(NodeDetail, self._send("POST", _node_path(node, "/drain"), json=content))
+
+    def resume(self, node: str) -> NodeDetail:
+        """Let a node work again (admin scope)."""
+        return self._parse(NodeDetail, self._send("POST", _node_path(node, "/resume")))
+
+    def plan_maintenance(self, asked: MaintenanceRequest) -> MaintenanceList:
+        """Keep nodes free for a time (admin scope)."""
+        response = self._send("POST", "/v1/maintenance", json=asked.model_dump(mode="json"))
+        return self._parse(MaintenanceList, response)
+
+    def cancel_maintenance(self, name: str) -> None:
+        """Undo planned maintenance (admin scope)."""
+        self._send("DELETE", f"/v1/maintenance/{quote(name, safe='')}")
+
     def accounts(self) -> AccountList:
         """Return the tree of accounts with weights and decayed usage."""
         return self._read(AccountList, "/v1/accounts")
@@ -285,6 +313,10 @@ class Hub:
         except ValidationError as error:
             reason = "it answers, but not as a Commonpool hub of this version does"
             raise HubUnreachable(self.url, reason) from error
+
+
+def _node_path(node: str, rest: str = "") -> str:
+    return f"/v1/nodes/{quote(node, safe='')}{rest}"
 
 
 def _job_path(job: str, rest: str = "") -> str:

@@ -29,6 +29,7 @@ class HubSettings(BaseSettings):
     watch_seconds: float = Field(default=1, gt=0)
     node_report_seconds: float = Field(default=15, gt=0)
     node_stale_seconds: float = Field(default=60, gt=0)
+    rollup_seconds: float = Field(default=300, gt=0, description="Between rollups of GPU use")
     site_lost_seconds: float = Field(
         default=120, gt=0, description="Silence after which a site's runs are unknown"
     )

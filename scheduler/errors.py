@@ -45,6 +45,18 @@ class Refused(Exception):  # noqa: N818  # the field's word: a request is refuse
         return self.sentence()
 
 
+def no_such_node(name: str) -> Refused:
+    """Return the refusal of a name under which no node has reported."""
+    return Refused(
+        title="No such node",
+        detail=f"no node of the name {name} has reported",
+        status=404,
+        field="node",
+        value=name,
+        next_step="see the names: commonpool node list",
+    )
+
+
 class NotLeader(Exception):  # noqa: N818  # a state, told by its name
     """This process lost the planning lock; another hub plans now."""
 

@@ -39,7 +39,9 @@ from scheduler.db.past import past_jobs
 from scheduler.db.policies import PolicyCache
 from scheduler.errors import StorageUnavailable
 from scheduler.files import FileStore
+from scheduler.fleet.memory import Fleet
 from scheduler.loops.cycle import CycleLoop
+from scheduler.loops.fleet import FleetLoop
 from scheduler.loops.forecast import ForecastLoop, Past
 from scheduler.loops.supervise import Supervisor, alone, elected
 from scheduler.loops.watch import WatchLoop
@@ -73,6 +75,10 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
     loops = (cycle, WatchLoop(db, wake, clock, settings), forecasts)
     leadership = alone if db.dialect == "sqlite" else elected(db)
     supervisor = Supervisor(leadership, loops, wake)
+    # Reports come to every process, so what follows from them is not for the leader alone.
+    fleet = Fleet(settings.node_stale_seconds)
+    watching = FleetLoop(db, fleet, wake, clock, settings)
+    hearing = Supervisor(alone, (watching, watching.rollups), wake, leads=False)
     state = HubState(
         db=db,
         files=FileStore(settings.data, settings.max_log_bytes),
@@ -88,6 +94,7 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
         predictor=partial(_foreseen, forecasts.predictor),
         score=forecasts.score,
         play=play,
+        fleet=fleet,
     )
 
     @asynccontextmanager
@@ -95,9 +102,11 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
         del app
         await db.migrate()
         supervisor.start()
+        hearing.start()
         try:
             yield
         finally:
+            await hearing.stop()
             await supervisor.stop()
             await db.close()
 

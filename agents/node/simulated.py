@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler.wire.nodes import GpuReport, NodeReport
+from scheduler.wire.reports import GpuReport, NodeReport
 
 _SPEC = re.compile(r"(?P<count>[0-9]{1,3})x(?P<model>[A-Za-z0-9][A-Za-z0-9._-]{0,39})")
 _MOST = 64
@@ -45,6 +45,7 @@ class SimulatedNode:
     gpus: SimulatedGpus
     boot_id: str
     block: str = ""
+    started_at: datetime | None = None
 
     def report(self, sequence: int, now: datetime) -> NodeReport:
         """Return how the node is now: always well, and idle as far as a driver could tell."""
@@ -59,5 +60,6 @@ class SimulatedNode:
                 for i in range(self.gpus.count)
             ),
             block=self.block,
+            started_at=self.started_at,
             simulated=True,
         )

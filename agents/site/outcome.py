@@ -61,7 +61,7 @@ def _ended_for(reason: Ending, record: RunRecord, exit_code: int | None) -> Outc
     match reason:
         case Ending.CANCELLED:
             return Outcome(RunState.STOPPED, "cancelled", None, exit_code)
-        case Ending.RECALLED | Ending.SHARES | Ending.RESERVED:
+        case Ending.RECALLED | Ending.SHARES | Ending.RESERVED | Ending.DRAINED:
             return Outcome(RunState.PREEMPTED, _recall_message(record), None, exit_code)
         case Ending.TIME_LIMIT:
             limit = timedelta(seconds=round(record.lease.time_limit_seconds))

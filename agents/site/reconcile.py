@@ -171,7 +171,7 @@ def _of_stranger(lease: DesiredLease, site: Site, now: datetime) -> list[Action]
 
 def _never_started(reason: StopReason | None) -> RunState:
     match reason:
-        case StopReason.RECALLED | StopReason.SHARES | StopReason.RESERVED:
+        case StopReason.RECALLED | StopReason.SHARES | StopReason.RESERVED | StopReason.DRAINED:
             return RunState.PREEMPTED
         case StopReason.BIND_EXPIRED:
             return RunState.LOST

@@ -38,6 +38,7 @@ class Ending(StrEnum):
     RESERVED = StopReason.RESERVED
     TIME_LIMIT = StopReason.TIME_LIMIT
     BIND_EXPIRED = StopReason.BIND_EXPIRED
+    DRAINED = StopReason.DRAINED
     UNLISTED = "unlisted"  # the hub no longer knows the lease
 
 

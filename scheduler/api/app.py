@@ -11,6 +11,7 @@ from scheduler.api import (
     jobs,
     nodes,
     openapi,
+    operating,
     ops,
     policy,
     problems,
@@ -46,7 +47,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.hub = hub
     rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
-    for room in (*rooms, diagnostics, recalls, what_if):
+    for room in (*rooms, diagnostics, operating, recalls, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

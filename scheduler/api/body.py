@@ -31,7 +31,7 @@ async def read(request: Request, message: type[M]) -> M:
     Raises:
         Refused: 415 not JSON by its own word, 400 not JSON, 422 not this message.
     """
-    _check_content_type(request)
+    check_content_type(request)
     return parse(await request.body(), message)
 
 
@@ -79,7 +79,12 @@ def check_json(body: bytes) -> Any:  # noqa: ANN401  # JSON can be anything
     return value
 
 
-def _check_content_type(request: Request) -> None:
+def check_content_type(request: Request) -> None:
+    """Refuse a body that is not JSON by its own word.
+
+    Raises:
+        Refused: 415.
+    """
     given = request.headers.get("content-type", "application/json")
     kind = given.partition(";")[0].strip().lower()
     if kind != "application/json" and not (

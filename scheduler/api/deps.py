@@ -25,6 +25,7 @@ from scheduler.core.whatif import Play
 from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
 from scheduler.files import FileStore
+from scheduler.fleet.memory import Fleet
 from scheduler.wake import Wake
 from scheduler.wire.accounts import Scope
 
@@ -38,6 +39,27 @@ def _all_well() -> str | None:
 
 async def _not_looked() -> tuple[Policy, Snapshot] | None:
     return None
+
+
+class PoolSites:
+    """Which site each pool belongs to, looked up anew after some seconds.
+
+    Reports ask for it thousands of times a second, and a policy comes into force seldom.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[float, dict[str, str]] | None = None
+
+    async def known(self, hub: "HubState") -> Mapping[str, str]:
+        """Return each pool's site."""
+        now = hub.clock.monotonic()
+        if self._known is None or now - self._known[0] > _KEEP_SITES_SECONDS:
+            policy = await hub.policy()
+            self._known = now, {str(pool.id): str(pool.site) for pool in policy.pools}
+        return self._known[1]
+
+
+_KEEP_SITES_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,8 @@ class HubState:
     insights: Insights = field(default_factory=Insights)
     predictor: Foresee | None = None
     tokens: TokenCache = field(default_factory=TokenCache)
+    pool_sites: PoolSites = field(default_factory=PoolSites)
+    fleet: Fleet = field(default_factory=lambda: Fleet(fence_seconds=60))
 
     @cached_property
     def submissions(self) -> GroupCommit[Any, Any]:

@@ -170,7 +170,7 @@ NODE_REPORTS: Example = {
     ]
 }
 
-NODE_REPORT_REPLY: Example = {"accepted": 1, "next_report_seconds": 15}
+NODE_REPORT_REPLY: Example = {"accepted": 1, "next_report_seconds": 15, "refused": [], "notes": []}
 
 SITE_SYNC: Example = {
     "instance": "6d1b9c",

@@ -24,6 +24,7 @@ MIB = 1024 * 1024
 DEFAULT_BODY = 2 * MIB
 LOG_BODY = 4 * MIB
 AGENT_BODY = 32 * MIB
+NODES_BODY = 8 * MIB
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"})
 _LOG_PATH = re.compile(r"/v1/sites/[^/]+/runs/[^/]+/log")
@@ -88,8 +89,10 @@ class Frame:
         if _LOG_PATH.fullmatch(path):
             return LOG_BODY
         # A site speaks for all its runs, a reporter for all its nodes, in one message.
-        if path.startswith(("/v1/sites/", "/v1/nodes/")):
+        if path.startswith("/v1/sites/"):
             return AGENT_BODY
+        if path.startswith("/v1/nodes/"):
+            return NODES_BODY
         return DEFAULT_BODY
 
 

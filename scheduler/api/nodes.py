@@ -1,5 +1,6 @@
 """Nodes: what reporters tell, and what people see of them and of their pools."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -7,16 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.api import body, examples
+from scheduler.api import body, examples, reports
 from scheduler.api.auth import Caller
-from scheduler.api.deps import current_user, hub_of, require
+from scheduler.api.deps import HubState, current_user, hub_of, require
 from scheduler.api.openapi import accepts, answers
-from scheduler.core.policy import Policy
 from scheduler.db.accounts import pool_views
-from scheduler.db.nodes import list_nodes, save_reports
-from scheduler.errors import Refused
-from scheduler.wire.accounts import NodePage, PoolList, Scope
-from scheduler.wire.nodes import NodeReportReply, NodeReports
+from scheduler.db.nodes import list_nodes
+from scheduler.wire.accounts import NodePage, NodeView, PoolList, Scope
+from scheduler.wire.nodes import NodeReportReply
+from scheduler.wire.reports import NodeReports
 
 router = APIRouter(prefix="/v1", tags=["nodes"])
 
@@ -47,11 +47,20 @@ async def nodes(
     query: Annotated[NodeQuery, Query()],
 ) -> Response:
     """List nodes by name."""
-    async with hub_of(request).db.reading() as conn:
+    hub = hub_of(request)
+    async with hub.db.reading() as conn:
         found = await list_nodes(conn, pool=query.pool, after=query.after, limit=query.limit + 1)
-    page = tuple(found[: query.limit])
+    page = tuple(as_heard(hub, node) for node in found[: query.limit])
     more = page[-1].node if len(found) > query.limit else None
     return body.reply(NodePage(nodes=page, next=more))
+
+
+def as_heard(hub: HubState, node: NodeView) -> NodeView:
+    """Return a node with the time that it really spoke last, which seldom reaches the database."""
+    at = hub.fleet.heard_at(node.node)
+    if at is None or datetime.fromtimestamp(at, UTC) <= node.reported_at:
+        return node
+    return node.model_copy(update={"reported_at": datetime.fromtimestamp(at, UTC)})
 
 
 @router.post(
@@ -63,31 +72,35 @@ async def nodes(
 async def report_nodes(
     request: Request, caller: Annotated[Caller, Depends(require(Scope.NODE))]
 ) -> Response:
-    """Take reports of a site's nodes; a token speaks only for the pools of its site."""
-    message = await body.read(request, NodeReports)
+    """Take reports of nodes, all or none. A token speaks for its site's nodes, or for one node."""
+    return await _reported(request, caller, apart=False)
+
+
+@router.post(
+    "/nodes/reports",
+    response_model=NodeReportReply,
+    openapi_extra=accepts(NodeReports, examples.NODE_REPORTS),
+    responses=answers(examples.NODE_REPORT_REPLY),
+)
+async def report_site(
+    request: Request, caller: Annotated[Caller, Depends(require(Scope.NODE))]
+) -> Response:
+    """Take what a gateway has gathered of its site: each report that is refused is named."""
+    return await _reported(request, caller, apart=True)
+
+
+async def _reported(request: Request, caller: Caller, *, apart: bool) -> Response:
     hub = hub_of(request)
-    async with hub.db.transaction() as conn:
-        policy = await hub.policies.current(conn)
-        if caller.scope is not Scope.ADMIN:
-            _check_site(message, policy, caller.subject)
-        accepted = await save_reports(conn, message.reports, policy, hub.clock.now())
-    hub.wake.ring("cycle")
+    found = await reports.read(request)
+    began = hub.clock.monotonic()
+    taken = await reports.take(hub, caller, found, apart=apart)
+    ended = hub.clock.monotonic()
+    hub.fleet.pace.took(ended - began, ended)
     return body.reply(
-        NodeReportReply(accepted=accepted, next_report_seconds=hub.settings.node_report_seconds)
+        NodeReportReply(
+            accepted=taken.accepted,
+            next_report_seconds=hub.fleet.pace.seconds(hub.settings.node_report_seconds),
+            refused=tuple(taken.refused),
+            notes=tuple(taken.notes),
+        )
     )
-
-
-def _check_site(message: NodeReports, policy: Policy, site: str) -> None:
-    sites = {pool.id: pool.site for pool in policy.pools}
-    for place, report in enumerate(message.reports):
-        # A pool that no policy names is for `save_reports` to refuse, in the same words for all.
-        if sites.get(report.pool, site) != site:  # type: ignore[call-overload]  # NewType keys
-            raise Refused(
-                title="Not this site's pool",
-                detail=f"Pool {report.pool} belongs to another site than this token's.",
-                status=403,
-                field=f"reports.{place}.pool",
-                value=report.pool,
-                limit=f"pools of site {site}",
-                next_step="Use a token of that site.",
-            )

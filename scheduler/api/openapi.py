@@ -7,6 +7,7 @@ request messages with examples, and problem documents for every operation of `/v
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -15,13 +16,15 @@ from pydantic.json_schema import models_json_schema
 
 from scheduler.wire.accounts import Problem, TokenRequest
 from scheduler.wire.jobs import JobRequest
-from scheduler.wire.nodes import NodeReports
+from scheduler.wire.operating import DrainRequest, MaintenanceRequest
+from scheduler.wire.reports import NodeReports
 from scheduler.wire.sites import SiteSync
 from scheduler.wire.what_if import WhatIfRequest
 
 _MESSAGES: tuple[type[BaseModel], ...] = (
+    DrainRequest,
     JobRequest,
-    NodeReports,
+    MaintenanceRequest,
     Problem,
     SiteSync,
     TokenRequest,
@@ -53,7 +56,9 @@ _PROBLEMS = {
 }
 
 
-def accepts(message: type[BaseModel], example: Mapping[str, Any]) -> dict[str, Any]:
+def accepts(
+    message: type[BaseModel | msgspec.Struct], example: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what a route's `openapi_extra` says about its JSON body."""
     return accepts_media("application/json", {"$ref": _REF.format(model=message.__name__)}, example)
 
@@ -95,6 +100,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
         [(message, "validation") for message in _MESSAGES], ref_template=_REF
     )
     schemas.update(added["$defs"])
+    _, structs = msgspec.json.schema_components(
+        [NodeReports], ref_template="#/components/schemas/{name}"
+    )
+    schemas.update(structs)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     components["securitySchemes"] = {

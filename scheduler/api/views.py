@@ -213,19 +213,20 @@ def _gpus(run: RunRow) -> str:
 
 def _stopping(run: RunRow) -> str:
     by = f" by {run.stop_at:%H:%M:%S} UTC" if run.stop_at else ""
-    match run.stop_reason:
-        case StopReason.RECALLED:
-            return f"Its GPUs were recalled: it checkpoints and ends{by}, then it is requeued."
-        case StopReason.SHARES:
-            return f"A smaller share takes its GPUs over: it checkpoints and ends{by}."
-        case StopReason.RESERVED:
-            return f"Its nodes are reserved or in maintenance soon: it checkpoints and ends{by}."
-        case StopReason.TIME_LIMIT:
-            return f"It reached its time limit and ends{by}."
-        case StopReason.CANCELLED:
-            return f"It was cancelled and ends{by}."
-        case _:
-            return f"It is being stopped{by}."
+    said = None if run.stop_reason is None else _STOPPING.get(run.stop_reason)
+    return (said or "It is being stopped{by}.").format(by=by)
+
+
+_STOPPING = {
+    StopReason.RECALLED: "Its GPUs were recalled: "
+    "it checkpoints and ends{by}, then it is requeued.",
+    StopReason.SHARES: "A smaller share takes its GPUs over: it checkpoints and ends{by}.",
+    StopReason.RESERVED: "Its nodes are reserved or in maintenance soon: "
+    "it checkpoints and ends{by}.",
+    StopReason.DRAINED: "Its node is drained: it checkpoints and ends{by}, then it is requeued.",
+    StopReason.TIME_LIMIT: "It reached its time limit and ends{by}.",
+    StopReason.CANCELLED: "It was cancelled and ends{by}.",
+}
 
 
 _UNDER_WAY: dict[JobState, Callable[[RunRow], str]] = {

@@ -109,10 +109,13 @@ def job_after(ended: RunState, told: StopReason | None) -> JobState:
 
     A run that finished by itself keeps its result even while it was told to stop. A
     recall or a lost node costs the person nothing but time; their own cancel, and the
-    time limit they agreed to, are final.
+    time limit they agreed to, are final. What fails on a node that is being drained is run
+    again elsewhere: the node may be why (R19).
     """
     if ended is RunState.SUCCEEDED:
         return JobState.SUCCEEDED
+    if told is StopReason.DRAINED:
+        return JobState.PENDING
     if ended is RunState.FAILED or told is StopReason.TIME_LIMIT:
         return JobState.FAILED
     if told is StopReason.CANCELLED or (ended is RunState.STOPPED and told is None):

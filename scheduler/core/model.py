@@ -316,6 +316,7 @@ class StopReason(StrEnum):
     RESERVED = "reserved"  # a reservation or maintenance of its nodes begins (R7)
     TIME_LIMIT = "time_limit"
     BIND_EXPIRED = "bind_expired"
+    DRAINED = "drained"  # its node must not go on: a fault, or an operator (R19)
 
     @property
     def is_preemption(self) -> bool:

@@ -182,7 +182,9 @@ async def _requeue(
 ) -> None:
     """Put the job back with its age; after a preemption, behind the successor's binding."""
     told = run.stop_reason is not None and run.stop_reason.is_preemption
-    recalled = told or end.state is RunState.PREEMPTED
+    # A sick node is nobody's gain, so a drained run is not one that was preempted.
+    drained = run.stop_reason is StopReason.DRAINED
+    recalled = told or (end.state is RunState.PREEMPTED and not drained)
     await conn.execute(
         update(jobs)
         .where(jobs.c.id == run.job_id)
@@ -206,6 +208,7 @@ _WHY = {
     StopReason.RECALLED: "its GPUs were recalled",
     StopReason.SHARES: "an account with a smaller share took its GPUs over",
     StopReason.RESERVED: "its nodes are reserved or in maintenance",
+    StopReason.DRAINED: "its node was drained",
     StopReason.BIND_EXPIRED: "the site did not start it in time",
     StopReason.CANCELLED: "it was cancelled",
     StopReason.TIME_LIMIT: "it reached its time limit",

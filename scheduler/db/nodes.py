@@ -1,6 +1,7 @@
 """Nodes as they report themselves. A report costs the planner nothing unless it changes facts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,20 +10,31 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.model import Pool
 from scheduler.core.policy import Policy
+from scheduler.db.health import Judged, carry_out, judge, said_of
 from scheduler.db.outbox import note_changes
 from scheduler.db.tables import lease_gpus, nodes, sites
-from scheduler.errors import Refused
+from scheduler.errors import Refused, no_such_node
 from scheduler.wire.accounts import NodeView
-from scheduler.wire.nodes import NodeReport
+from scheduler.wire.reports import NodeReport
 
 # The columns that planning reads: a change in one of them wakes it.
+SILENT = "silent"
 _FACTS = ("pool", "site", "block", "gpus", "simulated", "usable", "why_unusable")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of reports: whose were news, whose facts are others, and which sites to tell."""
+
+    news: frozenset[str]
+    changed: frozenset[str]
+    sites: Sequence[str]
 
 
 async def save_reports(
     conn: AsyncConnection, reports: Sequence[NodeReport], policy: Policy, now: datetime
-) -> int:
-    """Store what nodes say; return how many reports were news.
+) -> Saved:
+    """Store what nodes say and carry out what it means for their health (R19).
 
     A report that is older than the stored one of the same boot is ignored.
 
@@ -37,36 +49,63 @@ async def save_reports(
     names = sorted({report.node for report in reports})
     query = select(nodes).where(nodes.c.id.in_(names)).order_by(nodes.c.id).with_for_update()
     known = {row["id"]: dict(row) for row in (await conn.execute(query)).mappings()}
-    accepted, changed = 0, set()
-    updates: dict[str, dict[str, Any]] = {}
+    news = _news(reports, known)
+    judged = await judge(conn, news, now)
+    rows = [
+        (_columns(report, judged[report.node], now) | {"site": pools[report.pool].site}, old)
+        for report, old in news
+    ]
     # Known nodes first: one that speaks again must not give way to a new one.
-    for report in sorted(reports, key=lambda report: report.node not in known):
-        old = known.get(report.node)
-        if old is not None and _is_stale(report, old):
-            continue
-        new = {**_columns(report, now), "site": pools[report.pool].site}
-        if old is None:
-            await _update(conn, updates)
-            await _make_room(conn, pools[report.pool], report.node)
-            await conn.execute(insert(nodes).values(**new))
-        else:
+    for new, old in rows:
+        if old is not None:
             await _check_move(conn, old, new, pools)
-            updates[report.node] = new
-        known[report.node] = new
-        accepted += 1
-        if old is None or any(old[fact] != new[fact] for fact in _FACTS):
-            changed.add(report.node)
-    await _update(conn, updates)
+    await _update(conn, [new for new, old in rows if old is not None])
+    await _insert(conn, [new for new, old in rows if old is None], pools)
+    changed = {
+        new["id"]
+        for new, old in rows
+        if old is None or any(old[fact] != new[fact] for fact in _FACTS)
+    }
     await note_changes(conn, [("node", name) for name in sorted(changed)])
-    return accepted
+    sites_told = await carry_out(conn, list(judged.values()), policy, now)
+    return Saved(frozenset(report.node for report, _ in news), frozenset(changed), sites_told)
 
 
-async def _update(conn: AsyncConnection, rows: dict[str, dict[str, Any]]) -> None:
-    """Store these rows in one statement, and empty the mapping."""
+def _news(
+    reports: Sequence[NodeReport], known: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[NodeReport, Mapping[str, Any] | None]]:
+    """Return the reports that are not older than what is stored, the latest of each node."""
+    latest: dict[str, NodeReport] = {}
+    for report in reports:
+        before, old = latest.get(report.node), known.get(report.node)
+        if old is not None:
+            _check_fence(report, old)
+            if _is_stale(report, old):
+                continue
+        if before is None or before.sequence < report.sequence:
+            latest[report.node] = report
+    return [(report, known.get(name)) for name, report in latest.items()]
+
+
+async def _update(conn: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         statement = update(nodes).where(nodes.c.id == bindparam("key"))
-        await conn.execute(statement, [{"key": name, **row} for name, row in rows.items()])
-        rows.clear()
+        await conn.execute(statement, [{"key": row["id"], **row} for row in rows])
+
+
+async def _insert(
+    conn: AsyncConnection, rows: Sequence[dict[str, Any]], pools: Mapping[str, Pool]
+) -> None:
+    """Add nodes, each pool's as long as it has room."""
+    for name in sorted({row["pool"] for row in rows}):
+        pool, mine = pools[name], [row for row in rows if row["pool"] == name]
+        count = select(func.count()).select_from(nodes).where(nodes.c.pool == name)
+        if (await conn.execute(count)).scalar_one() + len(mine) <= pool.node_count:
+            await conn.execute(insert(nodes), mine)
+            continue
+        for row in mine:
+            await _make_room(conn, pool, row["id"])
+            await conn.execute(insert(nodes).values(**row))
 
 
 def _check(report: NodeReport, pools: Mapping[str, Pool]) -> None:
@@ -98,7 +137,31 @@ def _is_stale(report: NodeReport, old: Mapping[str, Any]) -> bool:
     return bool(old["boot_id"] == report.boot_id and report.sequence <= old["sequence"])
 
 
-def _columns(report: NodeReport, now: datetime) -> dict[str, Any]:
+def _check_fence(report: NodeReport, old: Mapping[str, Any]) -> None:
+    """Refuse an agent that began before the one that is heard: two speak for one node."""
+    began = old["started_at"]
+    if report.boot_id == old["boot_id"] or began is None or report.started_at is None:
+        return
+    silent = not old["usable"] and old["why_unusable"].startswith(SILENT)
+    if (report.started_at, report.boot_id) < (began, old["boot_id"]) and not silent:
+        raise fenced(report.node, began)
+
+
+def fenced(node: str, began: datetime | None) -> Refused:
+    """Return the refusal of an agent whose node has another, later one."""
+    since = "" if began is None else f", which began at {began:%Y-%m-%d %H:%M:%S} UTC"
+    return Refused(
+        title="Another agent speaks for this node",
+        detail=f"node {node} has a later agent{since}: this one is fenced",
+        status=409,
+        field="boot_id",
+        value=node,
+        next_step="stop one of the two, or give this machine a name of its own",
+    )
+
+
+def _columns(report: NodeReport, judged: Judged, now: datetime) -> dict[str, Any]:
+    cordon = judged.cordon
     gpus = sorted(report.gpus, key=lambda gpu: gpu.index)
     return {
         "id": report.node,
@@ -106,11 +169,13 @@ def _columns(report: NodeReport, now: datetime) -> dict[str, Any]:
         "block": report.block,
         "gpus": [{"index": g.index, "uuid": g.uuid, "healthy": g.healthy} for g in gpus],
         "simulated": report.simulated,
-        "usable": True,
-        "why_unusable": "",
+        "usable": cordon is None,
+        "why_unusable": "" if cordon is None else said_of(cordon)[:200],
         "boot_id": report.boot_id,
         "sequence": report.sequence,
         "reported_at": now,
+        "started_at": report.started_at,
+        **judged.columns,
     }
 
 
@@ -185,6 +250,16 @@ SITE_SILENT = func.coalesce(sites.c.silent, false())
 WITH_SITE = nodes.outerjoin(sites, sites.c.id == nodes.c.site)
 
 
+_LEASED = (
+    select(func.count(lease_gpus.c.gpu.distinct()))
+    .where(lease_gpus.c.node_id == nodes.c.id)
+    .scalar_subquery()
+)
+_VIEWS = select(nodes, _LEASED.label("leased"), SITE_SILENT.label("site_silent")).select_from(
+    WITH_SITE
+)
+
+
 def why_unusable(row: RowMapping) -> str:
     """Return why a node takes no work, its own reason before its site's."""
     if row["usable"] and row["site_silent"]:
@@ -192,21 +267,23 @@ def why_unusable(row: RowMapping) -> str:
     return str(row["why_unusable"])
 
 
+async def one_node(conn: AsyncConnection, name: str) -> NodeView:
+    """Return a node.
+
+    Raises:
+        Refused: 404, no such node.
+    """
+    row = (await conn.execute(_VIEWS.where(nodes.c.id == name))).mappings().one_or_none()
+    if row is None:
+        raise no_such_node(name)
+    return _view(row)
+
+
 async def list_nodes(
     conn: AsyncConnection, *, pool: str | None = None, after: str | None = None, limit: int = 100
 ) -> list[NodeView]:
     """Return nodes by name, with the GPUs that no lease names; the next page is `after`."""
-    leased = (
-        select(func.count(lease_gpus.c.gpu.distinct()))
-        .where(lease_gpus.c.node_id == nodes.c.id)
-        .scalar_subquery()
-    )
-    query = (
-        select(nodes, leased.label("leased"), SITE_SILENT.label("site_silent"))
-        .select_from(WITH_SITE)
-        .order_by(nodes.c.id)
-        .limit(limit)
-    )
+    query = _VIEWS.order_by(nodes.c.id).limit(limit)
     if pool is not None:
         query = query.where(nodes.c.pool == pool)
     if after is not None:
@@ -230,7 +307,10 @@ def _view(row: RowMapping) -> NodeView:
 
 
 async def mark_stale(conn: AsyncConnection, now: datetime, older_than: timedelta) -> int:
-    """Take nodes that fell silent out of planning until they report again (R19)."""
+    """Take nodes that no process has heard for long out of planning until they report (R19).
+
+    `reported_at` is brought forward with the rollups only: who hears a node watches it closely.
+    """
     silent = (
         await conn.execute(
             select(nodes.c.id, nodes.c.reported_at)
@@ -243,7 +323,7 @@ async def mark_stale(conn: AsyncConnection, now: datetime, older_than: timedelta
         await conn.execute(
             update(nodes)
             .where(nodes.c.id == row.id)
-            .values(usable=False, why_unusable=f"silent since {row.reported_at:%H:%M:%S} UTC")
+            .values(usable=False, why_unusable=f"{SILENT} since {row.reported_at:%H:%M:%S} UTC")
         )
     await note_changes(conn, [("node", row.id) for row in silent])
     return len(silent)

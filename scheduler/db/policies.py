@@ -1,22 +1,26 @@
 """The policy in force: one document per revision, none ever changed."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler import policy_file
+from scheduler.core.model import Reservation
 from scheduler.core.policy import Policy
 from scheduler.db import budgets
+from scheduler.db.maintenance import LAST_CHANGE, planned_maintenance
 from scheduler.db.outbox import note_changes
 from scheduler.db.tables import policies
 from scheduler.errors import Refused
 
 # Asked in every request, so it is built once.
 _LATEST = (
-    select(policies.c.revision, policies.c.sha256).order_by(policies.c.revision.desc()).limit(1)
+    select(policies.c.revision, policies.c.sha256, LAST_CHANGE.label("maintenance"))
+    .order_by(policies.c.revision.desc())
+    .limit(1)
 )
 
 
@@ -105,7 +109,24 @@ async def policy_in_force(conn: AsyncConnection) -> Policy:
             status=503,
             next_step="apply one: commonpool policy apply FILE",
         )
-    return await _parsed(conn, latest.revision, latest.sha256)
+    parsed = await _parsed(conn, latest.revision, latest.sha256)
+    if latest.maintenance is None:
+        return parsed
+    return await _with_maintenance(conn, parsed, (latest.sha256, latest.maintenance))
+
+
+async def _with_maintenance(conn: AsyncConnection, parsed: Policy, key: tuple[str, int]) -> Policy:
+    """Add the windows that operators planned; nodes of pools that are gone are left out."""
+    pools = {pool.id for pool in parsed.pools}
+    rows = await planned_maintenance(conn)
+    kept = tuple(row for row in rows if row.pool in pools)
+    known = _maintained.get(key)
+    if known is not None and known[0] is parsed and known[1] == kept:
+        return known[2]
+    made = replace(parsed, reservations=(*parsed.reservations, *kept))
+    _maintained.clear()
+    _maintained[key] = parsed, kept, made
+    return made
 
 
 async def revision_in_force(conn: AsyncConnection) -> int | None:
@@ -115,6 +136,8 @@ async def revision_in_force(conn: AsyncConnection) -> int | None:
 
 
 # Parsing is a pure function of the text, so its results may outlive any one database.
+# One policy value for as long as nothing changes: whoever compares by identity sees no change.
+_maintained: dict[tuple[str, int], tuple[Policy, tuple[Reservation, ...], Policy]] = {}
 _known: dict[tuple[int, str], Policy] = {}
 _KEPT = 8
 

@@ -241,6 +241,16 @@ nodes = Table(
     Column("boot_id", String(64), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("reported_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),  # when the agent that speaks for it began
+    Column("xids", JSON, nullable=False, server_default=text("'{}'")),  # counted so far
+    # Why it takes no new work (R19); no action is no cordon. See `core.health.Cordon`.
+    Column("cordon_action", Integer),
+    Column("cordon_why", String(300), nullable=False, server_default=text("''")),
+    Column("cordon_by", String(120), nullable=False, server_default=text("''")),
+    Column("cordon_clears", String(16), nullable=False, server_default=text("'word'")),
+    Column("cordoned_at", UtcDateTime),
+    Column("cordon_until", UtcDateTime),
+    Column("clean_since", UtcDateTime),
 )
 
 sites = Table(

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.core.model import PoolId, RunState, StopReason
 from scheduler.core.policy import Policy
 from scheduler.db.ending import End, end_run, stop_run, waits_for_others
+from scheduler.db.node_states import IS_OVER, over_times
 from scheduler.db.nodes import note_nodes_of
 from scheduler.db.outbox import JobNote, note_changes, write_history
 from scheduler.db.rows import RunRow, run_row
@@ -68,6 +69,7 @@ _LOOK = select(
         .where(*_OPEN, _IS_DUE)
         .exists(),
         select(nodes.c.id).where(nodes.c.usable, nodes.c.reported_at < _STALE_SINCE).exists(),
+        select(nodes.c.id).where(IS_OVER).exists(),
         select(sites.c.id).where(~sites.c.silent, sites.c.seen_at < _SILENT_SINCE).exists(),
     ).label("due"),
 )
@@ -87,7 +89,7 @@ class Glance:
 
 async def glance(conn: AsyncConnection, watch: Watch, node_stale: timedelta) -> Glance:
     """Look in one statement: most of the time nothing is due."""
-    times = {**_times(watch), "stale_since": watch.now - node_stale}
+    times = {**_times(watch), **over_times(watch.now), "stale_since": watch.now - node_stale}
     row = (await conn.execute(_LOOK, times)).one()
     return Glance(busy=bool(row.busy), due=bool(row.due))
 

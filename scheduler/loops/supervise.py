@@ -93,7 +93,11 @@ async def _guard(conn: AsyncConnection, lost: asyncio.Event) -> None:
 class Supervisor:
     """Runs loops while this process leads."""
 
-    def __init__(self, leadership: Leadership, loops: Sequence[Loop], wake: Wake) -> None:
+    def __init__(
+        self, leadership: Leadership, loops: Sequence[Loop], wake: Wake, *, leads: bool = True
+    ) -> None:
+        """Run `loops`; `leads` is False for what every process does, whoever leads."""
+        self._leads = leads
         self._leadership = leadership
         self._loops = loops
         self._wake = wake
@@ -140,6 +144,9 @@ class Supervisor:
 
     async def _lead(self) -> None:
         async with self._leadership() as lost:
+            if not self._leads:
+                await self._run_loops(lost)
+                return
             log.info("leading")
             metrics.LEADER.set(1)
             try:

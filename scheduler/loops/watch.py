@@ -8,6 +8,7 @@ from scheduler import metrics
 from scheduler.clock import Clock
 from scheduler.config import HubSettings
 from scheduler.db.engine import Database
+from scheduler.db.node_states import lift_cordons
 from scheduler.db.nodes import mark_stale
 from scheduler.db.policies import policy_in_force
 from scheduler.db.watching import Watch, glance, mark_silent_sites, watch_runs
@@ -32,7 +33,10 @@ class WatchLoop:
         self._clock = clock
         self._seconds = settings.watch_seconds
         self._site_lost = timedelta(seconds=settings.site_lost_seconds)
-        self._node_stale = timedelta(seconds=settings.node_stale_seconds)
+        # The fleet loop of the process that hears a node is quicker; this is for those that
+        # nobody hears any more, because that process is gone.
+        unheard = 2 * settings.rollup_seconds + settings.node_stale_seconds
+        self._node_stale = timedelta(seconds=unheard)
 
     def reset(self) -> None:
         """Nothing is remembered between rounds."""
@@ -49,6 +53,7 @@ class WatchLoop:
     async def _carry_out(self, watch: Watch) -> None:
         async with self._db.transaction() as conn:
             stale = await mark_stale(conn, watch.now, self._node_stale)
+            lifted = await lift_cordons(conn, watch.now)
             silent = await mark_silent_sites(conn, watch)
             try:
                 policy = await policy_in_force(conn)
@@ -59,6 +64,8 @@ class WatchLoop:
         metrics.WATCHED.labels("silent_site").inc(len(silent))
         for site in silent:
             log.warning("site_silent", site=site, seconds=self._site_lost.total_seconds())
+        if lifted:
+            log.info("cordons_lifted", nodes=",".join(lifted))
         if stale:
             log.warning("nodes_silent", count=stale)
         for each in done:
@@ -66,5 +73,5 @@ class WatchLoop:
             log.warning("run_overdue", what=each.what, run_id=each.run, site=each.site)
             self._wake.ring(f"job:{each.job}")
             self._wake.ring(f"site:{each.site}")
-        if stale or silent or done:
+        if stale or silent or done or lifted:
             self._wake.ring("cycle")

@@ -1,4 +1,7 @@
-"""What a node reporter tells the hub about its machine."""
+"""What the hub answers to node agents, and the plain types that all messages are made of.
+
+The reports themselves are in `reports.py`.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -20,40 +23,21 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class GpuReport(Message):
-    """One GPU. What a driver does not support is absent (None), never 0."""
+class NodeRefused(Message):
+    """A report of a batch that was not taken, and why; the others of the batch were."""
 
-    index: int = Field(ge=0, le=63)
-    uuid: str = Field(min_length=1, max_length=80)
-    model: str = Field(min_length=1, max_length=40, examples=["H100"])
-    memory_mib: Count | None = None
-    utilisation_percent: float | None = Field(default=None, ge=0, le=100)
-    power_watts: float | None = Field(default=None, ge=0)
-    healthy: bool = True
-    why_unhealthy: str = Field(default="", max_length=200)
-
-
-class NodeReport(Message):
-    """A whole machine as it is now. `sequence` rises within one `boot_id`."""
-
-    node: Name
-    pool: Name
-    boot_id: str = Field(min_length=1, max_length=64)
-    sequence: Count
-    sampled_at: Instant
-    gpus: tuple[GpuReport, ...] = Field(min_length=1, max_length=64)
-    block: str = Field(default="", max_length=80)
-    simulated: bool = Field(default=False, description="True where no GPU exists behind this")
-
-
-class NodeReports(Message):
-    """A batch, so that one process can speak for many nodes of a site."""
-
-    reports: tuple[NodeReport, ...] = Field(min_length=1, max_length=1000)
+    node: str
+    field: str = ""
+    detail: str
 
 
 class NodeReportReply(Message):
-    """What the hub answers: how many it took, and when it wants the next."""
+    """What the hub answers: how many it took, and when it wants the next.
+
+    `notes` are plain sentences for the agent's log: what is odd, and what to do about it.
+    """
 
     accepted: int
     next_report_seconds: float
+    refused: tuple[NodeRefused, ...] = ()
+    notes: tuple[str, ...] = ()

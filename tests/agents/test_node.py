@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from agents.config import NodeSettings
@@ -55,7 +54,8 @@ def test_each_node_says_that_it_is_simulated_and_names_its_gpus(tmp_path):
     assert (
         one.boot_id == two.boot_id != main.simulated_nodes(settings_of(tmp_path), clock)[0].boot_id
     )
-    assert all(g.utilisation_percent is None and g.memory_mib is None for g in report.gpus)
+    assert all(g.memory_mib is None for g in report.gpus)
+    assert report.use == ()
 
 
 def test_a_node_named_twice_is_refused(tmp_path):
@@ -63,8 +63,19 @@ def test_a_node_named_twice_is_refused(tmp_path):
         main.simulated_nodes(settings_of(tmp_path, nodes=("n1", "n1")), SystemClock())
 
 
+def test_real_gpus_are_of_one_machine(tmp_path):
+    with pytest.raises(ValueError, match="real GPUs are of one --node"):
+        settings_of(tmp_path, simulated="")
+
+
+def test_without_a_name_a_node_is_called_as_its_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "GPU-7.cluster.example")
+    settings = NodeSettings(hub="http://127.0.0.1:1", token_file=tmp_path / "t", pool="p")
+    assert settings.nodes == ("gpu-7",)
+
+
 def test_a_name_that_no_report_can_have_is_refused_before_the_first(tmp_path):
-    with pytest.raises(ValidationError, match="node"):
+    with pytest.raises(ValueError, match="node"):
         main.simulated_nodes(settings_of(tmp_path, nodes=("Not A Name",)), SystemClock())
 
 
@@ -77,7 +88,7 @@ class FakeReports:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return NodeReportReply(accepted=len(reports.reports), next_report_seconds=answer)
+        return NodeReportReply(accepted=len(reports), next_report_seconds=answer)
 
 
 async def test_it_reports_as_often_as_the_hub_wants_and_counts(tmp_path):
@@ -87,8 +98,8 @@ async def test_it_reports_as_often_as_the_hub_wants_and_counts(tmp_path):
     await eventually(lambda: len(hub.heard) >= 3)
     reporting.cancel()
     await asyncio.wait({reporting})
-    assert [r.reports[0].sequence for r in hub.heard[:3]] == [0, 1, 2]
-    assert [r.node for r in hub.heard[0].reports] == ["n1", "n2"]
+    assert [r[0].sequence for r in hub.heard[:3]] == [0, 1, 2]
+    assert [r.node for r in hub.heard[0]] == ["n1", "n2"]
 
 
 async def test_it_goes_on_after_the_hub_was_away_or_refused(tmp_path):
@@ -110,7 +121,7 @@ async def test_thousands_of_nodes_go_out_in_batches(tmp_path):
     await eventually(lambda: len(hub.heard) == 3)
     reporting.cancel()
     await asyncio.wait({reporting})
-    assert [len(r.reports) for r in hub.heard] == [1000, 1000, 500]
+    assert [len(r) for r in hub.heard] == [1000, 1000, 500]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +131,9 @@ async def test_thousands_of_nodes_go_out_in_batches(tmp_path):
         pytest.param(["--hub", "nowhere"], "--hub: 'nowhere' is not a URL", id="bad URL"),
         pytest.param(["--token-file", "/no/such"], "/no/such", id="no token"),
         pytest.param(["--node", "N 1"], "node", id="bad name"),
+        pytest.param(["--interval", "0"], "--interval: ", id="no time between looks"),
+        pytest.param(["--exporter-port", "70000"], "--exporter-port: ", id="no such port"),
+        pytest.param(["--host-label", "host"], "--host-label: ", id="a label nobody has"),
     ],
 )
 def test_a_wrong_option_is_one_line_that_names_it(tmp_path, options, complaint):

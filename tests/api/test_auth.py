@@ -25,6 +25,7 @@ SCOPES = {
     "/v1/accounts": {Scope.USER},
     "/v1/policy": {Scope.USER},
     "/v1/shares": {Scope.USER},
+    "/v1/recalls": {Scope.USER},
     "/v1/prio": {Scope.USER},
     "/v1/queue": {Scope.USER},
     "/v1/diagnostics": set(),
@@ -32,6 +33,12 @@ SCOPES = {
     "/v1/tokens": set(),
     "/v1/tokens/{token_id}": set(),
     "/v1/nodes/report": {Scope.NODE},
+    "/v1/nodes/{node}": {Scope.USER},
+    "/v1/nodes/{node}/drain": set(),
+    "/v1/nodes/{node}/resume": set(),
+    "/v1/maintenance": {Scope.USER},
+    "/v1/maintenance/{name}": set(),
+    "/v1/nodes/reports": {Scope.NODE},
     "/v1/sites/{site}/sync": {Scope.SITE},
     "/v1/sites/{site}/runs/{run}/log": {Scope.SITE},
     "/v1/sites/{site}/packages/{sha256}": {Scope.SITE},
@@ -44,7 +51,7 @@ SCOPES = {
     "/api/jobs/{job}/stop": {Scope.USER},
 }
 # The same path lets fewer in by another method.
-STRICTER = {("PUT", "/v1/policy"): set()}
+STRICTER = {("PUT", "/v1/policy"): set(), ("POST", "/v1/maintenance"): set()}
 
 
 def guarded(app):

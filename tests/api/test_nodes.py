@@ -19,7 +19,8 @@ async def send(house, message, who="national-node"):
 async def test_a_report_is_taken_and_the_next_one_is_asked_for(house):
     bell = house.hub.wake.bell("cycle")
     answer = await send(house, report())
-    assert answer.json() == {"accepted": 1, "next_report_seconds": 15.0}
+    reply = {"accepted": 1, "next_report_seconds": 15.0, "refused": [], "notes": []}
+    assert answer.json() == reply
     assert bell.is_set()
     (node,) = (await house.call("dana", "GET", "/v1/nodes")).json()["nodes"]
     assert node == {

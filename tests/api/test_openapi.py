@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 import schemathesis
 import uvicorn
@@ -20,14 +21,14 @@ from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from scheduler.api import examples, examples_planner
+from scheduler.api import examples, examples_operating, examples_planner
 from scheduler.api.app import create_app
 from scheduler.clock import SystemClock
 from scheduler.config import HubSettings
 from scheduler.db.policies import save_policy
 from scheduler.db.tokens import issue_token
 from scheduler.hub import build_hub
-from scheduler.wire import accounts, diagnostics, jobs, nodes, sites, what_if
+from scheduler.wire import accounts, diagnostics, jobs, nodes, operating, reports, sites, what_if
 from scheduler.wire.accounts import Scope, TokenRequest
 from tests.api.conftest import POLICY
 from tests.waiting import until
@@ -35,9 +36,9 @@ from tests.waiting import until
 DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock())).openapi()
 MESSAGES = {
     name: message
-    for module in (accounts, diagnostics, jobs, nodes, sites, what_if)
+    for module in (accounts, diagnostics, jobs, nodes, operating, reports, sites, what_if)
     for name, message in vars(module).items()
-    if isinstance(message, type) and issubclass(message, BaseModel)
+    if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
 }
 
 
@@ -48,7 +49,7 @@ def message_of(example):
 
 EXAMPLES = {
     name: example
-    for module in (examples, examples_planner)
+    for module in (examples, examples_operating, examples_planner)
     for name, example in vars(module).items()
     if name.isupper() and name != "POLICY" and not name.startswith("_")
 }
@@ -57,7 +58,11 @@ EXAMPLES = {
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_is_a_valid_message(name):
     example = EXAMPLES[name]
-    made = message_of(name).model_validate_json(json.dumps(example), strict=True)
+    message = message_of(name)
+    if issubclass(message, msgspec.Struct):
+        assert msgspec.json.decode(json.dumps(example), type=message)
+        return
+    made = message.model_validate_json(json.dumps(example), strict=True)
     assert made.model_dump(mode="json", exclude_unset=True).keys() == example.keys()
 
 

@@ -23,7 +23,7 @@ from scheduler.db.nodes import mark_stale, save_reports
 from scheduler.db.planning import commit_plan, load_snapshot, take_changes
 from scheduler.db.sites import desired_leases, record_sync
 from scheduler.db.watching import Watch, mark_silent_sites, watch_runs
-from scheduler.wire.nodes import GpuReport, NodeReport
+from scheduler.wire.reports import GpuReport, NodeReport
 from tests import build
 from tests.build import MINUTE, NOON
 from tests.db.fake_site import FakeSite

@@ -13,7 +13,7 @@ from scheduler.db.policies import PolicyCache, current_policy, save_policy
 from scheduler.db.tokens import find_token, issue_token, list_tokens, note_use, revoke_token
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope, TokenRequest
-from scheduler.wire.nodes import GpuReport, NodeReport
+from scheduler.wire.reports import GpuReport, NodeReport
 from tests.build import MINUTE, NOON
 from tests.db.small_hub import POLICY, Hub
 
@@ -106,7 +106,7 @@ async def hub(db):
 
 async def save(hub, *reports):
     async with hub.db.transaction() as conn:
-        return await save_reports(conn, reports, POLICY, hub.now)
+        return len((await save_reports(conn, reports, POLICY, hub.now)).news)
 
 
 GPU = {"uuid": "u", "model": "H100"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner, Result
 
 from scheduler.clock import SystemClock
@@ -16,7 +17,7 @@ from scheduler.embedded.checks import any_port
 from scheduler.embedded.layout import Layout
 from scheduler.embedded.prepare import prepare
 from scheduler.main import app
-from scheduler.wire.nodes import GpuReport, NodeReport, NodeReports
+from scheduler.wire.reports import GpuReport, NodeReport, encode
 from tests.waiting import until
 
 
@@ -81,7 +82,7 @@ def _report(url, layout):
                 boot_id="boot",
                 sequence=0,
                 sampled_at=now,
-                gpus=tuple(g.model_copy(update={"uuid": f"{name}-{g.index}"}) for g in gpus),
+                gpus=tuple(structs.replace(g, uuid=f"{name}-{g.index}") for g in gpus),
                 simulated=True,
             )
             for name in names
@@ -89,6 +90,6 @@ def _report(url, layout):
         token = layout.token(f"{sites[pool]}-node")
         httpx.post(
             f"{url}/v1/nodes/report",
-            content=NodeReports(reports=reports).model_dump_json(),
+            content=encode(reports),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         ).raise_for_status()

@@ -1,0 +1,44 @@
+"""Examples of what operators ask and are answered, for the OpenAPI document."""
+
+from scheduler.api.examples import NODE_PAGE, Example
+
+_AT = "2026-03-02T12:00:00Z"
+_UNTIL = "2026-03-02T18:00:00Z"
+
+DRAIN_REQUEST: Example = {"reason": "new firmware", "until": _UNTIL, "notice_seconds": 600}
+
+NODE_DETAIL: Example = {
+    "node": NODE_PAGE["nodes"][0],
+    "cordon": {
+        "action": "reboot",
+        "why": "GPU 3 reported XID 79 (it fell off the bus): power-cycle the node",
+        "by": "health",
+        "at": _AT,
+        "until": None,
+        "returns": "a reset and a new start of its agent, then 5 minutes without a finding; "
+        "or `commonpool node resume`",
+    },
+    "history": [
+        {"at": _AT, "event": "xid", "sentence": "GPU 3 reported XID 79: it fell off the bus"}
+    ],
+}
+
+MAINTENANCE_REQUEST: Example = {
+    "nodes": ["national-1", "national-2"],
+    "starts_at": _AT,
+    "ends_at": _UNTIL,
+    "reason": "new firmware",
+}
+
+MAINTENANCE_LIST: Example = {
+    "windows": [
+        {
+            "name": "maintenance-7",
+            "pool": "national-hub",
+            "nodes": ["national-1", "national-2"],
+            "starts_at": _AT,
+            "ends_at": _UNTIL,
+            "reason": "new firmware",
+        }
+    ]
+}

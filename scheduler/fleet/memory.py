@@ -1,0 +1,167 @@
+"""Who spoke last and when: which reports are news, which are old, and who fell silent.
+
+A report that says nothing new costs no SQL: it moves a number on. Whatever planning or
+health looks at goes into one hash, and only a report with another hash is stored. The
+memory is of one process and lost with it; nodes speak again within seconds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from scheduler.fleet.pace import Pace
+from scheduler.fleet.use import GpuRollup, UseMemory
+from scheduler.wire.reports import NodeReport
+
+
+class Heard(Enum):
+    """What a report is, against what is known of its node."""
+
+    NEWS = auto()  # to be stored: the first of its process, or it says something new
+    SAME = auto()
+    OLD = auto()  # the same again, or overtaken on the way
+    FENCED = auto()  # another agent speaks for this node, and began later
+
+
+@dataclass(slots=True)
+class Seat:
+    """A node that speaks to this process. `heard` is in seconds of the epoch, by this clock.
+
+    `stored` is False where the database may know it otherwise: its next report is news.
+    """
+
+    pool: str
+    boot_id: str
+    started_at: datetime | None
+    sequence: int
+    facts: int
+    heard: float
+    base: int
+    count: int
+    stored: bool = True
+
+
+class Fleet:
+    """The nodes that speak to this process, and how busy their GPUs are."""
+
+    def __init__(self, fence_seconds: float) -> None:
+        """Believe the agent that began last, as long as it spoke within `fence_seconds`."""
+        self._fence_seconds = fence_seconds
+        self._seats: dict[str, Seat] = {}
+        self.use = UseMemory()
+        self.pace = Pace()
+        self.reports = 0
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def seat(self, node: str) -> Seat | None:
+        """Return what is known of a node."""
+        return self._seats.get(node)
+
+    def hear(self, report: NodeReport, now: float) -> Heard:
+        """Take a report in where it says nothing new; else say what it is."""
+        seat = self._seats.get(report.node)
+        if seat is None:
+            return Heard.NEWS
+        if seat.boot_id != report.boot_id:
+            return Heard.FENCED if self._is_fenced(seat, report, now) else Heard.NEWS
+        if report.sequence <= seat.sequence:
+            return Heard.OLD
+        if not seat.stored or seat.facts != report.facts:
+            return Heard.NEWS
+        self._count(seat, report, now)
+        return Heard.SAME
+
+    def _is_fenced(self, seat: Seat, report: NodeReport, now: float) -> bool:
+        """Return whether the agent that is known began later, and is there.
+
+        Where one does not say when it began, the one that is new here is taken to be newer.
+        """
+        if seat.started_at is None or report.started_at is None:
+            return False
+        if now - seat.heard > self._fence_seconds:
+            return False
+        return (report.started_at, report.boot_id) < (seat.started_at, seat.boot_id)
+
+    def stored(self, report: NodeReport, now: float) -> None:
+        """Take in a report that was news and is in the database now."""
+        known, count = self._seats.get(report.node), 1 + max(gpu.index for gpu in report.gpus)
+        same = known is not None and known.boot_id == report.boot_id
+        if known is not None and same and report.sequence <= known.sequence:
+            return  # Another one overtook it while this was written.
+        if known is not None and same and known.count == count:
+            known.facts, known.pool, known.stored = report.facts, report.pool, True
+            self._count(known, report, now)
+            return
+        base = self._places(known, count)
+        seat = Seat(
+            report.pool,
+            report.boot_id,
+            report.started_at,
+            report.sequence,
+            report.facts,
+            now,
+            base,
+            count,
+        )
+        self._seats[report.node] = seat
+        self._count(seat, report, now)
+
+    def _places(self, known: Seat | None, count: int) -> int:
+        if known is not None:
+            if known.count == count:
+                return known.base
+            self.use.leave(known.base, known.count)
+        return self.use.places(count)
+
+    def _count(self, seat: Seat, report: NodeReport, now: float) -> None:
+        seat.sequence, seat.heard = report.sequence, now
+        self.reports += 1
+        if report.use:
+            self.use.add(report, seat.base, seat.count, now)
+
+    def doubt(self, node: str) -> None:
+        """Store a node's next report whatever it says: the database knows it otherwise."""
+        seat = self._seats.get(node)
+        if seat is not None:
+            seat.stored = False
+
+    def expect(self, node: str, pool: str, now: float) -> None:
+        """Wait for a node that another process heard: silent from now, unless it speaks."""
+        if node not in self._seats:
+            base = self.use.places(0)
+            self._seats[node] = Seat(pool, "", None, -1, 0, now, base, 0, stored=False)
+
+    def forget(self, node: str) -> None:
+        """Drop a node: it is silent and stored so, or gone."""
+        seat = self._seats.pop(node, None)
+        if seat is not None:
+            self.use.leave(seat.base, seat.count)
+
+    def silent(self, since: float) -> dict[str, float]:
+        """Return the nodes that were last heard before, with when that was."""
+        return {name: seat.heard for name, seat in self._seats.items() if seat.heard < since}
+
+    def heard_at(self, node: str) -> float | None:
+        """Return when a node was last heard by this process."""
+        seat = self._seats.get(node)
+        return None if seat is None or not seat.boot_id else seat.heard
+
+    def names(self) -> list[str]:
+        """Return the nodes that speak here."""
+        return list(self._seats)
+
+    def idle_since(self, node: str, gpu: int) -> float | None:
+        """Return since when a GPU does nothing; None where it works or nobody measured."""
+        seat = self._seats.get(node)
+        if seat is None or gpu >= seat.count:
+            return None
+        return self.use.idle_since(seat.base, gpu)
+
+    def rolled_up(self, node: str) -> Iterator[GpuRollup]:
+        """Return what a node's GPUs did since the last time, and begin anew."""
+        seat = self._seats.get(node)
+        if seat is not None:
+            yield from self.use.rolled_up(node, seat.base, seat.count)

@@ -1,0 +1,149 @@
+"""What follows from reports over time: silence, doubts, and rollups; in every process that hears.
+
+Unlike planning this needs no leader. Each process watches the nodes that speak to it, and
+leaves alone what another has heard since.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from scheduler import metrics
+from scheduler.clock import Clock
+from scheduler.config import HubSettings
+from scheduler.db.engine import Database
+from scheduler.db.node_states import doubtful_nodes, heard, mark_silent, usable_nodes
+from scheduler.db.rollups import Stretch, holders, prune_rollups, save_rollups
+from scheduler.fleet.memory import Fleet
+from scheduler.wake import Wake
+
+log = structlog.get_logger("fleet")
+
+_KEEP = timedelta(days=35)
+# Bounds how many nodes are looked at between two turns of others.
+_NODES = 100
+_DAY_SECONDS = 86_400
+# Of the time that writing took: there is no hurry, and people wait for the same database.
+_REST = 4
+
+
+class RollupLoop:
+    """Writes what GPUs did, every few minutes."""
+
+    name = "rollups"
+    bell = "rollups"
+
+    def __init__(self, db: Database, fleet: Fleet, clock: Clock, seconds: float) -> None:
+        """Write every `seconds`."""
+        self._db, self._fleet, self._clock = db, fleet, clock
+        self._seconds = seconds
+        self._since = clock.now().timestamp()
+        self._pruned_at: float | None = None
+
+    def reset(self) -> None:
+        """Begin anew: what was taken from memory and not written is lost, and never doubled."""
+        self._since = self._clock.now().timestamp()
+
+    async def step(self) -> float:
+        """Write if it is time; return the seconds until then."""
+        now = self._clock.now().timestamp()
+        left = self._since + self._seconds - now
+        if left > 0:
+            return left
+        await self.write(self._fleet.names())
+        self._since = now
+        await self._prune(now)
+        return max(0.0, self._seconds - (self._clock.now().timestamp() - now))
+
+    async def write(self, names: Sequence[str]) -> None:
+        """Write what these nodes' GPUs did, a few at a time, with a rest for others between."""
+        now = self._clock.now()
+        stretch = Stretch(now, round(now.timestamp() - self._since))
+        async with self._db.reading() as conn:
+            held = await holders(conn)
+        for start in range(0, len(names), _NODES):
+            part = names[start : start + _NODES]
+            began = self._clock.monotonic()
+            await self._write(part, held, stretch)
+            if start + _NODES < len(names):
+                await asyncio.sleep(_REST * (self._clock.monotonic() - began))
+
+    async def _write(
+        self, names: Sequence[str], held: Mapping[tuple[str, int], str], stretch: Stretch
+    ) -> None:
+        rows = [row for name in names for row in self._fleet.rolled_up(name)]
+        seats = [(name, self._fleet.seat(name)) for name in names]
+        last = {
+            name: (seat.sequence, datetime.fromtimestamp(seat.heard, UTC))
+            for name, seat in seats
+            if seat is not None and seat.boot_id
+        }
+        async with self._db.transaction() as conn:
+            await save_rollups(conn, rows, held, stretch)
+            await heard(conn, last)
+
+    async def _prune(self, now: float) -> None:
+        if self._pruned_at is None or now - self._pruned_at > _DAY_SECONDS:
+            self._pruned_at = now
+            async with self._db.transaction() as conn:
+                await prune_rollups(conn, datetime.fromtimestamp(now, UTC) - _KEEP)
+
+
+class FleetLoop:
+    """Watches the nodes that speak to this process."""
+
+    name = "fleet"
+    bell = "fleet"
+
+    def __init__(
+        self, db: Database, fleet: Fleet, wake: Wake, clock: Clock, settings: HubSettings
+    ) -> None:
+        self._db, self._fleet, self._wake, self._clock = db, fleet, wake, clock
+        self.rollups = RollupLoop(db, fleet, clock, settings.rollup_seconds)
+        self._stale = settings.node_stale_seconds
+        self._every = min(5.0, settings.node_stale_seconds / 4)
+        self._began = False
+
+    def reset(self) -> None:
+        """Look again at which nodes there are."""
+        self._began = False
+
+    async def step(self) -> float:
+        """Look once; return the seconds until the next look."""
+        now = self._clock.now().timestamp()
+        if not self._began:
+            await self._begin(now)
+        await self._silence(now)
+        async with self._db.reading() as conn:
+            for name in await doubtful_nodes(conn):
+                self._fleet.doubt(name)
+        return self._every
+
+    async def _begin(self, now: float) -> None:
+        """Expect the nodes that are in planning: on SQLite nobody else can be hearing them."""
+        self._began = True
+        if self._db.dialect != "sqlite":
+            return
+        async with self._db.reading() as conn:
+            for name, pool in await usable_nodes(conn):
+                self._fleet.expect(name, pool, now)
+
+    async def _silence(self, now: float) -> None:
+        # Nodes that were asked to report seldom are given as much longer.
+        silent = self._fleet.silent(now - self._stale * self._fleet.pace.factor)
+        if not silent:
+            return
+        since = {name: datetime.fromtimestamp(at, UTC) for name, at in silent.items()}
+        # What they did until then would be lost with what is known of them.
+        await self.rollups.write(list(silent))
+        async with self._db.transaction() as conn:
+            marked = await mark_silent(conn, since)
+        for name, at in silent.items():
+            if self._fleet.heard_at(name) in (at, None):
+                self._fleet.forget(name)
+        metrics.WATCHED.labels("stale_node").inc(len(marked))
+        if marked:
+            log.warning("nodes_silent", count=len(marked), nodes=",".join(marked[:10]))
+            self._wake.ring("cycle")

@@ -1,0 +1,148 @@
+"""The operator's commands for nodes: list, show, drain, resume, reserve (R7, R19)."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+
+from portal import cli_tables as tables
+from portal.cli_hub import with_hub
+from portal.format import parse_duration
+from portal.hub import Hub
+from scheduler.clock import SystemClock
+from scheduler.wire.operating import DrainRequest, MaintenanceRequest, NodeDetail
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+_Node = Annotated[str, typer.Argument(help="As `node list` shows it.")]
+_Reason = Annotated[str, typer.Option(help="Why; the people whose jobs run there read it.")]
+_Until = Annotated[str, typer.Option(help="e.g. 2026-03-02T18:00 or 2026-03-02T18:00+01:00.")]
+_For = Annotated[str, typer.Option("--for", help="e.g. 90m, 8h, 2d.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command("list")
+@with_hub
+def list_nodes(
+    hub: Hub,
+    pool: Annotated[str | None, typer.Option(help="Only this pool.")] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """List nodes: what is free, and why one takes no work."""
+    page = hub.nodes(pool, limit=500)
+    if as_json:
+        _print_json(page)
+    else:
+        tables.console_of().print(tables.nodes_table(page, tables.local_now()))
+
+
+@app.command()
+@with_hub
+def show(hub: Hub, node: _Node, as_json: _AsJson = False) -> None:
+    """Show a node: why it takes no work, what it waits for, and what happened to it."""
+    _tell(hub.node(node), as_json)
+
+
+@app.command()
+@with_hub
+def drain(  # noqa: PLR0913, PLR0917  # the options are the command's surface
+    hub: Hub,
+    node: _Node,
+    reason: _Reason,
+    until: _Until = "",
+    lasting: _For = "",
+    notice: Annotated[
+        str, typer.Option(help="For its runs, at most; default: what each was promised.")
+    ] = "",
+    as_json: _AsJson = False,
+) -> None:
+    """Take a node out of work: its runs are told, end by their notice, and are requeued."""
+    length = parse_duration(notice)
+    asked = DrainRequest(
+        reason=reason,
+        until=_end(until, lasting, SystemClock().now()),
+        notice_seconds=None if length is None else int(length.total_seconds()),
+    )
+    _tell(hub.drain(node, asked), as_json)
+
+
+@app.command()
+@with_hub
+def resume(hub: Hub, node: _Node, as_json: _AsJson = False) -> None:
+    """Let a node work again, whoever took it out; from its next report on it does."""
+    _tell(hub.resume(node), as_json)
+
+
+@app.command()
+@with_hub
+def reserve(  # noqa: PLR0913, PLR0917  # the options are the command's surface
+    hub: Hub,
+    nodes: Annotated[list[str], typer.Argument(help="As `node list` shows them.")],
+    reason: _Reason,
+    start: Annotated[str, typer.Option("--from", help="When; default: now.")] = "",
+    until: _Until = "",
+    lasting: _For = "",
+    as_json: _AsJson = False,
+) -> None:
+    """Plan maintenance: nothing that would still run then is started on these nodes."""
+    starts_at = _instant(start, "--from") if start else SystemClock().now()
+    ends_at = _end(until, lasting, starts_at)
+    if ends_at is None:
+        raise typer.BadParameter("say when it ends: --until or --for")
+    asked = MaintenanceRequest(
+        nodes=tuple(nodes), starts_at=starts_at, ends_at=ends_at, reason=reason
+    )
+    found = hub.plan_maintenance(asked)
+    if as_json:
+        _print_json(found)
+        return
+    for window in found.windows:
+        when = f"{window.starts_at:%Y-%m-%d %H:%M} to {window.ends_at:%Y-%m-%d %H:%M} UTC"
+        typer.echo(f"{window.name}  {', '.join(window.nodes)}  {when}  {window.reason}")
+
+
+@app.command()
+@with_hub
+def unreserve(hub: Hub, name: Annotated[str, typer.Argument(help="e.g. maintenance-7")]) -> None:
+    """Undo planned maintenance."""
+    hub.cancel_maintenance(name)
+    typer.echo(f"{name} is undone")
+
+
+def _end(until: str, lasting: str, starts_at: datetime) -> datetime | None:
+    if until and lasting:
+        raise typer.BadParameter("give --until or --for, not both")
+    if until:
+        return _instant(until, "--until")
+    try:
+        length = parse_duration(lasting)
+    except ValueError as error:
+        raise typer.BadParameter(f"--for: {error}") from error
+    return None if length is None else starts_at + length
+
+
+def _instant(text: str, option: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {text!r} is not like 2026-03-02T18:00") from error
+    return at.astimezone(UTC)
+
+
+def _tell(detail: NodeDetail, as_json: bool) -> None:
+    if as_json:
+        _print_json(detail)
+        return
+    node, cordon = detail.node, detail.cordon
+    state = "works" if node.usable else f"takes no work: {node.why_unusable}"
+    typer.echo(f"{node.node}  {node.pool}  {node.gpus} GPUs, {node.free} free  {state}")
+    if cordon is not None:
+        typer.echo(f"since {cordon.at:%Y-%m-%d %H:%M} UTC by {cordon.by}: {cordon.why}")
+        typer.echo(f"returns after: {cordon.returns}")
+    for event in detail.history:
+        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.event:9}  {event.sentence}")
+
+
+def _print_json(message: BaseModel) -> None:
+    typer.echo(message.model_dump_json(indent=2))

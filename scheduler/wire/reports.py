@@ -1,0 +1,171 @@
+"""What node agents tell the hub: whole reports of a machine, one or many to a message.
+
+The hub takes thousands of these a second, so they are msgspec's structs and not pydantic's
+models. They are kept out of the cyclic collector (`gc=False`): they hold no cycles, and
+with 44,000 of them alive one collection would stop the hub for a second.
+
+Source: notes/nvml_prometheus.md §4.1 and §4.2.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Name = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(?![\s\S])", examples=["npc-node-1"])
+]
+# No database takes NUL.
+_TEXT = r"^[^\x00]*$"
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+Watts = Annotated[float, Meta(ge=0, le=10_000)]
+Mebibytes = Annotated[float, Meta(ge=0, le=2**30)]
+# How often something happened: a counter that starts with the agent's process.
+Times = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class SamplerState(StrEnum):
+    """How the agent's reading of GPUs goes; all but `ok` say that it is blind."""
+
+    STARTING = "starting"
+    OK = "ok"
+    STUCK = "stuck"
+    NO_DRIVER = "no_driver"
+    DRIVER_REPLACED = "driver_replaced"
+    ENDED = "ended"
+
+
+class _Wire(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """A frozen message that refuses fields it does not know."""
+
+
+class XidCount(_Wire, frozen=True):
+    """How often an XID came on a GPU since the agent's process began: told again, not anew."""
+
+    xid: Annotated[int, Meta(ge=1, le=100_000)]
+    count: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class GpuReport(_Wire, frozen=True):
+    """What a GPU is and how well: what seldom changes. Unsupported is absent, never 0."""
+
+    index: Annotated[int, Meta(ge=0, le=63)]
+    uuid: Annotated[str, Meta(min_length=1, max_length=80, pattern=_TEXT)]
+    model: Annotated[str, Meta(min_length=1, max_length=40, pattern=_TEXT, examples=["H100"])]
+    memory_mib: Count | None = None
+    healthy: bool = True
+    why_unhealthy: Annotated[str, Meta(max_length=200, pattern=_TEXT)] = ""
+    xids: Annotated[tuple[XidCount, ...], Meta(max_length=64)] = ()
+    ecc_uncorrected: Times | None = None
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
+    recovery_action: Annotated[int, Meta(ge=0, le=15)] | None = None
+
+
+class RatioOver(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """A part of 1 over the time since the report before: at last, on average, at most."""
+
+    last: Ratio
+    mean: Ratio
+    most: Ratio
+
+
+class WattsOver(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """Power over the time since the report before: at last, on average, at most."""
+
+    last: Watts
+    mean: Watts
+    most: Watts
+
+
+class MemoryOver(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """Used memory in MiB over the time since the report before: last, average, most."""
+
+    last: Mebibytes
+    mean: Mebibytes
+    most: Mebibytes
+
+
+class GpuUse(_Wire, frozen=True):
+    """How busy a GPU was since the report before. What was not measured is absent, never 0."""
+
+    index: Annotated[int, Meta(ge=0, le=63)]
+    sm_active: RatioOver | None = None
+    tensor_active: RatioOver | None = None
+    memory_mib: MemoryOver | None = None
+    power_watts: WattsOver | None = None
+
+
+class ForeignUse(_Wire, frozen=True):
+    """A GPU that is used by processes of a run that has no lease there, or of no run at all."""
+
+    gpu: Annotated[int, Meta(ge=0, le=63)]
+    run: Annotated[str, Meta(max_length=80, pattern=_TEXT)] = ""
+    processes: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+
+
+class NodeReport(_Wire, frozen=True):
+    """A whole machine as it is now.
+
+    `boot_id` names the agent's process, which began at `started_at`; `sequence` rises within
+    it. Of two agents that speak for one node the one that began later is believed.
+    """
+
+    node: Name
+    pool: Name
+    boot_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=_TEXT)]
+    sequence: Count
+    sampled_at: Annotated[datetime, Meta(tz=True)]
+    gpus: Annotated[tuple[GpuReport, ...], Meta(min_length=1, max_length=64)]
+    block: Annotated[str, Meta(max_length=80, pattern=_TEXT)] = ""
+    simulated: bool = False
+    started_at: Annotated[datetime, Meta(tz=True)] | None = None
+    sampler: SamplerState = SamplerState.OK
+    use: Annotated[tuple[GpuUse, ...], Meta(max_length=64)] = ()
+    foreign: Annotated[tuple[ForeignUse, ...], Meta(max_length=256)] = ()
+
+    @property
+    def facts(self) -> int:
+        """Return a hash of all that planning and health look at: alike means nothing is new."""
+        return hash((self.pool, self.block, self.simulated, self.sampler, self.gpus, self.foreign))
+
+
+class NodeReports(_Wire, frozen=True):
+    """A batch, so that one process can speak for many nodes of a site."""
+
+    reports: Annotated[tuple[NodeReport, ...], Meta(min_length=1, max_length=1000)]
+
+
+_DECODER = msgspec.json.Decoder(NodeReports)
+_ENCODER = msgspec.json.Encoder()
+
+
+def decode(body: bytes) -> NodeReports:
+    """Read a message.
+
+    Raises:
+        msgspec.ValidationError: it is JSON, and not this message.
+        msgspec.DecodeError: it is not JSON.
+    """
+    return _DECODER.decode(body)
+
+
+def encode(reports: Sequence[NodeReport]) -> bytes:
+    """Return the message that carries these reports."""
+    return _ENCODER.encode({"reports": reports})
+
+
+def checked(report: NodeReport) -> NodeReport:
+    """Return a report that was built here, held against what a hub will hold it to.
+
+    Raises:
+        ValueError: the hub would refuse it.
+    """
+    try:
+        return msgspec.json.decode(_ENCODER.encode(report), type=NodeReport)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"no report can say this: {error}") from error
