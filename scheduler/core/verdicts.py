@@ -215,7 +215,7 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None
     agreements = cycle.world.index.agreements(kind.account, pool.id, cycle.now)
     numbers: Numbers
     if not agreements:
-        return _stranger(kind.account, pool)
+        return cycle.world.index.no_agreement(kind.account, pool)
     if not kind.shape.preemptible:
         numbers = (("level", kind.account), ("nominal", 0), ("used", 0))
         return Verdict(Reason.NOT_PREEMPTIBLE, pool.id, numbers)
@@ -244,13 +244,9 @@ def _strangers(cycle: Cycle, kind: Kind) -> tuple[Verdict, ...]:
         rooms, mask = cycle.world.rooms.bits, kind.mask
         pools = kind.candidates.pools
         refused = [pool for pool in pools if not mask >> rooms[pool.id] & 1]
-        kind.strangers = tuple(_stranger(kind.account, pool) for pool in refused)
+        index = cycle.world.index
+        kind.strangers = tuple(index.no_agreement(kind.account, pool) for pool in refused)
     return kind.strangers
-
-
-def _stranger(account: AccountName, pool: Pool) -> Verdict:
-    numbers = (("owner", pool.owner), ("account", account))
-    return Verdict(Reason.SECTOR_AGREEMENT, pool.id, numbers)
 
 
 def _common(cycle: Cycle, pool: Pool, gpus: int) -> Verdict:
