@@ -37,6 +37,15 @@ class Holds(Sequence[Hold]):
         self._cycle: Cycle | None = cycle
         self._rows: tuple[Hold, ...] = ()
 
+    def read(self) -> None:
+        """Work all of them out while the world is still as the cycle's decisions made it."""
+        cycle = self._cycle
+        if cycle is not None:
+            later = _later(cycle)
+            accounts = cycle.world.waiting.accounts()
+            self._rows = tuple(row for name in accounts for row in _of(cycle, name, later))
+            self._cycle = None
+
     def of(self, accounts: Iterable[AccountName]) -> dict[AccountName, tuple[Hold, ...]]:
         """Return the verdicts of some accounts' jobs, as reading all of them would.
 
@@ -60,10 +69,7 @@ class Holds(Sequence[Hold]):
         cycle = self._cycle
         if cycle is not None:
             with _outcome(cycle):
-                later = _later(cycle)
-                accounts = cycle.world.waiting.accounts()
-                self._rows = tuple(row for name in accounts for row in _of(cycle, name, later))
-            self._cycle = None
+                self.read()
         return self._rows
 
     def __len__(self) -> int:
@@ -207,8 +213,7 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None
     agreements = cycle.world.index.agreements(kind.account, pool.id, cycle.now)
     numbers: Numbers
     if not agreements:
-        numbers = (("owner", pool.owner), ("account", kind.account))
-        return Verdict(Reason.SECTOR_AGREEMENT, pool.id, numbers)
+        return _stranger(cycle, kind.account, pool)
     if not kind.shape.preemptible:
         numbers = (("level", kind.account), ("nominal", 0), ("used", 0))
         return Verdict(Reason.NOT_PREEMPTIBLE, pool.id, numbers)
@@ -226,6 +231,16 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None
     if cycle.world.quotas[pool.id].common < gpus:
         return _common(cycle, pool, gpus)
     return None
+
+
+def _stranger(cycle: Cycle, account: AccountName, pool: Pool) -> Verdict:
+    """Refuse who has no agreement: most accounts, of most pools, so it is written once."""
+    known = cycle.strangers.get((account, pool.id))
+    if known is None:
+        numbers = (("owner", pool.owner), ("account", account))
+        known = Verdict(Reason.SECTOR_AGREEMENT, pool.id, numbers)
+        cycle.strangers[account, pool.id] = known
+    return known
 
 
 def _common(cycle: Cycle, pool: Pool, gpus: int) -> Verdict:
