@@ -47,7 +47,8 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
-    rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
+    # Paths are tried in this order, and a fleet's reports are most of what comes.
+    rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
     for room in (*rooms, diagnostics, operating, recalls, waste, what_if):
         app.include_router(room.router)
     problems.install(app)
