@@ -1,5 +1,5 @@
 # Commonpool: `make up` runs it, `make test` tests it. Needs Python >= 3.11, pip and make.
-# What else a target needs (Chromium for the browser tests) it installs itself when it is
+# What else a target needs (Chromium for the browser tests, gcc for the node agent's) it installs itself when it is
 # run as root on Debian, and otherwise says what to install.
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ SLOW   := ray or browser or faults
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test test-slow test-long fuzz test-ray test-browser check bench old-client chromium lock clean
+.PHONY: help setup up down demo test test-slow test-long fuzz test-ray test-browser check bench old-client compiler chromium lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,10 +38,10 @@ down: ## stop everything that `make up` started
 demo: setup ## a dozen real Ray programs from three sectors, narrated (after `make up`)
 	@$(BIN)/commonpool demo --data $(DATA)
 
-test: setup old-client ## everything that needs no Ray cluster and no browser
+test: setup old-client compiler ## everything that needs no Ray cluster and no browser
 	$(PYTEST) -m "not ($(SLOW) or slow or fuzz)"
 
-test-slow: setup old-client chromium ## real Ray clusters, faults, a real browser
+test-slow: setup old-client compiler chromium ## real Ray clusters, faults, a real browser
 	$(PYTEST) -m "$(SLOW)"
 
 test-long: setup ## whole traces replayed and checked, minutes each (needs the traces)
@@ -50,7 +50,7 @@ test-long: setup ## whole traces replayed and checked, minutes each (needs the t
 fuzz: setup ## random worlds for SECONDS (600); SEED=... repeats one go
 	FUZZ_SEED=$(SEED) FUZZ_SECONDS=$(SECONDS) $(PYTEST) -m fuzz -s tests/core/test_fuzz.py
 
-test-ray: setup ## only the tests that start real Ray clusters
+test-ray: setup compiler ## only the tests that start real Ray clusters
 	$(PYTEST) -m ray
 
 test-browser: setup chromium ## only the tests in a real browser
@@ -63,7 +63,7 @@ check: setup ## format, lint, types, import contracts, migrations in step with t
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m scheduler.db.migrate check
 
-bench: setup ## measure; prints each figure with its setting
+bench: setup compiler ## measure; prints each figure with its setting
 	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 old-client: $(OLD)/.installed
@@ -74,6 +74,14 @@ $(OLD)/.installed: tests/old_client/requirements.lock
 	@test -x $(OLD)/bin/python || $(PYTHON) -m venv $(OLD)
 	@$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/old_client/requirements.lock
 	@touch $@
+
+# The stand-in for NVIDIA's driver library is C, compiled by the tests that use it.
+compiler:
+	@command -v gcc >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing Debian's gcc for the stand-in of NVIDIA's library"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev >/dev/null; \
+	  else echo "the tests of the node agent need a C compiler: apt-get install gcc libc6-dev"; exit 1; fi; }
 
 chromium:
 	@command -v chromium >/dev/null || { \

@@ -1,35 +1,22 @@
-"""Settings of the site agent and of the node reporter, from options or `COMMONPOOL_*`.
+"""Settings of the site agent and of the node agent, from options or `COMMONPOOL_*`.
 
 Built in the `main` of each, passed down as arguments. The hub's token is read from its
 file at each use, so that it can be replaced while the agent runs.
 """
 
 import os
+import socket
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, HttpUrl, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, HttpUrl, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agents.tokens import TokenUnreadable, read_token
+
+__all__ = ["NodeSettings", "SiteSettings", "TokenUnreadable", "read_token"]
+
 _URL = TypeAdapter(HttpUrl)
-
-
-class TokenUnreadable(Exception):  # noqa: N818  # a state, told by its name
-    """A token file is missing, unreadable or empty; the message names it."""
-
-
-def read_token(file: Path) -> str:
-    """Return the secret in a token file, without the white space around it.
-
-    Raises:
-        TokenUnreadable: the file cannot be read, or is empty.
-    """
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenUnreadable(f"token file {file}: {error}") from error
-    if not token:
-        raise TokenUnreadable(f"token file {file} is empty")
-    return token
 
 
 def _checked_url(value: str) -> str:
@@ -108,9 +95,35 @@ class GatewaySettings(_AgentSettings):
 
 
 class NodeSettings(_AgentSettings):
-    """What a node reporter needs to know; `nodes` are the names that it speaks for."""
+    """What a node agent needs to know; `nodes` are the names that it speaks for. Times: seconds."""
 
     pool: str
-    nodes: tuple[str, ...] = Field(min_length=1)
-    simulated: str = Field(description="What each node has, e.g. 8xH100; no such GPU exists")
+    nodes: tuple[str, ...] = Field(default_factory=lambda: (this_machine(),), min_length=1)
+    simulated: str = Field(
+        default="", description="What each node has, e.g. 8xH100, where no such GPU exists"
+    )
     block: str = ""
+    model: str = Field(default="", max_length=40, description="The GPUs' model, as pools call it")
+    data: Path | None = Field(default=None, description="Folder of what outlives a restart")
+    interval: float = Field(default=1, ge=0.1, le=60, description="Between looks at the GPUs")
+    stuck_after: float = Field(
+        default=10, gt=0, le=600, description="A driver call that takes so long"
+    )
+    exporter_address: str = "0.0.0.0"  # noqa: S104  # as dcgm-exporter: Prometheus is elsewhere
+    exporter_port: int = Field(default=9400, ge=0, le=65535, description="0: no /metrics")
+    host_label: str = Field(
+        default="Hostname", pattern="^[Hh]ostname$", description="As your dashboards spell it"
+    )
+
+    @model_validator(mode="after")
+    def a_real_agent_speaks_for_its_own_machine(self) -> Self:
+        """Refuse several names for real GPUs: they are of one machine."""
+        real = not self.simulated
+        if real and len(self.nodes) > 1:
+            raise ValueError("real GPUs are of one --node; several need --simulated, e.g. 8xH100")
+        return self
+
+
+def this_machine() -> str:
+    """Return this machine's name as a node's: short, in small letters."""
+    return socket.gethostname().partition(".")[0].lower()

@@ -1,10 +1,16 @@
-"""`commonpool node-agent`: report nodes to the hub, one process for any number of them."""
+"""`commonpool node-agent`: report this machine's GPUs to the hub, or nodes that are simulated.
+
+Simulated nodes, any number of them, are reported by this process. Real GPUs are watched by
+a small one that takes its place: `daemon.py`.
+"""
 
 import asyncio
 import contextlib
+import ctypes
+import importlib.util
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, NoReturn, Protocol
@@ -17,39 +23,72 @@ from agents import logs
 from agents.complaints import said
 from agents.config import GatewaySettings, NodeSettings, TokenUnreadable
 from agents.hub import Backoff, HttpHub, HubAway, HubRefused
+from agents.node import handover, report
 from agents.node.gateway import gather_until_told
+from agents.node.samples import Gpu, NodeView
 from agents.node.simulated import SimulatedNode, parse
 from scheduler.clock import Clock, SystemClock
 from scheduler.wire.nodes import NodeReportReply
-from scheduler.wire.reports import NodeReport, checked
+from scheduler.wire.reports import NodeReport, SamplerState, checked
 
 log = structlog.get_logger(__name__)
 
 _REFUSED = 2
 _BATCH = 1000
 _SHORTEST_SECONDS = 0.05
+_LIBRARY = "libnvidia-ml.so.1"
+_NEEDED = ("pynvml", "prometheus_client", "urllib3")
 
 app = typer.Typer(
     help="Report this machine's GPUs, or simulated ones, to the hub.", add_completion=False
 )
 
 
+Simulated = Annotated[
+    str,
+    typer.Option(
+        help="What each node has, e.g. 8xH100; no such GPU need exist. Without it: real GPUs"
+    ),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(help="A node's name; may be repeated if simulated. Default: this machine's"),
+]
+Model = Annotated[
+    str, typer.Option(help="What the pool calls these GPUs; default: by their name, e.g. H100")
+]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder that keeps the inventory of GPUs over restarts")
+]
+Interval = Annotated[
+    float | None, typer.Option(help="Seconds between looks at the GPUs (default 1)")
+]
+Port = Annotated[int | None, typer.Option(help="Port of /metrics, 0 for none (default 9400)")]
+Address = Annotated[str, typer.Option(help="Where /metrics listens (default 0.0.0.0)")]
+Label = Annotated[str, typer.Option(help="Hostname or hostname, as your dashboards have it")]
+Gather = Annotated[
+    str, typer.Option(help="HOST:PORT: gather the reports of a site's agents there instead")
+]
+
+
 @app.callback(invoke_without_command=True, no_args_is_help=True)
 def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer asks for them
-    simulated: Annotated[
-        str, typer.Option(help="What each node has, e.g. 8xH100; no such GPU need exist")
-    ] = "",
-    hub: Annotated[str, typer.Option(help="URL of the hub")] = "",
+    simulated: Simulated = "",
+    hub: Annotated[str, typer.Option(help="URL of the hub, or of a gateway")] = "",
     pool: Annotated[str, typer.Option(help="The pool that the nodes belong to")] = "",
-    node: Annotated[list[str] | None, typer.Option(help="A node's name; may be repeated")] = None,
+    node: Names = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the node token")] = None,
     block: Annotated[str, typer.Option(help="The leaf switch or NVLink domain they share")] = "",
+    model: Model = "",
+    data: Data = None,
+    interval: Interval = None,
+    exporter_port: Port = None,
+    exporter_address: Address = "",
+    host_label: Label = "",
     log_format: Annotated[str, typer.Option(help="console or json")] = "console",
-    gateway: Annotated[
-        str, typer.Option(help="HOST:PORT: gather the reports of a site's agents there instead")
-    ] = "",
+    gateway: Gather = "",
 ) -> None:
-    """Report nodes until SIGTERM or Ctrl-C."""
+    """Report nodes until SIGTERM or Ctrl-C, which also lets go of the driver."""
     if gateway:
         _gather({"hub": hub, "token_file": token_file, "gateway": gateway}, log_format)
         return
@@ -60,15 +99,22 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
         "nodes": tuple(node or ()),
         "token_file": token_file,
         "block": block,
+        "model": model,
+        "data": data,
+        "interval": interval,
+        "exporter_port": exporter_port,
+        "exporter_address": exporter_address,
+        "host_label": host_label,
         "log_format": log_format,
     }
     try:
-        settings = NodeSettings(**{k: v for k, v in given.items() if v})  # type: ignore[arg-type]  # pydantic checks them
+        wanted = {k: v for k, v in given.items() if v not in {"", (), None}}
+        settings = NodeSettings(**wanted)  # type: ignore[arg-type]  # pydantic checks them
         settings.token()
-        nodes = simulated_nodes(settings, SystemClock())
+        begin = _made_up(settings) if settings.simulated else _of_this_machine(settings)
     except (ValidationError, ValueError, TokenUnreadable) as error:
         _refuse(said(error))
-    _run(settings, nodes)
+    begin()
 
 
 def _gather(given: dict[str, object], log_format: str) -> None:
@@ -94,6 +140,54 @@ def run(settings: NodeSettings) -> None:
         ValueError: the settings describe nodes that no report can be made of.
     """
     _run(settings, simulated_nodes(settings, SystemClock()))
+
+
+def _made_up(settings: NodeSettings) -> Callable[[], None]:
+    nodes = simulated_nodes(settings, SystemClock())
+    return lambda: _run(settings, nodes)
+
+
+def _of_this_machine(settings: NodeSettings) -> Callable[[], None]:
+    """Return what replaces this process by one that watches real GPUs.
+
+    Raises:
+        ValueError: that process would find no library to do it with.
+    """
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise ValueError(f"{', '.join(missing)} is not installed: pip install 'commonpool[agent]'")
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise ValueError(
+            f"no NVIDIA driver on this machine ({_LIBRARY} is not found): install the driver, or"
+            " report GPUs that do not exist with --simulated 8xH100"
+        ) from error
+    told = report.Told(settings.nodes[0], settings.pool, settings.block, settings.model)
+    view = NodeView(SamplerState.OK, gpus=(Gpu("GPU-0", 0, "H100"),))
+    if made := report.report(
+        told, report.Known(view), report.Process.begun(SystemClock().now()), 0
+    ):
+        checked(made)
+    return lambda: handover.become(_handed_over(settings))
+
+
+def _handed_over(settings: NodeSettings) -> handover.Settings:
+    (node,) = settings.nodes
+    return handover.Settings(
+        node=node,
+        pool=settings.pool,
+        hub=settings.hub,
+        token_file=str(settings.token_file.absolute()),
+        block=settings.block,
+        model=settings.model,
+        data=str(settings.data.absolute()) if settings.data else "",
+        interval=settings.interval,
+        stuck_after=settings.stuck_after,
+        exporter_address=settings.exporter_address,
+        exporter_port=settings.exporter_port,
+        host_label=settings.host_label,
+        log_format=settings.log_format,
+    )
 
 
 def _run(settings: NodeSettings, nodes: Sequence[SimulatedNode]) -> None:

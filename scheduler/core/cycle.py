@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from scheduler.core import fairshare, holding, pinning, wording
 from scheduler.core.decisions import Preempt, Reserve, Start
-from scheduler.core.explain import Verdict
 from scheduler.core.hardware import H100E
 from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Run, Slot
 from scheduler.core.ordering import Kind, in_order
@@ -47,7 +46,6 @@ class Cycle:
         self.waits = holding.Waits()
         # Where only the cells of accounts keep a kind out (R11).
         self.kept_out: set[tuple[Kind, int]] = set()
-        self.strangers: dict[tuple[AccountName, PoolId], Verdict] = {}  # told so already
         self.at_home: dict[Kind, datetime | None] = {}
         self.reservations = Reservations(now)
         self.windows: dict[PoolId, list[Window]] = {}

@@ -152,15 +152,17 @@ def _told(
 
 
 def verdicts(cycle: Cycle, kind: Kind, job: Job) -> tuple[Verdict, ...]:
-    """Return what keeps a tried job out of each pool, in tier order."""
+    """Return what keeps a tried job out of each pool: in tier order, those it may use first."""
     user = cycle.world.index.users.get(kind.user)
     if user is not None and user.max_gpus is not None and not cycle.user_has_room(kind):
         used = cycle.world.held_by_user.get(kind.user, 0)
         return user_limit(kind.user, user.max_gpus, used, kind.fits.least)
-    against = [_against(cycle, kind, job, pool) for pool in kind.candidates.pools]
-    if kind.candidates.pools:
-        return (*against, *kind.candidates.refusals)
-    return kind.candidates.refusals
+    rooms, mask = cycle.world.rooms.bits, kind.mask
+    pools = [pool for pool in kind.candidates.pools if mask >> rooms[pool.id] & 1]
+    against = [_against(cycle, kind, job, pool) for pool in pools]
+    if len(pools) < len(kind.candidates.pools):
+        against += _strangers(cycle, kind)
+    return (*against, *kind.candidates.refusals)
 
 
 def not_before(until: datetime) -> tuple[Verdict, ...]:
@@ -213,7 +215,7 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None
     agreements = cycle.world.index.agreements(kind.account, pool.id, cycle.now)
     numbers: Numbers
     if not agreements:
-        return _stranger(cycle, kind.account, pool)
+        return cycle.world.index.no_agreement(kind.account, pool)
     if not kind.shape.preemptible:
         numbers = (("level", kind.account), ("nominal", 0), ("used", 0))
         return Verdict(Reason.NOT_PREEMPTIBLE, pool.id, numbers)
@@ -233,14 +235,18 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None
     return None
 
 
-def _stranger(cycle: Cycle, account: AccountName, pool: Pool) -> Verdict:
-    """Refuse who has no agreement: most accounts, of most pools, so it is written once."""
-    known = cycle.strangers.get((account, pool.id))
-    if known is None:
-        numbers = (("owner", pool.owner), ("account", account))
-        known = Verdict(Reason.SECTOR_AGREEMENT, pool.id, numbers)
-        cycle.strangers[account, pool.id] = known
-    return known
+def _strangers(cycle: Cycle, kind: Kind) -> tuple[Verdict, ...]:
+    """Refuse the pools for which the account never had an agreement: most, where there are many.
+
+    Worked out once for a kind, since only another policy changes it.
+    """
+    if kind.strangers is None:
+        rooms, mask = cycle.world.rooms.bits, kind.mask
+        pools = kind.candidates.pools
+        refused = [pool for pool in pools if not mask >> rooms[pool.id] & 1]
+        index = cycle.world.index
+        kind.strangers = tuple(index.no_agreement(kind.account, pool) for pool in refused)
+    return kind.strangers
 
 
 def _common(cycle: Cycle, pool: Pool, gpus: int) -> Verdict:

@@ -63,6 +63,17 @@ def test_a_node_named_twice_is_refused(tmp_path):
         main.simulated_nodes(settings_of(tmp_path, nodes=("n1", "n1")), SystemClock())
 
 
+def test_real_gpus_are_of_one_machine(tmp_path):
+    with pytest.raises(ValueError, match="real GPUs are of one --node"):
+        settings_of(tmp_path, simulated="")
+
+
+def test_without_a_name_a_node_is_called_as_its_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "GPU-7.cluster.example")
+    settings = NodeSettings(hub="http://127.0.0.1:1", token_file=tmp_path / "t", pool="p")
+    assert settings.nodes == ("gpu-7",)
+
+
 def test_a_name_that_no_report_can_have_is_refused_before_the_first(tmp_path):
     with pytest.raises(ValueError, match="node"):
         main.simulated_nodes(settings_of(tmp_path, nodes=("Not A Name",)), SystemClock())
@@ -120,6 +131,9 @@ async def test_thousands_of_nodes_go_out_in_batches(tmp_path):
         pytest.param(["--hub", "nowhere"], "--hub: 'nowhere' is not a URL", id="bad URL"),
         pytest.param(["--token-file", "/no/such"], "/no/such", id="no token"),
         pytest.param(["--node", "N 1"], "node", id="bad name"),
+        pytest.param(["--interval", "0"], "--interval: ", id="no time between looks"),
+        pytest.param(["--exporter-port", "70000"], "--exporter-port: ", id="no such port"),
+        pytest.param(["--host-label", "host"], "--host-label: ", id="a label nobody has"),
     ],
 )
 def test_a_wrong_option_is_one_line_that_names_it(tmp_path, options, complaint):

@@ -1,0 +1,188 @@
+"""The long-lived process of `commonpool node-agent` on a machine with GPUs.
+
+It replaces the process that read the command line, because that one has loaded what only a
+command line needs, and replaces itself by a new one when the driver was: an old library
+stays mapped for as long as the process lives. Threads: one looks at the GPUs, one waits for
+XIDs, one looks processes up, one reports, some answer scrapes; the first one watches.
+"""
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from agents.node import inventory, report
+from agents.node.delivery import Delivery
+from agents.node.exporter import Exporter, Facts, serve
+from agents.node.handover import Settings, become
+from agents.node.kernel_log import KernelLog
+from agents.node.lines import log
+from agents.node.look_up import LookUp
+from agents.node.sampler import Pace, Sampler
+from agents.node.samples import Gpu, NodeView, Statistic
+from agents.node.windows import merged
+from scheduler.clock import Clock, SystemClock
+from scheduler.wire.reports import NodeReport, SamplerState
+
+_WATCH_SECONDS = 1.0
+_PATIENCE_SECONDS = 5.0
+_FIRST_RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 300.0
+_REFUSED, _BROKEN = 2, 1
+INVENTORY = "inventory.json"
+
+Write = Callable[..., None]
+
+
+class Agent:
+    """The parts of the process, and what they know together."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Put the parts together.
+
+        Raises:
+            ValueError: the kept inventory cannot be read.
+        """
+        self._settings, self._clock = settings, clock
+        self._process = report.Process.begun(clock.now())
+        self._told = report.Told(settings.node, settings.pool, settings.block, settings.model)
+        self._untold: Mapping[str, Mapping[str, Statistic]] = {}
+        self._file = Path(settings.data) / INVENTORY if settings.data else None
+        known = inventory.load(self._file) if self._file else ()
+        pace = Pace(interval=settings.interval, stuck_after=settings.stuck_after)
+        self.sampler = Sampler(clock, pace, known, self._keep)
+        self.kernel_log = KernelLog(self.sampler.heard_by_the_kernel, clock)
+        self.look_up = LookUp(settings.node, clock, self.sampler)
+        token_file = Path(settings.token_file)
+        self.delivery = Delivery(settings.hub, token_file, self._report, self._taken)
+
+    def facts(self) -> Facts:
+        """Return what a scrape is answered from."""
+        return Facts(
+            view=self.sampler.view(),
+            holders=self.look_up.known(),
+            restarts=self._settings.restarts,
+            reports=dict(self.delivery.outcomes),
+        )
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a thread ended by a fault of ours: then a new process is better than half."""
+        return not (self.look_up.is_alive and self.delivery.is_alive)
+
+    def _report(self, sequence: int) -> NodeReport | None:
+        self._untold = merged(self._untold, self.sampler.windows())
+        known = report.Known(self.sampler.view(), self._untold, self.look_up.known() or ())
+        process = replace(self._process, now=self._clock.now())
+        return report.report(self._told, known, process, sequence)
+
+    def _taken(self) -> None:
+        self._untold = {}
+
+    def _keep(self, gpus: Sequence[Gpu]) -> None:
+        log.info("inventory_changed", gpus=[gpu.uuid for gpu in gpus])
+        if self._file is not None:
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                inventory.save(self._file, gpus)
+            except OSError as error:
+                log.error("inventory_not_kept", why=str(error))
+
+
+def run(settings: Settings) -> int:
+    """Watch this machine's GPUs until told to end; return the process's exit status."""
+    log.configure(settings.log_format)
+    told = threading.Event()
+    for what in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(what, lambda *_: told.set())
+    with contextlib.ExitStack() as stack:
+        try:
+            agent = Agent(settings, SystemClock())
+            if settings.exporter_port:
+                exporter = Exporter(agent.facts, settings.node, settings.host_label)
+                stack.callback(serve(exporter, settings.exporter_address, settings.exporter_port))
+        except (ValueError, OSError) as error:
+            log.error("agent_not_started", why=_why(error, settings))
+            return _REFUSED
+        _start(agent, stack)
+        last = _watch(agent, told)
+        if last.state is not SamplerState.DRIVER_REPLACED:
+            return 0 if told.is_set() else _BROKEN
+        in_vain = 0 if last.passes else settings.in_vain + 1
+        if told.wait(_pause_before_anew(in_vain, last)):
+            return 0
+    return become(replace(settings, restarts=settings.restarts + 1, in_vain=in_vain))
+
+
+def _why(error: Exception, settings: Settings) -> str:
+    if isinstance(error, OSError):
+        place = f"{settings.exporter_address}:{settings.exporter_port}"
+        return (
+            f"/metrics on {place}: {error.strerror}; choose another --exporter-port, or 0 for none"
+        )
+    return str(error)
+
+
+def _start(agent: Agent, stack: contextlib.ExitStack) -> None:
+    """Start the threads, and let them end in the opposite order, the driver's last."""
+    agent.sampler.start()
+    stack.callback(_let_go, agent.sampler)
+    for part in (agent.kernel_log, agent.look_up, agent.delivery):
+        part.start()
+        stack.callback(part.stop, _PATIENCE_SECONDS)
+
+
+def _let_go(sampler: Sampler) -> None:
+    if not sampler.stop(_PATIENCE_SECONDS):
+        log.error("driver_does_not_let_go", detail=sampler.view().detail)
+
+
+def _watch(agent: Agent, told: threading.Event) -> NodeView:
+    """Tell what changes, until told to end or the sampler cannot go on; return the last view."""
+    before = NodeView(SamplerState.STARTING)
+    while True:
+        view = agent.sampler.view()
+        news = tuple(changes(before, view))
+        for write, event, facts in news:
+            write(event, **facts)
+        if news:
+            agent.delivery.hurry()
+        over = view.state in {SamplerState.DRIVER_REPLACED, SamplerState.ENDED}
+        if over or told.is_set() or agent.is_broken:
+            return view
+        before = view
+        told.wait(_WATCH_SECONDS)
+
+
+def changes(before: NodeView, now: NodeView) -> Iterator[tuple[Write, str, dict[str, object]]]:
+    """Yield what is new: a state of the sampler, a GPU that fails or answers again, XIDs."""
+    if now.state is not before.state:
+        write = log.info if now.state is SamplerState.OK else log.warning
+        yield write, "sampler_changed", {"state": now.state.value, "detail": now.detail}
+    for uuid, sample in now.samples.items():
+        old = before.samples.get(uuid)
+        if sample.fault is (old.fault if old else None):
+            continue
+        facts: dict[str, object] = {"uuid": uuid, "index": sample.gpu.index}
+        if sample.fault is None:
+            yield log.info, "gpu_answers_again", facts
+        else:
+            yield log.error, "gpu_failed", {**facts, "fault": sample.fault.value}
+    for (uuid, number), count in now.xids.items():
+        if count > before.xids.get((uuid, number), 0):
+            yield log.warning, "xid_announced", {"uuid": uuid, "xid": number, "times": count}
+
+
+def _pause_before_anew(in_vain: int, last: NodeView) -> float:
+    """Return how long to wait for a driver that matches: longer each time that it is in vain."""
+    longer = min(_FIRST_RESTART_SECONDS * 2.0**in_vain, _LONGEST_RESTART_SECONDS)
+    pause = longer if in_vain else 0.0
+    log.warning("driver_replaced", detail=last.detail, begins_anew_in_seconds=pause)
+    return pause
+
+
+if __name__ == "__main__":
+    sys.exit(run(Settings(**json.loads(sys.argv[1]))))

@@ -1,0 +1,202 @@
+"""What a node agent costs its machine: memory, and CPU at one look a second at eight GPUs.
+
+Run: `python tests/bench/bench_node_agent.py [--seconds 60]`. Goals (issue 4): 29 to 40 MiB
+resident, and under 0.1 % of a core without the driver's own time. The agent is a process of
+its own, with eight busy GPUs, a process on each, a hub that wants a report every 15 s and a
+Prometheus that scrapes every 15 s. The driver is the stand-in of `tests/fake_nvml`, whose
+time cannot be told from ours from outside, so it is in the first figures, and so is what it
+costs to wake up with cold caches once a second. What follows is measured in this process with
+warm ones; there the stand-in's part is the same C calls, made without anything around them.
+"""
+
+# ruff: noqa: T201  # it reports to a terminal
+import argparse
+import contextlib
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil
+import pynvml
+from prometheus_client import CollectorRegistry, generate_latest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from agents.node import nvml
+from agents.node.exporter import Exporter, Facts
+from agents.node.samples import NodeView
+from agents.node.session import Session
+from agents.node.windows import Windows
+from scheduler.wire.reports import SamplerState
+from tests.agents.node.live import ListeningHub, LiveAgent
+from tests.agents.node.proc import marked
+from tests.fake_nvml import State, build
+from tests.waiting import until
+
+MIB = 1024 * 1024
+GOAL_MIB, GOAL_PERCENT = (29, 40), 0.1
+PERIOD = 15
+PORT = 19409
+BUSY = "[gpu]\nutil = 90~5\nsm_active = 70~5\ntensor = 40~5\ngr_active = 90\npower_w = 600~50\n"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process used over a time; `percent` of one core."""
+
+    resident_mib: float
+    private_mib: float
+    percent: float
+
+
+def agent_cost(folder: Path, library: Path, state: State, seconds: int) -> Cost:
+    """Run an agent as it is run, and return what it cost after it had settled."""
+    hub = ListeningHub()
+    hub.answer["next_report_seconds"] = PERIOD
+    agent = LiveAgent(folder, library, state, hub.url, PORT, poll_ms=1000, interval="1")
+    try:
+        until(lambda: hub.heard and agent.metrics().get("DCGM_FI_PROF_SM_ACTIVE"), seconds=60)
+        process = psutil.Process(agent.process.pid)
+        time.sleep(2)
+        before = process.cpu_times()
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            time.sleep(min(PERIOD, seconds))
+            agent.metrics()
+        took, after = time.monotonic() - began, process.cpu_times()
+        memory = process.memory_full_info()
+        used = after.user + after.system - before.user - before.system
+        return Cost(memory.rss / MIB, memory.uss / MIB, 100 * used / took)
+    finally:
+        agent.end()
+        hub.close()
+
+
+def cpu_ms(what: Callable[[], object], times: int) -> float:
+    """Return the median CPU time of a call in this thread, in ms."""
+    taken = []
+    for _ in range(times):
+        began = time.thread_time_ns()
+        what()
+        taken.append(time.thread_time_ns() - began)
+    return median(taken) / 1e6
+
+
+def driver_calls(session: Session, uuids: list[str]) -> Callable[[], None]:
+    """Return what makes the C calls of one look at all GPUs, and nothing else."""
+    calls: list[tuple[object, tuple[object, ...]]] = []
+    library = pynvml.nvmlLib
+    real = pynvml._nvmlGetFunctionPointer  # noqa: SLF001  # to see every call that is made
+
+    def seen(name: str) -> Callable[..., int]:
+        function = real(name)
+
+        def noted(*arguments: object) -> int:
+            calls.append((function, arguments))
+            return int(function(*arguments))
+
+        return noted
+
+    pynvml._nvmlGetFunctionPointer = seen  # noqa: SLF001
+    look(session, uuids, condition=False)
+    pynvml._nvmlGetFunctionPointer = real  # noqa: SLF001
+    batch = nvml.batch([(83, 0)] * 10)
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(len(uuids))]
+    fill = library.nvmlDeviceGetFieldValues
+
+    def make() -> None:
+        for function, arguments in calls:
+            function(*arguments)  # type: ignore[operator]  # a ctypes function
+        for handle in handles:
+            fill(handle, ctypes.c_int(10), batch.values)
+
+    return make
+
+
+def look(session: Session, uuids: list[str], *, condition: bool) -> list[object]:
+    """Look at every GPU once."""
+    return [session.sample(uuid, condition=condition) for uuid in uuids]
+
+
+@contextlib.contextmanager
+def opened(library: Path, state: State) -> Iterator[tuple[Session, list[str]]]:
+    """Open a session in this process."""
+    os.environ["FAKE_NVML_STATE"] = str(state.file)
+    pynvml.nvmlLib = ctypes.CDLL(str(library))
+    session = Session()
+    yield session, [gpu.uuid for gpu in session.open().gpus]
+    session.close()
+
+
+def parts(library: Path, state: State) -> None:
+    """Print where the time of a look goes, by the CPU time of this thread."""
+    with opened(library, state) as (session, uuids):
+        look(session, uuids, condition=True)
+        windows = Windows()
+        whole = cpu_ms(lambda: look(session, uuids, condition=False), 300)
+        calls = cpu_ms(driver_calls(session, uuids), 300)
+        seldom = cpu_ms(lambda: look(session, uuids, condition=True), 60) - whole
+        samples = look(session, uuids, condition=False)
+        kept = cpu_ms(lambda: [windows.add(sample) for sample in samples], 300)
+        view = NodeView(
+            SamplerState.OK,
+            gpus=tuple(s.gpu for s in samples),
+            samples={s.gpu.uuid: s for s in samples},
+        )
+        registry = CollectorRegistry()
+        registry.register(Exporter(lambda: Facts(view, holders=()), "n1", "Hostname"))
+        scrape = cpu_ms(lambda: generate_latest(registry), 60)
+        lines = generate_latest(registry).decode().splitlines()
+    ours = whole - calls + kept + (seldom + scrape) / PERIOD
+    print(f"  a look at 8 GPUs, driver's stand-in included      {whole:6.3f} ms")
+    print(f"    of it the bare calls into the stand-in          {calls:6.3f} ms")
+    print(f"  windows of 8 GPUs                                 {kept:6.3f} ms")
+    print(f"  what is asked every {PERIOD} s, stand-in included       {seldom:6.3f} ms")
+    series = sum(not line.startswith("#") for line in lines)
+    print(f"  a scrape of {series} series                           {scrape:6.3f} ms")
+    print(f"  together, per second, without the bare calls      {ours:6.3f} ms = {ours / 10:.3f} %")
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--seconds", type=int, default=60)
+    seconds = options.parse_args().seconds
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        library, state = build(folder), State(folder / "state.ini")
+        users = [
+            subprocess.Popen(["sleep", "3600"], env={**os.environ, **marked(f"cp-j{n}-1")})
+            for n in range(8)
+        ]
+        try:
+            state.write(
+                BUSY + "".join(f"[gpu.{n}]\nproc = {p.pid},9000\n" for n, p in enumerate(users))
+            )
+            cost = agent_cost(folder, library, state, seconds)
+            print(f"a node agent over {seconds} s, one look a second at 8 GPUs")
+            print(
+                f"  resident   {cost.resident_mib:5.1f} MiB (goal {GOAL_MIB[0]} to {GOAL_MIB[1]})"
+            )
+            print(f"  private    {cost.private_mib:5.1f} MiB")
+            print(
+                f"  CPU        {cost.percent:5.3f} % of a core, driver's stand-in included"
+                f" (goal {GOAL_PERCENT} % without)"
+            )
+            print("where it goes, in this process")
+            parts(library, state)
+        finally:
+            for user in users:
+                user.kill()
+                user.wait()
+
+
+if __name__ == "__main__":
+    main()
