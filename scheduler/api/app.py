@@ -20,6 +20,7 @@ from scheduler.api import (
     recalls,
     sites,
     tokens,
+    waste,
     what_if,
 )
 from scheduler.api.deps import HubState
@@ -46,8 +47,9 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
-    rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
-    for room in (*rooms, diagnostics, operating, recalls, what_if):
+    # Paths are tried in this order, and a fleet's reports are most of what comes.
+    rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
+    for room in (*rooms, diagnostics, operating, recalls, waste, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

@@ -10,9 +10,9 @@ R5 gangs, named GPUs   placement.py         R13 spill-over        index.py cycle
 R6 limits, planned     holding.py           R14 labels            labels.py index.py
    starts, backfill    timeline.py          R15 hardware          hardware.py index.py
                        backfill.py          R16 compute law       compute_law.py
-R7 reservations        windows.py           R19 health            placement.py verdicts.py
-R8 legal preemption    victims.py
-                       preemption.py
+R7 reservations        windows.py           R18 utilisation       idleness.py waste.py
+R8 legal preemption    victims.py           R19 health            health.py xids.py
+                       preemption.py                              placement.py verdicts.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
