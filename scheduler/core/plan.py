@@ -11,8 +11,9 @@ R6 limits, planned     holding.py           R14 labels            labels.py inde
    starts, backfill    timeline.py          R15 hardware          hardware.py index.py
                        backfill.py          R16 compute law       compute_law.py
 R7 reservations        windows.py           R19 health            placement.py verdicts.py
-R8 legal preemption    victims.py
+R8 legal preemption    victims.py           R10, R11 together     recalling.py
                        preemption.py
+                       leaving.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
