@@ -9,13 +9,13 @@ at the end (`rollback`), so that planning leaves it as it was.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from scheduler.core import fairshare, holding, pinning, wording
+from scheduler.core import fairshare, holding, pinning, recalling, wording
 from scheduler.core.decisions import Preempt, Reserve, Start
 from scheduler.core.hardware import H100E
 from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Run, Slot
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import sum_of
-from scheduler.core.preemption import Found, Preemptable
+from scheduler.core.preemption import Asked, Found, Preemptable
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
 from scheduler.core.victims import may_help
@@ -161,15 +161,6 @@ class Cycle:
         self.held_back = True
         return None
 
-    def keeps_cells(self, job: Job, pool: PoolId, slots: tuple[Slot, ...], last_try: bool) -> bool:
-        """Return whether a start that nobody may take back leaves each account its cells (R11).
-
-        A job that has waited `hold_after` is not kept out by this any more (R12).
-        """
-        floor = self.world.floor
-        nodes = floor.pool(pool)
-        return self.is_aged(job) or pinning.keeps_cells(floor, nodes, job.account, slots, last_try)
-
     def is_aged(self, job: Job) -> bool:
         """Return whether the job has waited so long that it is to get a planned start (R12)."""
         return self.now >= self.aged_at(job)
@@ -272,28 +263,17 @@ class Cycle:
             return None
         known = self._preemptable.get(pool.id)
         if known is None:
-            known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
-        anywhere = iter((-1,))
-        owner = turn is QuotaClass.IN_QUOTA
-        for among in pinning.candidates(nodes, job.account, fit) if owner else anywhere:
-            found = known.search(job, fit, blocked, turn, among)
-            if found is None:
-                continue
-            if not self._is_within(kind, pool, found) or self.keeps_cells(
-                job, pool.id, found.slots, among == -1
-            ):
-                return found
-        return None
-
-    def _is_within(self, kind: Kind, pool: Pool, found: Found) -> bool:
-        """Return whether the start is in quota, once the victims are gone (R1)."""
-        quota = self.world.quotas[pool.id]
-        for run in found.victims:
-            quota.charge_run(run, -1)
-        over = quota.beyond(kind.account, sum_of(found.slots))
-        for run in found.victims:
-            quota.charge_run(run, 1)
-        return over is None
+            spared = frozenset(r for w in self.windows.get(pool.id, ()) for r in w.masks)
+            known = Preemptable(self.world, pool.id, self.now, spared)
+            self._preemptable[pool.id] = known
+        asked = Asked(job, fit, blocked, turn)
+        found = recalling.search(known, asked, self.is_aged(job))
+        if found is not None or turn is not QuotaClass.IN_QUOTA:
+            return found
+        firm = plans.firm(self.now + job.time_limit, job)
+        if firm == blocked:
+            return None
+        return recalling.in_own_cells(known, asked._replace(blocked=firm))
 
     def _preempt_for(
         self, kind: Kind, job: Job, pool: Pool, found: tuple[Found, QuotaClass]
@@ -307,7 +287,10 @@ class Cycle:
             self.world.advance_by((preempt,), (), self.now)
         over = self.world.quotas[pool.id].beyond(kind.account, sum_of(taken.slots))
         granted = Terms(turn if over else QuotaClass.IN_QUOTA, over)
-        return self._start(kind, job, pool, (taken.slots, granted, taken.victims))
+        after = (*taken.victims, *taken.leaving)
+        start = self._start(kind, job, pool, (taken.slots, granted, after))
+        holding.make_way(self, pool.id, taken.slots, self.now + job.time_limit)
+        return start
 
     def _start(
         self,

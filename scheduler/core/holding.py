@@ -5,13 +5,14 @@ of running jobs say when nodes come back, so busy nodes count as candidates.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from scheduler.core.decisions import Reserve
-from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Shape
+from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Shape, Slot
 from scheduler.core.ordering import Kind
+from scheduler.core.placement import mask_of
 from scheduler.core.policy import Backfill, Rules
 from scheduler.core.terms import Purse, may_borrow
 from scheduler.core.timeline import (
@@ -41,6 +42,9 @@ class Cycle(Protocol):
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
         """Return the start on its own tier that keeps the job out of a higher pool, if any."""
+
+    def is_aged(self, job: Job) -> bool:
+        """Return whether the job has waited so long that it is to get a planned start (R12)."""
 
     def aged_at(self, job: Job) -> datetime:
         """Return when the job has waited so long: no account's cells keep it out any more."""
@@ -306,7 +310,8 @@ def _reserve_nodes(cycle: Cycle, kind: Kind, job: Job, found: tuple[_Option, Quo
     if idle and plans.held and plans.idle + idle > most:
         return False
     slots = slots_of(nodes, chosen)
-    reserved = Reserved(job.id, turn, start_at, start_at + job.time_limit, masks)
+    moves = job.account if turn is QuotaClass.IN_QUOTA and not cycle.is_aged(job) else None
+    reserved = Reserved(job.id, turn, start_at, start_at + job.time_limit, masks, moves)
     cycle.reservations.add(pool.id, nodes, reserved)
     cycle.reserves[job.id] = Reserve(job.id, pool.id, slots, start_at)
     cycle.wanted.hold(kind.shape, 1)
@@ -320,6 +325,23 @@ def given_up(cycle: Cycle, job: Job) -> None:
     """Give up the planned start of a job that has started."""
     cycle.wanted.hold(job.shape, -1)
     cycle.reservations.forget(job.id)
+
+
+def make_way(cycle: Cycle, pool: PoolId, slots: Iterable[Slot], until: datetime) -> None:
+    """Plan the starts anew whose nodes an owner has been leased `until` then (R11)."""
+    plans = cycle.reservations.planned(pool)
+    if plans is None:
+        return
+    floor = cycle.world.floor
+    taken = {floor.nodes[slot.node].rank: mask_of(slot.gpus) for slot in slots}
+    jobs = [cycle.world.jobs[name] for name in plans.moved_by(taken, until)]
+    for job in jobs:
+        del cycle.reserves[job.id]
+        given_up(cycle, job)
+        cycle.reservations.forget_quota(job.account, job.id)
+    for job in jobs:
+        kind = cycle.world.waiting.kind_of(job.id)
+        reserve(cycle, kind, job, QuotaClass.IN_QUOTA)
 
 
 def _hold_quota(cycle: Cycle, kind: Kind, job: Job, at: tuple[PoolId, datetime]) -> None:

@@ -17,6 +17,7 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from scheduler.core.index import Fit
+from scheduler.core.leaving import Leaving
 from scheduler.core.model import AccountName, Job, PoolId, QuotaClass, Run, RunId, Slot
 from scheduler.core.placement import lowest
 from scheduler.core.victims import (
@@ -41,16 +42,22 @@ ATTEMPTS = 24
 
 
 class Found(NamedTuple):
-    """Whose runs end, and the GPUs that the preemptor is leased at once (R8.6)."""
+    """Whose runs end, and the GPUs that the preemptor is leased at once (R8.6).
+
+    `leaving` end already for somebody else, and hold some of these GPUs until then.
+    """
 
     victims: tuple[Run, ...]
     slots: tuple[Slot, ...]
+    leaving: tuple[Run, ...]
 
 
 class Preemptable:
     """The runs of one pool that may lose their GPUs in this cycle, priced, cheapest first."""
 
-    def __init__(self, world: World, pool: PoolId, now: datetime) -> None:
+    def __init__(
+        self, world: World, pool: PoolId, now: datetime, spared: frozenset[int] = frozenset()
+    ) -> None:
         self.world = world
         self.pool = pool
         self.now = now
@@ -69,37 +76,41 @@ class Preemptable:
         self.ripe = {run.id for run in self.runs.values() if is_ripe(run, world, now)}
         self._failed = 0
         for run in self.runs.values():
-            states = (world.floor.nodes.get(slot.node) for slot in run.slots)
-            here = (s for s in states if s is not None and s.node.pool == pool)
-            self.ranks[run.id] = [state.rank for state in here if state.node.usable]
+            self.ranks[run.id] = self._ranks_of(run)
             for rank in self.ranks[run.id]:
                 self.on_node.setdefault(rank, []).append(run)
+        self.leaving = Leaving(spared)
+        for run in world.leaving.get(pool, {}).values():
+            self.leaving.add(run, self._ranks_of(run))
+
+    def _ranks_of(self, run: Run) -> list[int]:
+        states = (self.world.floor.nodes.get(slot.node) for slot in run.slots)
+        here = (s for s in states if s is not None and s.node.pool == self.pool)
+        return [state.rank for state in here if state.node.usable]
 
     def drop(self, run: Run) -> None:
-        """Take out a run that loses its GPUs."""
+        """Let a run leave that loses its GPUs."""
         del self.runs[run.id]
         self._lent -= run.gpus
         self._background.discard(run.id)
         self.ripe.discard(run.id)
         for rank in self.ranks[run.id]:
             self.on_node[rank].remove(run)
+        self.leaving.add(run, self.ranks[run.id])
 
-    def search(
-        self, job: Job, fit: Fit, blocked: Mapping[int, int], turn: QuotaClass, among: int = -1
-    ) -> Found | None:
-        """Return the cheapest victims found that let the job start on nodes `among`, or None.
+    def search(self, asked: "Asked") -> Found | None:
+        """Return the cheapest victims found that let the job start, or None.
 
         Depth first over "what if not this one": complete for few candidates, bounded for many.
         """
-        asked = _Asked(job, fit, blocked, turn, among)
         if not self._worth_a_look(asked):
             return None
         found = self._search(asked)
-        if found is None and turn is not QuotaClass.IN_QUOTA:
+        if found is None and asked.turn is not QuotaClass.IN_QUOTA:
             self._failed += 1
         return found
 
-    def _search(self, asked: "_Asked") -> Found | None:
+    def _search(self, asked: "Asked") -> Found | None:
         search = _Search(self, asked)
         if not search.is_hopeful():
             return None
@@ -118,30 +129,34 @@ class Preemptable:
                 waiting.extend(choice for choice in more if choice not in seen)
         return None
 
-    def _worth_a_look(self, asked: "_Asked") -> bool:
+    def _worth_a_look(self, asked: "Asked") -> bool:
         """Return whether anything could do, so that a hopeless search is not begun."""
         gpus = asked.fit.nodes * asked.fit.gpus_per_node
+        if asked.turn is QuotaClass.IN_QUOTA:
+            lent = self._lent + self.leaving.gpus
+            return lent > 0 and self.nodes.free + lent >= gpus
         if not self._lent or self.nodes.free + self._lent < gpus:
             return False
-        if asked.turn is QuotaClass.IN_QUOTA:
-            return True
         return self._failed < SEARCHES and bool(self._background or self.ripe)
 
 
-class _Asked(NamedTuple):
-    """What a search is for: a job, its gang here, what it must leave alone, and its class."""
+class Asked(NamedTuple):
+    """What a search is for: a job, its gang here, what it must leave alone, and its class.
+
+    `among` are the nodes to look at, a bit per rank.
+    """
 
     job: Job
     fit: Fit
     blocked: Mapping[int, int]
     turn: QuotaClass
-    among: int
+    among: int = -1
 
 
 class _Search:
     """Tries sets of victims on the world's quota, and leaves it as it was."""
 
-    def __init__(self, known: Preemptable, asked: _Asked) -> None:
+    def __init__(self, known: Preemptable, asked: Asked) -> None:
         self._nodes = known.nodes
         self._quota = known.world.quotas[known.pool]
         self._known = known
@@ -155,6 +170,7 @@ class _Search:
         self.tried: tuple[RunId, ...] = ()
         # Whoever is no legal victim now is none when others are gone: shares only fall.
         shares = self._turn is not QuotaClass.IN_QUOTA
+        self._leaving = Leaving() if shares else known.leaving
         self._runs = {
             name: run
             for name, run in known.runs.items()
@@ -173,7 +189,8 @@ class _Search:
 
     def is_hopeful(self) -> bool:
         """Return whether all legal victims together could do."""
-        return self._nodes.free + sum(run.gpus for run in self._runs.values()) >= self._gpus
+        lent = sum(run.gpus for run in self._runs.values())
+        return self._nodes.free + self._leaving.gpus + lent >= self._gpus
 
     def _is_legal(self, run: Run) -> bool:
         if self._turn is QuotaClass.IN_QUOTA:
@@ -212,7 +229,9 @@ class _Search:
                 self.conflict = True
                 return None
             victims = tuple(sorted(self._gone.values(), key=lambda run: run.id))
-            return Found(victims, self._slots(ranks))
+            slots = self._slots(ranks)
+            leaving = sorted(self._leaving.holding(self._nodes, ranks, slots))
+            return Found(victims, slots, tuple(self._known.world.runs[name] for name in leaving))
         finally:
             for run in list(self._gone.values()):
                 self._put_back(run)
@@ -291,11 +310,11 @@ class _Search:
     def _room(self, rank: int) -> int:
         """Return a node's GPUs that are free once the chosen victims are gone."""
         state = self._nodes.order[rank]
-        room = state.free
-        if self._gone:
+        room, leaving = state.free, self._leaving.on(rank)
+        if self._gone or leaving:
             held = 0
             for run, holder in state.holders.items():
-                if run not in self._gone:
+                if run not in self._gone and run not in leaving:
                     held |= holder.mask
             room = state.healthy & ~held
         return room & ~self._blocked.get(rank, 0)

@@ -37,13 +37,18 @@ Chosen = tuple[tuple[int, tuple[int, ...]], ...]
 
 
 class Reserved(NamedTuple):
-    """A planned start: GPUs by node rank, from `start_at` until its own limit."""
+    """A planned start: GPUs by node rank, from `start_at` until its own limit.
+
+    `moves` is the account that will find room elsewhere too, by its cells, should an owner need
+    this place (R11); None where the start is promised on these very nodes.
+    """
 
     job: JobId
     quota_class: QuotaClass
     start_at: datetime
     end_at: datetime
     masks: Mapping[int, int]
+    moves: AccountName | None = None
 
 
 class QuotaHold:
@@ -153,6 +158,29 @@ class PoolPlans:
                 r for r in self.held[:before] if r.quota_class <= quota_class and r.job != job
             )
         return self._kept_from(before, quota_class)
+
+    def firm(self, end_at: datetime, job: Job) -> Mapping[int, int]:
+        """Return what also an owner's start in its cells must leave alone: `blocked`, less moves.
+
+        What is planned for the account's own jobs does not move for one that came later.
+        """
+        before = self.held[: bisect_left(self.starts, end_at)]
+        return _merged(
+            r
+            for r in before
+            if r.quota_class is QuotaClass.IN_QUOTA
+            and r.job != job.id
+            and (r.moves is None or r.moves == job.account)
+        )
+
+    def moved_by(self, slots: Mapping[int, int], end_at: datetime) -> list[JobId]:
+        """Return the jobs whose planned starts a run on these GPUs by rank is in the way of."""
+        before = self.held[: bisect_left(self.starts, end_at)]
+        return [
+            r.job
+            for r in before
+            if r.moves is not None and any(slots.get(k, 0) & mask for k, mask in r.masks.items())
+        ]
 
     def _kept_from(self, count: int, quota_class: QuotaClass) -> Mapping[int, int]:
         """Return the GPUs that the first so many planned starts keep from a class, by rank."""

@@ -31,7 +31,7 @@ def start(
         )
     if granted.quota_class is QuotaClass.BACKGROUND:
         return f"background in {pool.id}: uncharged, ends when others need the GPUs"
-    taken = sum(run.gpus for run in after)
+    taken = sum(run.gpus for run in after if not run.draining)
     if granted.level is not None and granted.quota_class is QuotaClass.BORROWED:
         level = granted.level
         back = (

@@ -135,9 +135,10 @@ class World:
         # quota of a pool ends by its limit, with how many GPUs.
         self.recallable: dict[PoolId, dict[RunId, Run]] = {}
         self._background: dict[PoolId, int] = {}
-        # Pools with any such runs, and with background work among them, a bit each.
-        self.lent_out = 0
-        self.in_background = 0
+        # Runs that end for others already, maybe on more GPUs than those need.
+        self.leaving: dict[PoolId, dict[RunId, Run]] = {}
+        # Pools with any of both, and those with background work to recall, a bit each.
+        self.lent_out = self.in_background = 0
         self.charged: dict[tuple[AccountName, PoolId], Returns] = {}
         self._load(snapshot)
 
@@ -247,6 +248,8 @@ class World:
         self.runs[run.id] = run
         self._hold(run)
         if run.draining:
+            self.leaving.setdefault(run.pool, {})[run.id] = run
+            self._mark(run, 0)
             return
         self._count(run, 1)
         self._charge((EVERYBODY, run.pool), run)
@@ -265,8 +268,9 @@ class World:
     def _mark(self, run: Run, sign: int) -> None:
         """Bring forward which pools have runs that may be recalled, and background work."""
         bit = 1 << self.rooms.bits[run.pool] if run.pool in self.rooms.bits else 0
-        self.lent_out = self.lent_out | bit if self.recallable[run.pool] else self.lent_out & ~bit
-        if run.quota_class is QuotaClass.BACKGROUND:
+        is_lent = self.recallable.get(run.pool) or self.leaving.get(run.pool)
+        self.lent_out = self.lent_out | bit if is_lent else self.lent_out & ~bit
+        if sign and run.quota_class is QuotaClass.BACKGROUND:
             there = self._background[run.pool] = self._background.get(run.pool, 0) + sign
             self.in_background = self.in_background | bit if there else self.in_background & ~bit
 
@@ -292,7 +296,10 @@ class World:
         self.floor.release(run)
         self._touch(run)
         self.use.drop(run)
-        if not run.draining:
+        if run.draining:
+            self.leaving[run.pool].pop(run_id)
+            self._mark(run, 0)
+        else:
             self._count(run, -1)
             for key in ((EVERYBODY, run.pool), (run.account, run.pool)):
                 known = self.charged.get(key)
@@ -343,6 +350,7 @@ class World:
             tuple(self.use.state()),
             (self.lent_out, self.in_background),
             _filled(self.recallable.items()),
+            _filled(self.leaving.items()),
             _filled((key, returns.runs) for key, returns in self.charged.items()),
         )
 

@@ -114,8 +114,8 @@ async def commit_plan(
     """
     units = _units(plan)
     facts = await _facts(conn, plan, policy)
-    taken: set[_Gpu] = set()
-    sound = [unit for unit in units if _holds_still(unit, facts, taken)]
+    taken, ending = set[_Gpu](), set[RunId]()
+    sound = [unit for unit in units if _holds_still(unit, facts, taken, ending)]
     stored = await _store(conn, sound, facts, plan.now, policy)
     kept = _kept(plan, stored)
     await _put_back(conn, [unit for unit in units if unit not in set(stored)], facts)
@@ -144,8 +144,7 @@ def _units(plan: Plan) -> list[_Unit]:
 
 
 async def _facts(conn: AsyncConnection, plan: Plan, policy: Policy) -> _Facts:
-    victims = {preempt.run for preempt in plan.preempts}
-    victims.update(*(start.after for start in plan.starts))
+    victims = {p.run for p in plan.preempts}.union(*(start.after for start in plan.starts))
     starting = {start.job for start in plan.starts}
     named = {slot.node for start in plan.starts for slot in start.slots}
     # Runs before jobs, each in order of ids, as everywhere: so nobody waits in a circle.
@@ -171,8 +170,8 @@ async def _lock(conn: AsyncConnection, table: Table, ids: Iterable[str]) -> None
     await conn.execute(query.with_for_update())
 
 
-def _holds_still(unit: _Unit, facts: _Facts, taken: set[_Gpu]) -> bool:
-    """Return whether a unit may be stored, and count its GPUs as `taken` if so."""
+def _holds_still(unit: _Unit, facts: _Facts, taken: set[_Gpu], ending: set[RunId]) -> bool:
+    """Return whether a unit may be stored; count its GPUs, and victims that others wait for too."""
     victims = {preempt.run for preempt in unit.preempts}
     if not all(run in facts.runs and _may_be_recalled(facts.runs[run]) for run in victims):
         return False
@@ -186,10 +185,11 @@ def _holds_still(unit: _Unit, facts: _Facts, taken: set[_Gpu]) -> bool:
     sound = (
         wanted.isdisjoint(taken)
         and all(_is_usable(gpu, start.pool, facts) for gpu in wanted)
-        and all(_comes_free(facts.holders.get(gpu, {}), victims, drains) for gpu in wanted)
+        and all(_comes_free(facts.holders.get(gpu, {}), victims | ending, drains) for gpu in wanted)
     )
     if sound:
         taken |= wanted
+        ending |= victims
     return sound
 
 
