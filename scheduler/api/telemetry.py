@@ -4,7 +4,7 @@ On PostgreSQL with several hubs each hears some of the nodes; of the others it s
 database knows, and says that it did not measure them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -120,26 +120,22 @@ def _node(
         measured=heard is not None,
         reported_at=max(at, node.reported_at),
         gpus=tuple(
-            _gpu(hub, node.name, gpu, said, tuple(_holdings(held, node.name, gpu, caller)), caller)
+            _gpu(hub, node.name, gpu, said, held.get((node.name, gpu.index), ()), caller)
             for gpu in node.gpus
         ),
     )
 
 
-def _holdings(
-    held: Mapping[tuple[str, int], Sequence[HeldGpu]], node: str, gpu: KnownGpu, caller: Caller
-) -> Iterator[Holding]:
-    for one in held.get((node, gpu.index), ()):
-        if caller.sees is None or caller.sees == one.user:
-            yield Holding(
-                account=one.account,
-                run=one.run,
-                job=one.job,
-                user=one.user,
-                draining=one.draining,
-            )
-        else:
-            yield Holding(account=one.account, draining=one.draining)
+def _holding(one: HeldGpu, caller: Caller) -> Holding:
+    if caller.sees is None or caller.sees == one.user:
+        return Holding(
+            account=one.account,
+            run=one.run,
+            job=one.job,
+            user=one.user,
+            draining=one.draining,
+        )
+    return Holding(account=one.account, draining=one.draining)
 
 
 def _gpu(
@@ -147,10 +143,10 @@ def _gpu(
     node: str,
     gpu: KnownGpu,
     said: Said,
-    held_by: tuple[Holding, ...],
+    held: Sequence[HeldGpu],
     caller: Caller,
 ) -> GpuTelemetry:
-    now, idle = hub.fleet.now(node, gpu.index), hub.fleet.idle_since(node, gpu.index)
+    now = hub.fleet.now(node, gpu.index)
     known = gpu.index < len(said.memory_mib)
     return GpuTelemetry(
         index=gpu.index,
@@ -163,8 +159,8 @@ def _gpu(
         memory_mib=said.memory_mib[gpu.index] if known else None,
         power_watts=now.power_watts,
         temperature_celsius=now.temperature_celsius,
-        idle_since=None if idle is None else datetime.fromtimestamp(idle, UTC),
-        held_by=held_by,
+        idle_since=_idle_since(hub, node, gpu, held),
+        held_by=tuple(_holding(one, caller) for one in held),
         foreign=tuple(
             ForeignProcesses(
                 processes=one.processes, run=one.run or None if caller.sees is None else None
@@ -173,3 +169,13 @@ def _gpu(
             if one.gpu == gpu.index
         ),
     )
+
+
+def _idle_since(
+    hub: HubState, node: str, gpu: KnownGpu, held: Sequence[HeldGpu]
+) -> datetime | None:
+    """Return since when a GPU idles, for whoever has it: what was before is not their idleness."""
+    idle = hub.fleet.idle_since(node, gpu.index)
+    if idle is None:
+        return None
+    return max([datetime.fromtimestamp(idle, UTC), *(one.leased_at for one in held)])

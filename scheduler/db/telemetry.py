@@ -55,6 +55,7 @@ class HeldGpu:
     job: str
     user: str
     account: str
+    leased_at: datetime
 
 
 async def known_nodes(conn: AsyncConnection, asked: Asked) -> list[KnownNode]:
@@ -107,6 +108,7 @@ def _leases() -> Select[Any]:
             jobs.c.id,
             jobs.c.user,
             jobs.c.account,
+            runs.c.leased_at,
         )
         .join(runs, runs.c.id == lease_gpus.c.run_id)
         .join(jobs, jobs.c.id == runs.c.job_id)

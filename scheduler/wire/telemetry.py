@@ -37,7 +37,8 @@ class GpuTelemetry(Message):
     power_watts: float | None = None
     temperature_celsius: float | None = None
     idle_since: AwareDatetime | None = Field(
-        default=None, description="Since when every report says that it does nothing"
+        default=None,
+        description="Since when every report says that it does nothing, under its present lease",
     )
     held_by: tuple[Holding, ...] = Field(
         default=(), description="Two while a GPU is handed over: who leaves it, and who follows"

@@ -1,5 +1,7 @@
 """The fleet's telemetry: what reports said last, and who has which GPU."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.api.conftest import NOON
@@ -56,6 +58,20 @@ async def test_who_uses_a_gpu_is_told_to_them_and_to_operators_and_others_see_th
     others = (await nodes_of(house, "alex"))[node["node"]]
     hidden = {"account": "arl-vision", "run": None, "job": None, "user": None, "draining": False}
     assert others["gpus"][0]["held_by"] == [hidden]
+
+
+async def test_a_gpu_idles_for_its_user_from_the_lease_on_at_the_earliest(small):
+    still = {"index": 0, "sm_active": [0, 0, 0], "power_watts": [70, 70, 70]}
+    still |= {"memory_mib": [0, 0, 0]}
+    await report(small, 2, use=[still])
+    gpu = (await nodes_of(small))["national-1"]["gpus"][0]
+    assert gpu["idle_since"] == "2026-03-02T12:00:00Z"
+    small.clock.forward(timedelta(minutes=10))
+    await small.submit("dana", tier=["national"], gpus_per_node=8)
+    await small.plan()
+    await report(small, 3, use=[still])
+    gpu = (await nodes_of(small))["national-1"]["gpus"][0]
+    assert (gpu["held_by"] != [], gpu["idle_since"]) == (True, "2026-03-02T12:10:00Z")
 
 
 async def test_a_sick_gpu_and_processes_without_a_lease_are_shown_with_why(small):
