@@ -38,6 +38,7 @@ from scheduler.wire.operating import (
     MaintenanceList,
     MaintenanceRequest,
     NodeDetail,
+    WastePage,
 )
 from scheduler.wire.telemetry import TelemetryPage
 from scheduler.wire.what_if import WhatIf, WhatIfRequest
@@ -217,6 +218,10 @@ class Hub:
     def cancel_maintenance(self, name: str) -> None:
         """Undo planned maintenance (admin scope)."""
         self._send("DELETE", f"/v1/maintenance/{quote(name, safe='')}")
+
+    def waste(self, days: int) -> WastePage:
+        """Return what accounts were leased against what their GPUs did with it."""
+        return self._read(WastePage, "/v1/waste", {"days": days})
 
     def accounts(self) -> AccountList:
         """Return the tree of accounts with weights and decayed usage."""

@@ -43,7 +43,8 @@ from scheduler.fleet.memory import Fleet
 from scheduler.loops.cycle import CycleLoop
 from scheduler.loops.fleet import FleetLoop
 from scheduler.loops.forecast import ForecastLoop, Past
-from scheduler.loops.supervise import Supervisor, alone, elected
+from scheduler.loops.idle import IdleLoop
+from scheduler.loops.supervise import Loop, Supervisor, alone, elected
 from scheduler.loops.watch import WatchLoop
 from scheduler.replay.recorder import Recorder
 from scheduler.sim.past import play
@@ -77,8 +78,7 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
     supervisor = Supervisor(leadership, loops, wake)
     # Reports come to every process, so what follows from them is not for the leader alone.
     fleet = Fleet(settings.node_stale_seconds)
-    watching = FleetLoop(db, fleet, wake, clock, settings)
-    hearing = Supervisor(alone, (watching, watching.rollups), wake, leads=False)
+    hearing = Supervisor(alone, _hearers(db, fleet, wake, clock, settings), wake, leads=False)
     state = HubState(
         db=db,
         files=FileStore(settings.data, settings.max_log_bytes),
@@ -111,6 +111,14 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
             await db.close()
 
     return Hub(state, create_app(state, lifespan), supervisor)
+
+
+def _hearers(
+    db: Database, fleet: Fleet, wake: Wake, clock: Clock, settings: HubSettings
+) -> Sequence[Loop]:
+    """Return the loops that look after what nodes tell this process."""
+    watching = FleetLoop(db, fleet, wake, clock, settings)
+    return watching, watching.rollups, IdleLoop(db, fleet, wake, clock)
 
 
 def _foreseen(

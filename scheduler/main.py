@@ -71,6 +71,7 @@ COMMANDS = {
     "replay": Late(_REPLAY, _RUN, "Plan a recording again.", "replay"),
     "simulate": Late("scheduler.sim.cli:app", _RUN, "Replay a trace of jobs under a policy."),
     "node": Late("scheduler.node_cli:app", _RUN, "List, show, drain or reserve nodes."),
+    "waste": Late("scheduler.node_cli:waste_app", _RUN, "Say what GPUs did with their leases."),
     "token": Late(_ADMIN + "token_app", _RUN, "Create, list or revoke tokens."),
     "admin": Late(_ADMIN + "admin_app", _RUN, "Migrate; look at nodes and accounts."),
     "version": Late(_ADMIN + "version_app", _RUN, "Show the version, here and at the hub."),

@@ -1,4 +1,4 @@
-"""The operator's commands for nodes: list, show, drain, resume, reserve, inject (R7, R19)."""
+"""The operator's commands for nodes: list, show, drain, resume, reserve, inject; and waste."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from scheduler.clock import SystemClock
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest, NodeDetail
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
+waste_app = typer.Typer()
 
 _Node = Annotated[str, typer.Argument(help="As `node list` shows it.")]
 _Reason = Annotated[str, typer.Option(help="Why; the people whose jobs run there read it.")]
@@ -145,6 +146,28 @@ def inject(  # the options are the command's surface
     said = [f"XID {xid} on GPU {gpu}"] if xid is not None else []
     said += [f"a process without a lease on GPU {gpu}"] if foreign else []
     typer.echo(f"SIMULATED on {node}: {', '.join(said) or 'all GPUs are well'}")
+
+
+@waste_app.command()
+@with_hub
+def waste(
+    hub: Hub,
+    days: Annotated[int, typer.Option(min=1, max=31, help="How far back to look.")] = 7,
+    as_json: _AsJson = False,
+) -> None:
+    """Say how many GPU-hours accounts were leased, and in how many their GPUs worked."""
+    found = hub.waste(days)
+    if as_json:
+        _print_json(found)
+        return
+    if not found.accounts:
+        typer.echo("nobody held a lease in that time")
+        return
+    typer.echo(f"{'account':24} {'leased':>10} {'measured':>10} {'used':>10}  GPU-hours")
+    for row in found.accounts:
+        hours = (row.leased_gpu_hours, row.measured_gpu_hours, row.used_gpu_hours)
+        share = "not measured" if row.share_used is None else f"{100 * row.share_used:.0f} % used"
+        typer.echo(f"{row.account:24} {hours[0]:10.1f} {hours[1]:10.1f} {hours[2]:10.1f}  {share}")
 
 
 def _end(until: str, lasting: str, starts_at: datetime) -> datetime | None:

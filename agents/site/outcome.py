@@ -61,7 +61,9 @@ def _ended_for(reason: Ending, record: RunRecord, exit_code: int | None) -> Outc
     match reason:
         case Ending.CANCELLED:
             return Outcome(RunState.STOPPED, "cancelled", None, exit_code)
-        case Ending.RECALLED | Ending.SHARES | Ending.RESERVED | Ending.DRAINED:
+        case Ending.ENDED_IDLE:
+            return Outcome(RunState.STOPPED, "its GPUs did nothing for too long", None, exit_code)
+        case Ending.RECALLED | Ending.SHARES | Ending.RESERVED | Ending.DRAINED | Ending.IDLE:
             return Outcome(RunState.PREEMPTED, _recall_message(record), None, exit_code)
         case Ending.TIME_LIMIT:
             limit = timedelta(seconds=round(record.lease.time_limit_seconds))

@@ -171,13 +171,19 @@ def _of_stranger(lease: DesiredLease, site: Site, now: datetime) -> list[Action]
 
 def _never_started(reason: StopReason | None) -> RunState:
     match reason:
-        case StopReason.RECALLED | StopReason.SHARES | StopReason.RESERVED | StopReason.DRAINED:
+        case (
+            StopReason.RECALLED
+            | StopReason.SHARES
+            | StopReason.RESERVED
+            | StopReason.DRAINED
+            | StopReason.IDLE
+        ):
             return RunState.PREEMPTED
         case StopReason.BIND_EXPIRED:
             return RunState.LOST
         case StopReason.TIME_LIMIT:
             return RunState.FAILED
-        case StopReason.CANCELLED | None:
+        case StopReason.CANCELLED | StopReason.ENDED_IDLE | None:
             return RunState.STOPPED
 
 

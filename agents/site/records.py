@@ -39,6 +39,8 @@ class Ending(StrEnum):
     TIME_LIMIT = StopReason.TIME_LIMIT
     BIND_EXPIRED = StopReason.BIND_EXPIRED
     DRAINED = StopReason.DRAINED
+    IDLE = StopReason.IDLE
+    ENDED_IDLE = StopReason.ENDED_IDLE
     UNLISTED = "unlisted"  # the hub no longer knows the lease
 
 

@@ -21,6 +21,7 @@ from scheduler.api import (
     sites,
     telemetry,
     tokens,
+    waste,
     what_if,
 )
 from scheduler.api.deps import HubState
@@ -47,8 +48,9 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
-    rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
-    for room in (*rooms, diagnostics, operating, recalls, telemetry, what_if):
+    # Paths are tried in this order, and a fleet's reports are most of what comes.
+    rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
+    for room in (*rooms, diagnostics, operating, recalls, telemetry, waste, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

@@ -42,3 +42,17 @@ MAINTENANCE_LIST: Example = {
         }
     ]
 }
+
+WASTE_PAGE: Example = {
+    "since": "2026-02-23T12:00:00Z",
+    "until": _AT,
+    "accounts": [
+        {
+            "account": "arl-vision",
+            "leased_gpu_hours": 1344.0,
+            "measured_gpu_hours": 1340.5,
+            "used_gpu_hours": 911.2,
+            "share_used": 0.6797,
+        }
+    ],
+}

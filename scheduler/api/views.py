@@ -223,6 +223,8 @@ _STOPPING = {
     StopReason.SHARES: "A smaller share takes its GPUs over: it checkpoints and ends{by}.",
     StopReason.RESERVED: "Its nodes are reserved or in maintenance soon: "
     "it checkpoints and ends{by}.",
+    StopReason.IDLE: "Its GPUs do nothing: it checkpoints and ends{by}, then it is requeued.",
+    StopReason.ENDED_IDLE: "Its GPUs do nothing: it checkpoints and ends{by}.",
     StopReason.DRAINED: "Its node is drained: it checkpoints and ends{by}, then it is requeued.",
     StopReason.TIME_LIMIT: "It reached its time limit and ends{by}.",
     StopReason.CANCELLED: "It was cancelled and ends{by}.",

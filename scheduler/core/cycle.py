@@ -28,6 +28,7 @@ class Cycle:
 
     def __init__(self, world: World, now: datetime) -> None:
         world.rooms.bring_forward()
+        world.floor.mark()
         self.world = world
         self.now = now
         self.rules = world.policy.rules
@@ -65,13 +66,14 @@ class Cycle:
 
     def rollback(self) -> None:
         """Bring the world back to what it was before the cycle."""
-        for done in reversed(self._undo):
-            match done:
-                case Run():
-                    self.world.put_run(done)
-                case (job, run):
-                    self.world.drop_run(run.id)
-                    self.world.put_job(job)
+        with self.world.floor.undo():
+            for done in reversed(self._undo):
+                match done:
+                    case Run():
+                        self.world.put_run(done)
+                    case (job, run):
+                        self.world.drop_run(run.id)
+                        self.world.put_job(job)
         claims, turnovers, self.world.version = self._before
         self.world.claims, self.world.turnovers = dict(claims), dict(turnovers)
 
@@ -82,6 +84,7 @@ class Cycle:
 
     def redo(self) -> None:
         """Carry the decisions out again after a rollback, to look at the world they make."""
+        self.world.floor.mark()
         self.world.advance_by(self.preempts, self.starts, self.now)
 
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
@@ -239,13 +242,14 @@ class Cycle:
     def preemptable(self, kind: Kind, job: Job, turn: QuotaClass) -> int:
         """Return the pools where runs may have to end for this job, a bit each.
 
-        Shares move for the first blocked jobs of a shape, and for those that waited too long.
+        Shares move for the first blocked jobs of a shape; who waited too long is promised a start.
         """
         if turn is QuotaClass.IN_QUOTA:
-            return self.world.lent_out
+            below = self.world.below.pools(kind.account, kind.fits.least)
+            return self.world.lent_out & below
         rules = self.rules
         ripe = rules.share_preemption and self.now - job.submitted_at >= rules.preempt_delay
-        if ripe and (holding.wants(self, kind) or self.is_aged(job)):
+        if ripe and holding.wants(self, kind):
             return self.world.lent_out
         return self.world.in_background
 
@@ -269,9 +273,9 @@ class Cycle:
         known = self._preemptable.get(pool.id)
         if known is None:
             known = self._preemptable[pool.id] = Preemptable(self.world, pool.id, self.now)
-        if turn is not QuotaClass.IN_QUOTA:
-            return known.search(job, fit, blocked, turn)
-        for among in pinning.candidates(nodes, job.account, fit):
+        anywhere = iter((-1,))
+        owner = turn is QuotaClass.IN_QUOTA
+        for among in pinning.candidates(nodes, job.account, fit) if owner else anywhere:
             found = known.search(job, fit, blocked, turn, among)
             if found is None:
                 continue

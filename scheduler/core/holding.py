@@ -174,8 +174,10 @@ def reserve(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool = F
     if turn is QuotaClass.BACKGROUND or job.id in cycle.reserves:
         return
     if aged or wants(cycle, kind):
-        for option in _options(cycle, kind, job, turn):
+        for option in _options(cycle, kind, job, turn, aged):
             if _reserve_nodes(cycle, kind, job, (option, turn)):
+                if aged and turn is not QuotaClass.IN_QUOTA:
+                    _hold_limit(cycle, kind, job, option)
                 return
         cycle.wanted.fail(kind.shape)
     elif turn is QuotaClass.IN_QUOTA and cycle.rules.backfill is Backfill.HOLDS:
@@ -209,11 +211,11 @@ def _hold_if_soonest(cycle: Cycle, kind: Kind, job: Job, bit: int) -> None:
     _hold_quota(cycle, kind, job, (cycle.world.rooms.pools[bit].id, at))
 
 
-def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Option]:
+def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool) -> list[_Option]:
     """Return the starts that can be foreseen: in quota some day, or borrowed as runs end.
 
-    A borrower is promised what its own limits and agreements allow. An owner who wants its
-    GPUs back by then is not bound by it (R10).
+    A borrower is promised what its own limits and agreements allow, once its account's own runs
+    have ended where it is aged. An owner who wants its GPUs back by then is not bound by it (R10).
     """
     mask = kind.guaranteed if turn is QuotaClass.IN_QUOTA else kind.mask
     found = []
@@ -221,7 +223,10 @@ def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Opti
         bit = cycle.world.rooms.bits[pool.id]
         if not mask >> bit & 1 or cycle.own_tier_start(kind, pool) is not None:
             continue
+        limit_at: datetime | None = cycle.now
         if turn is not QuotaClass.IN_QUOTA and not may_borrow(cycle.world, kind, bit, cycle.now):
+            limit_at = _limit_opens(cycle, kind, bit) if aged else None
+        if limit_at is None:
             continue
         if cycle.purse.short(kind, bit, job.time_limit) is not None:
             continue
@@ -230,7 +235,7 @@ def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass) -> list[_Opti
             start_at = _common_opens(cycle, kind, bit, start_at)
         start_at = _cells_open(cycle, kind, job, (bit, turn), start_at)
         if start_at is not None:
-            found.append(_Option(start_at, rank, pool))
+            found.append(_Option(max(start_at, limit_at), rank, pool))
     return sorted(found, key=lambda o: (o.start_at, o.pool.tier.rank, o.pool.id))
 
 
@@ -251,6 +256,30 @@ def _cells_open(
         return None  # it is not guaranteed that: what it is promised is a borrower's start
     # Nodes are free now. A promise of those would be one for the next minute, each minute.
     return max(start_at, aged_at) if (kind, bit) in cycle.kept_out else start_at
+
+
+def _limit_opens(cycle: Cycle, kind: Kind, bit: int) -> datetime | None:
+    """Return when the account may borrow as much again, by the limits of its own runs (R12)."""
+    pool, gpus = cycle.world.rooms.pools[bit].id, kind.fits.gpus[bit]
+    quota = cycle.world.quotas[pool]
+    if not kind.shape.preemptible or not quota.path(kind.account):
+        return None
+    lacking = gpus - quota.may_come_free(kind.account)
+    back = cycle.world.returns(kind.account, pool).when(lacking) if lacking > 0 else cycle.now
+    return None if back is None else max(back, cycle.now + OVERDUE)
+
+
+def _hold_limit(cycle: Cycle, kind: Kind, job: Job, option: _Option) -> None:
+    """Keep what the account may borrow for its aged job: its small ones would refill it (R12)."""
+    pool, start_at = option.pool.id, option.start_at
+    quota = cycle.world.quotas[pool]
+    if not quota.path(kind.account):
+        return
+    back = cycle.world.returns(kind.account, pool).by(start_at)
+    gpus = kind.fits.gpus[cycle.world.rooms.bits[pool]]
+    slack = quota.may_come_free(kind.account) + back - gpus
+    hold = QuotaHold(job.id, start_at, start_at + job.time_limit, max(0, slack))
+    cycle.reservations.hold_quota(kind.account, pool, hold)
 
 
 def _common_opens(cycle: Cycle, kind: Kind, bit: int, nodes_at: datetime) -> datetime | None:

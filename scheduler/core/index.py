@@ -50,6 +50,7 @@ class PolicyIndex:
         self.eligibility = Eligibility(policy)
         self._lent = self._agreements_by_pool()
         self._agreements: dict[tuple[AccountName, PoolId], tuple[Agreement, ...]] = {}
+        self._strangers: dict[tuple[AccountName, PoolId], Verdict] = {}
         self._factors = self._factors_by_pool()
         self._limit_classes: dict[timedelta, int] = {}
         self._owned, self._owned_tier = self._owners()
@@ -122,6 +123,16 @@ class PolicyIndex:
             lent = self._lent.get(pool, ())
             known = tuple(a for a in lent if self._may_borrow(account, a))
             self._agreements[key] = known
+        return known
+
+    def no_agreement(self, account: AccountName, pool: Pool) -> Verdict:
+        """Return the verdict of an outsider without a valid agreement, one for all its jobs."""
+        key = (account, pool.id)
+        known = self._strangers.get(key)
+        if known is None:
+            numbers = (("owner", pool.owner), ("account", account))
+            known = Verdict(Reason.SECTOR_AGREEMENT, pool.id, numbers)
+            self._strangers[key] = known
         return known
 
     def _may_borrow(self, account: AccountName, agreement: Agreement) -> bool:

@@ -116,6 +116,8 @@ def job_after(ended: RunState, told: StopReason | None) -> JobState:
         return JobState.SUCCEEDED
     if told is StopReason.DRAINED:
         return JobState.PENDING
+    if told is StopReason.ENDED_IDLE:
+        return JobState.STOPPED
     if ended is RunState.FAILED or told is StopReason.TIME_LIMIT:
         return JobState.FAILED
     if told is StopReason.CANCELLED or (ended is RunState.STOPPED and told is None):

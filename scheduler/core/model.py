@@ -316,6 +316,8 @@ class StopReason(StrEnum):
     RESERVED = "reserved"  # a reservation or maintenance of its nodes begins (R7)
     TIME_LIMIT = "time_limit"
     BIND_EXPIRED = "bind_expired"
+    IDLE = "idle"  # its GPUs did nothing: it is requeued (R18)
+    ENDED_IDLE = "ended_idle"  # and again, or its tier requeues none: it is over
     DRAINED = "drained"  # its node must not go on: a fault, or an operator (R19)
 
     @property

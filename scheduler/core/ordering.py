@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 
+from scheduler.core.explain import Verdict
 from scheduler.core.index import Candidates, PolicyIndex
 from scheduler.core.model import AccountName, Job, JobId, QuotaClass, Shape
 from scheduler.core.policy import Rules
@@ -158,6 +159,7 @@ class Kind:
         "order",
         "queue",
         "shape",
+        "strangers",
         "user",
     )
 
@@ -172,6 +174,7 @@ class Kind:
         self.guaranteed = 0
         self.order: Mapping[int, int] = {}  # the place of each pool's bit in spill-over (R13)
         self.mask = 0
+        self.strangers: tuple[Verdict, ...] | None = None  # of pools in no reach: `verdicts.py`
         self.queue = Queue()
         # What two kinds are told apart by where all else is equal, the same in every process.
         self.key = (*shape_key(shape), tuple(pool.id for pool in candidates.pools), user)

@@ -7,9 +7,10 @@ account is to find free in its block. Only then any, as far as there are cells t
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from scheduler.core.floor import Floor
 from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Slot
-from scheduler.core.placement import Floor, PoolNodes
+from scheduler.core.placement import PoolNodes
 
 _ATTEMPTS = 4
 """So many nodes of a set are tried for work on one node: the next may split a smaller cell."""
@@ -72,7 +73,8 @@ def candidates(nodes: PoolNodes, account: AccountName, fit: Fit, room: int = -1)
     """Yield sets of nodes to look at, one after the other, a bit per rank; `room` may serve."""
     mine = nodes.pinned_by.get(account, 0)
     if fit.nodes == 1:
-        yield mine
+        if mine:
+            yield mine
         yield ~(mine | nodes.untouched | nodes.bound)
     free = nodes.untouched
     kept = [] if nodes.cells is None else nodes.cells.kept_in_blocks(account)

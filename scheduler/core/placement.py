@@ -11,16 +11,14 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from scheduler.core.cells import NOBODY, Cells, Owners, Place
 from scheduler.core.model import (
     AccountName,
     Node,
     NodeId,
-    PoolId,
-    QuotaClass,
-    Run,
     RunId,
     Slot,
 )
@@ -76,12 +74,28 @@ class NodeState:
     def times(self) -> tuple[tuple[datetime, int], ...]:
         """Return (when free, index) of each healthy GPU, soonest first."""
         if self._times is None:
-            back = dict.fromkeys(bits(self.healthy), FREE)
-            for mask, until, _ in self.holders.values():
-                for gpu in bits(mask & self.healthy):
-                    back[gpu] = max(back[gpu], until)
-            self._times = tuple(sorted((when, gpu) for gpu, when in back.items()))
+            self._times = self._worked_out()
         return self._times
+
+    def _worked_out(self) -> tuple[tuple[datetime, int], ...]:
+        held = [(mask & self.healthy, until) for mask, until, _ in self.holders.values()]
+        if not held:
+            return _all_at(self.healthy, FREE)
+        if len(held) == 1 and held[0][0] == self.healthy:
+            return _all_at(*held[0])
+        back = dict.fromkeys(bits(self.healthy), FREE)
+        for mask, until in held:
+            for gpu in bits(mask):
+                back[gpu] = max(back[gpu], until)
+        return tuple(sorted((when, gpu) for gpu, when in back.items()))
+
+    def save(self) -> tuple[object, ...]:
+        """Return what is free, to come back to it."""
+        return self.free, self.pinned, self._times
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Come back to what was kept, with the same holders as then."""
+        self.free, self.pinned, self._times = saved
 
 
 class PoolNodes:
@@ -109,6 +123,9 @@ class PoolNodes:
         self.pinned_by: dict[AccountName, int] = {}
         self.bound = 0
         self.cells = cells
+        # What was kept to come back to: of nodes by rank, and of the pool.
+        self._saved: dict[int, tuple[object, ...]] | None = None
+        self._counts: tuple[Any, ...] = ()
 
     def put(self, state: NodeState) -> None:
         """Add a node, or replace it; numbers are given anew before the next look."""
@@ -189,6 +206,29 @@ class PoolNodes:
             self._move(state, pinned)
         if state.free != free:
             self._count(state.rank, free.bit_count(), state.free.bit_count())
+
+    def save(self, state: NodeState) -> None:
+        """Keep what is known of a node, and of the pool, if that was not kept since `restore`."""
+        if self._saved is None:
+            self._saved = {}
+            known = (list(self._at_least), self.free, self.untouched, dict(self.pinned_by))
+            self._counts = (*known, self.bound, None if self.cells is None else self.cells.save())
+        if state.rank not in self._saved:
+            self._saved[state.rank] = state.save()
+
+    def restore(self) -> None:
+        """Come back to what was kept; the nodes' holders are the same as then."""
+        if self._saved is None:
+            return
+        for rank, saved in self._saved.items():
+            state = self.order[rank]
+            if self._ready and rank not in self._outdated:
+                self._outdated[rank] = state.times
+            state.restore(saved)
+        self._at_least, self.free, self.untouched, self.pinned_by, self.bound, cells = self._counts
+        if cells is not None:
+            cells()
+        self._saved = None
 
     def ready(self, gpus: int) -> Sequence[tuple[datetime, int]]:
         """Return (when so many GPUs are free at once, rank) of each node that has them, in order.
@@ -277,69 +317,13 @@ class PoolNodes:
         return chosen
 
 
-class Floor:
-    """All nodes of all pools, and who holds their GPUs."""
+@lru_cache(maxsize=256)
+def _indexes(mask: int) -> tuple[int, ...]:
+    return tuple(bits(mask))
 
-    def __init__(self, cells: Mapping[PoolId, Cells]) -> None:
-        self._cells = cells
-        self.pools: dict[PoolId, PoolNodes] = {}
-        self.nodes: dict[NodeId, NodeState] = {}
-        # Kept by node id: a run may hold GPUs of a node that has not reported yet.
-        self._holders: dict[NodeId, dict[RunId, Holder]] = {}
 
-    def pool(self, pool: PoolId) -> PoolNodes:
-        """Return a pool's nodes, numbered."""
-        nodes = self._pool(pool)
-        nodes.number()
-        return nodes
-
-    def _pool(self, pool: PoolId) -> PoolNodes:
-        known = self.pools.get(pool)
-        if known is None:
-            known = self.pools[pool] = PoolNodes(self._cells.get(pool))
-        return known
-
-    def put_node(self, node: Node) -> None:
-        """Add a node or replace what is known about it."""
-        self.drop_node(node.id)
-        state = NodeState(node, self._holders.setdefault(node.id, {}))
-        self.nodes[node.id] = state
-        self._pool(node.pool).put(state)
-
-    def drop_node(self, node: NodeId) -> None:
-        """Forget a node; what runs hold on it is kept, should it come back."""
-        state = self.nodes.pop(node, None)
-        if state is not None:
-            self.pools[state.node.pool].drop(node)
-
-    def hold(self, run: Run) -> None:
-        """Let a run hold its GPUs until its limit, or until it was told to stop."""
-        until = run.ends_by if run.stop_at is None else min(run.ends_by, run.stop_at)
-        stays = run.quota_class is QuotaClass.IN_QUOTA and not run.draining
-        pinned = run.account if stays else None
-        for slot in run.slots:
-            holders = self._holders.setdefault(slot.node, {})
-            holders[run.id] = Holder(mask_of(slot.gpus), until, pinned)
-            self._refresh(slot.node)
-
-    def release(self, run: Run) -> None:
-        """Take back the GPUs that a run holds."""
-        for slot in run.slots:
-            holders = self._holders[slot.node]
-            holders.pop(run.id, None)
-            if not holders and slot.node not in self.nodes:
-                del self._holders[slot.node]
-            self._refresh(slot.node)
-
-    def _refresh(self, node: NodeId) -> None:
-        state = self.nodes.get(node)
-        if state is not None:
-            self.pools[state.node.pool].refresh(state)
-
-    def state(self) -> Iterator[tuple[NodeId, int, tuple[tuple[datetime, int], ...]]]:
-        """Yield what is free on every node, and when the rest will be: for comparing worlds."""
-        for name in sorted(self.nodes):
-            yield (name, self.nodes[name].free, self.nodes[name].times)
+def _all_at(mask: int, when: datetime) -> tuple[tuple[datetime, int], ...]:
+    return tuple([(when, gpu) for gpu in _indexes(mask)])
 
 
 def mask_of(gpus: tuple[int, ...]) -> int:

@@ -10,9 +10,9 @@ R5 gangs, named GPUs   placement.py         R13 spill-over        index.py cycle
 R6 limits, planned     holding.py           R14 labels            labels.py index.py
    starts, backfill    timeline.py          R15 hardware          hardware.py index.py
                        backfill.py          R16 compute law       compute_law.py
-R7 reservations        windows.py           R19 health            placement.py verdicts.py
-R8 legal preemption    victims.py
-                       preemption.py
+R7 reservations        windows.py           R18 utilisation       idleness.py waste.py
+R8 legal preemption    victims.py           R19 health            health.py xids.py
+                       preemption.py                              placement.py verdicts.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
@@ -38,8 +38,15 @@ from scheduler.core.verdicts import Holds
 from scheduler.core.world import EVERYBODY, World
 
 
-def plan(world: World, policy: Policy, now: datetime) -> Plan:
+def plan(world: World, policy: Policy, now: datetime, *, told: bool = False) -> Plan:
     """Return what to do at `now`. The world is left as it was.
+
+    Args:
+        world: the working state, built for this policy.
+        policy: the rules.
+        now: the time of the cycle.
+        told: whether all verdicts will be read: then they are worked out at once, which is
+            cheaper than later. The plan is the same.
 
     Raises:
         ValueError: the world was built for another policy.
@@ -57,6 +64,9 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
             usage = world.usage_at(now) if policy.rules.order is Order.FAIR else {}
             for turn in QuotaClass:
                 _Pass(cycle, turn, usage).run()
+        holds = Holds(cycle)
+        if told:
+            holds.read()
     finally:
         cycle.rollback()
     return Plan(
@@ -65,7 +75,7 @@ def plan(world: World, policy: Policy, now: datetime) -> Plan:
         starts=tuple(cycle.starts),
         preempts=tuple(cycle.preempts),
         reserves=tuple(cycle.reserves.values()),
-        holds=Holds(cycle),
+        holds=holds,
     )
 
 

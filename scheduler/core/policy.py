@@ -28,11 +28,17 @@ from scheduler.core.model import (
 
 @dataclass(frozen=True, slots=True)
 class TierRules:
-    """What a tier grants by default. `notice` is the time to checkpoint before preemption (R9)."""
+    """What a tier grants by default. `notice` is the time to checkpoint before preemption (R9).
+
+    After how long a run that does nothing is warned, requeued, ended (R18); zero is never.
+    """
 
     default_time_limit: timedelta
     max_time_limit: timedelta
     notice: timedelta
+    idle_warn: timedelta = timedelta(0)
+    idle_requeue: timedelta = timedelta(0)
+    idle_end: timedelta = timedelta(0)
 
 
 class Order(StrEnum):

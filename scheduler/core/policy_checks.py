@@ -9,9 +9,9 @@ agreements are checked in `policy_check_quotas.py`, dates in `policy_check_windo
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from datetime import timedelta
-from itertools import count
+from itertools import count, pairwise
 
-from scheduler.core.policy import Policy
+from scheduler.core.policy import Policy, TierRules
 from scheduler.core.policy_check_quotas import agreements, quotas, sums
 from scheduler.core.policy_check_windows import budgets, placed, reservations
 from scheduler.core.policy_found import Found, Path, ancestors, not_too_long
@@ -98,11 +98,21 @@ def _tiers(policy: Policy) -> Iterator[Found]:
         at: Path = ("tiers", tier.value)
         yield from not_too_long((*at, "max_time_limit"), rules.max_time_limit)
         yield from not_too_long((*at, "notice"), rules.notice)
+        yield from _idleness(at, rules)
         if rules.default_time_limit > rules.max_time_limit:
             yield Found(
                 (*at, "default_time_limit"),
                 f"{rules.default_time_limit} is more than max_time_limit {rules.max_time_limit}",
             )
+
+
+def _idleness(at: Path, rules: TierRules) -> Iterator[Found]:
+    """Each step comes after the ones before it, as far as the tier takes them (R18)."""
+    steps = [(name, getattr(rules, name)) for name in ("idle_warn", "idle_requeue", "idle_end")]
+    taken = [(name, after) for name, after in steps if after]
+    for (first, before), (name, after) in pairwise(taken):
+        if after <= before:
+            yield Found((*at, name), f"{after} is not after {first} {before}")
 
 
 def _labels(policy: Policy) -> Iterator[Found]:

@@ -17,9 +17,17 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from scheduler.core.index import Fit
-from scheduler.core.model import Job, PoolId, QuotaClass, Run, RunId, Slot
+from scheduler.core.model import AccountName, Job, PoolId, QuotaClass, Run, RunId, Slot
 from scheduler.core.placement import lowest
-from scheduler.core.victims import Cost, cost, has_larger_share, is_legal, is_ripe, is_thrifty
+from scheduler.core.victims import (
+    Cost,
+    cost,
+    has_larger_share,
+    is_legal,
+    is_ripe,
+    is_thrifty,
+    stays_at_nominal,
+)
 from scheduler.core.world import World
 
 SEARCHES = 8
@@ -58,7 +66,7 @@ class Preemptable:
         self._background = {
             run.id for run in self.runs.values() if run.quota_class is QuotaClass.BACKGROUND
         }
-        self._ripe = {run.id for run in self.runs.values() if is_ripe(run, world, now)}
+        self.ripe = {run.id for run in self.runs.values() if is_ripe(run, world, now)}
         self._failed = 0
         for run in self.runs.values():
             states = (world.floor.nodes.get(slot.node) for slot in run.slots)
@@ -72,7 +80,7 @@ class Preemptable:
         del self.runs[run.id]
         self._lent -= run.gpus
         self._background.discard(run.id)
-        self._ripe.discard(run.id)
+        self.ripe.discard(run.id)
         for rank in self.ranks[run.id]:
             self.on_node[rank].remove(run)
 
@@ -93,6 +101,8 @@ class Preemptable:
 
     def _search(self, asked: "_Asked") -> Found | None:
         search = _Search(self, asked)
+        if not search.is_hopeful():
+            return None
         waiting: list[frozenset[RunId]] = [frozenset()]
         seen: set[frozenset[RunId]] = set()
         for _ in range(ATTEMPTS):
@@ -115,7 +125,7 @@ class Preemptable:
             return False
         if asked.turn is QuotaClass.IN_QUOTA:
             return True
-        return self._failed < SEARCHES and bool(self._background or self._ripe)
+        return self._failed < SEARCHES and bool(self._background or self.ripe)
 
 
 class _Asked(NamedTuple):
@@ -140,8 +150,30 @@ class _Search:
         self._gpus = asked.fit.nodes * asked.fit.gpus_per_node
         self._without: frozenset[RunId] = frozenset()
         self._gone: dict[RunId, Run] = {}
+        self._richer: dict[AccountName, bool] = {}
         self.conflict = False
         self.tried: tuple[RunId, ...] = ()
+        # Whoever is no legal victim now is none when others are gone: shares only fall.
+        shares = self._turn is not QuotaClass.IN_QUOTA
+        self._runs = {
+            name: run
+            for name, run in known.runs.items()
+            if not (shares and self._is_out_of_reach(run)) and self._is_legal(run)
+        }
+
+    def _is_out_of_reach(self, run: Run) -> bool:
+        """Return whether a borrower need not look further at a run: the cheap part of it."""
+        if run.quota_class is QuotaClass.BACKGROUND:
+            return False
+        known = self._richer.get(run.account)
+        if known is None:
+            known = has_larger_share(self._quota, run.account, self._job.account, self._gpus)
+            self._richer[run.account] = known
+        return not known or run.id not in self._known.ripe
+
+    def is_hopeful(self) -> bool:
+        """Return whether all legal victims together could do."""
+        return self._nodes.free + sum(run.gpus for run in self._runs.values()) >= self._gpus
 
     def _is_legal(self, run: Run) -> bool:
         if self._turn is QuotaClass.IN_QUOTA:
@@ -150,14 +182,17 @@ class _Search:
             return True
         if not self._is_ripe(run) or not is_thrifty((run,), self._gpus):
             return False
-        return has_larger_share(self._quota, run, self._job, self._gpus)
+        quota, account = self._quota, self._job.account
+        return has_larger_share(quota, run.account, account, self._gpus) and stays_at_nominal(
+            quota, run, account
+        )
 
     def _is_ripe(self, run: Run) -> bool:
         """Return whether shares may move at all now: what is bounded in time or rate (R9)."""
         rules, now = self._known.world.policy.rules, self._known.now
         if now - self._job.submitted_at < rules.preempt_delay:
             return False
-        if not is_ripe(run, self._known.world, now):
+        if run.id not in self._known.ripe:
             return False
         moved = sum(1 for gone in self._gone.values() if gone.quota_class is QuotaClass.BORROWED)
         return moved < self._known.world.may_move(self._known.pool, now)
@@ -222,7 +257,7 @@ class _Search:
             for run in self._known.on_node.get(state.rank, ()):
                 if room.bit_count() >= wanted:
                     break
-                if run.id not in self._without:
+                if run.id in self._runs and run.id not in self._without:
                     victims.append(run)
                     room |= state.holders[run.id].mask & state.healthy & ~blocked
             if room.bit_count() >= wanted:
@@ -240,7 +275,7 @@ class _Search:
             for run in self._known.on_node.get(rank, ()):
                 if self._room(rank).bit_count() >= wanted:
                     break
-                if run.id in self._gone or run.id in self._without:
+                if run.id in self._gone or run.id in self._without or run.id not in self._runs:
                     continue
                 if self._is_legal(run):
                     self._take(run)
@@ -279,7 +314,7 @@ class _Search:
         lacking, progress = self._lacking(), True
         while lacking and progress:
             progress = False
-            for run in self._known.runs.values():
+            for run in self._runs.values():
                 if run.id in self._gone or run.id in self._without:
                     continue
                 if not self._is_legal(run):

@@ -14,6 +14,7 @@ from scheduler.core.ordering import Kind
 from scheduler.core.rooms import FitClass
 from scheduler.core.terms import terms
 from scheduler.core.timeline import ALWAYS, Reservations
+from scheduler.core.waiting import Reach as Reaches
 from scheduler.core.world import World
 
 
@@ -77,15 +78,24 @@ class Reach:
         if reach.in_reservation or account in self._cycle.promised:
             return True
         if self._turn is QuotaClass.IN_QUOTA:
-            below, lent_out = self._world.below, self._world.lent_out
-            return any(
-                pools & below.pools(account, fits.least) & (lent_out | self.pools(fits))
-                for fits, pools in reach.pools[self._turn]
-            )
-        return any(
-            self._is_open(account, fits, pools & self.pools(fits))
-            for fits, pools in reach.pools[self._turn]
-        )
+            return self._is_below(account, reach)
+        # Asked of every account in every cycle: loops cost less here than generators.
+        for fits, pools in reach.pools[self._turn]:
+            open_pools = pools & self.pools(fits)
+            if open_pools and self._is_open(account, fits, open_pools):
+                return True
+        return False
+
+    def _is_below(self, account: AccountName, reach: Reaches) -> bool:
+        """Return whether a part of some nominal is left where nodes are free, or lent."""
+        below, lent_out = self._world.below, self._world.lent_out
+        if not below.pools(account, 1):
+            return False
+        for fits, pools in reach.pools[self._turn]:
+            left = pools & below.pools(account, fits.least)
+            if left and left & (lent_out | self.pools(fits)):
+                return True
+        return False
 
     def _is_open(self, account: AccountName, fits: FitClass, pools: int) -> bool:
         """Return whether quota may allow a borrowed or background start in one of the pools."""

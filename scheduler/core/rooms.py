@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 from heapq import heappop, heappush
 
+from scheduler.core.floor import Floor
 from scheduler.core.index import Fit, PolicyIndex
 from scheduler.core.model import Pool, PoolId, Shape
-from scheduler.core.placement import Floor
 
 
 class FitClass:

@@ -37,6 +37,15 @@ class Holds(Sequence[Hold]):
         self._cycle: Cycle | None = cycle
         self._rows: tuple[Hold, ...] = ()
 
+    def read(self) -> None:
+        """Work all of them out while the world is still as the cycle's decisions made it."""
+        cycle = self._cycle
+        if cycle is not None:
+            later = _later(cycle)
+            accounts = cycle.world.waiting.accounts()
+            self._rows = tuple(row for name in accounts for row in _of(cycle, name, later))
+            self._cycle = None
+
     def of(self, accounts: Iterable[AccountName]) -> dict[AccountName, tuple[Hold, ...]]:
         """Return the verdicts of some accounts' jobs, as reading all of them would.
 
@@ -60,10 +69,7 @@ class Holds(Sequence[Hold]):
         cycle = self._cycle
         if cycle is not None:
             with _outcome(cycle):
-                later = _later(cycle)
-                accounts = cycle.world.waiting.accounts()
-                self._rows = tuple(row for name in accounts for row in _of(cycle, name, later))
-            self._cycle = None
+                self.read()
         return self._rows
 
     def __len__(self) -> int:
@@ -146,15 +152,17 @@ def _told(
 
 
 def verdicts(cycle: Cycle, kind: Kind, job: Job) -> tuple[Verdict, ...]:
-    """Return what keeps a tried job out of each pool, in tier order."""
+    """Return what keeps a tried job out of each pool: in tier order, those it may use first."""
     user = cycle.world.index.users.get(kind.user)
     if user is not None and user.max_gpus is not None and not cycle.user_has_room(kind):
         used = cycle.world.held_by_user.get(kind.user, 0)
         return user_limit(kind.user, user.max_gpus, used, kind.fits.least)
-    against = [_against(cycle, kind, job, pool) for pool in kind.candidates.pools]
-    if kind.candidates.pools:
-        return (*against, *kind.candidates.refusals)
-    return kind.candidates.refusals
+    rooms, mask = cycle.world.rooms.bits, kind.mask
+    pools = [pool for pool in kind.candidates.pools if mask >> rooms[pool.id] & 1]
+    against = [_against(cycle, kind, job, pool) for pool in pools]
+    if len(pools) < len(kind.candidates.pools):
+        against += _strangers(cycle, kind)
+    return (*against, *kind.candidates.refusals)
 
 
 def not_before(until: datetime) -> tuple[Verdict, ...]:
@@ -207,8 +215,7 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None
     agreements = cycle.world.index.agreements(kind.account, pool.id, cycle.now)
     numbers: Numbers
     if not agreements:
-        numbers = (("owner", pool.owner), ("account", kind.account))
-        return Verdict(Reason.SECTOR_AGREEMENT, pool.id, numbers)
+        return cycle.world.index.no_agreement(kind.account, pool)
     if not kind.shape.preemptible:
         numbers = (("level", kind.account), ("nominal", 0), ("used", 0))
         return Verdict(Reason.NOT_PREEMPTIBLE, pool.id, numbers)
@@ -226,6 +233,20 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None
     if cycle.world.quotas[pool.id].common < gpus:
         return _common(cycle, pool, gpus)
     return None
+
+
+def _strangers(cycle: Cycle, kind: Kind) -> tuple[Verdict, ...]:
+    """Refuse the pools for which the account never had an agreement: most, where there are many.
+
+    Worked out once for a kind, since only another policy changes it.
+    """
+    if kind.strangers is None:
+        rooms, mask = cycle.world.rooms.bits, kind.mask
+        pools = kind.candidates.pools
+        refused = [pool for pool in pools if not mask >> rooms[pool.id] & 1]
+        index = cycle.world.index
+        kind.strangers = tuple(index.no_agreement(kind.account, pool) for pool in refused)
+    return kind.strangers
 
 
 def _common(cycle: Cycle, pool: Pool, gpus: int) -> Verdict:

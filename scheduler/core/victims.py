@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from scheduler.core.index import Fit
-from scheduler.core.model import Job, Pool, QuotaClass, Run, RunId
+from scheduler.core.model import AccountName, Job, Pool, QuotaClass, Run, RunId
 from scheduler.core.quota import PoolQuota
 from scheduler.core.world import World
 
@@ -61,21 +61,26 @@ def is_legal(quota: PoolQuota, run: Run, job: Job) -> bool:
     return quota.is_over(run.account, job.account) or quota.is_wide(run.account, len(run.slots))
 
 
-def has_larger_share(quota: PoolQuota, run: Run, job: Job, gpus: int) -> bool:
-    """Return whether the run may end for this borrower: its share is larger, strictly (R8.1).
+def has_larger_share(quota: PoolQuota, victim: AccountName, job: AccountName, gpus: int) -> bool:
+    """Return whether an account's share is larger, strictly, than the borrower's (R8.1).
 
     Shares are instant use per weight, right below where the two accounts' paths meet: the
-    job's branch with the job against the run's branch with the run. The run's accounts stay
-    at or above their nominals without it (R8.2).
+    job's branch with the job's GPUs against the victim's branch with its run.
     """
-    parted = quota.parting(job.account, run.account)
+    parted = quota.parting(job, victim)
     if parted is None:
         return False
     mine, yours = parted
-    if (mine.used + gpus) * yours.weight >= yours.used * mine.weight:
+    return (mine.used + gpus) * yours.weight < yours.used * mine.weight
+
+
+def stays_at_nominal(quota: PoolQuota, run: Run, job: AccountName) -> bool:
+    """Return whether the run's accounts stay at or above their nominals without it (R8.2)."""
+    parted = quota.parting(job, run.account)
+    if parted is None:
         return False
     own = quota.path(run.account)
-    below = own[: own.index(yours) + 1]
+    below = own[: own.index(parted[1]) + 1]
     return all(level.used - run.gpus >= level.nominal for level in below)
 
 

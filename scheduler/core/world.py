@@ -19,6 +19,7 @@ from scheduler.core.decisions import (
     started_run,
     turnovers,
 )
+from scheduler.core.floor import Floor
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import (
     AccountName,
@@ -35,7 +36,6 @@ from scheduler.core.model import (
     RunId,
     RunState,
 )
-from scheduler.core.placement import Floor
 from scheduler.core.policy import Policy
 from scheduler.core.quota import Below, PoolQuota
 from scheduler.core.returns import Returns

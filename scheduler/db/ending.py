@@ -182,8 +182,8 @@ async def _requeue(
 ) -> None:
     """Put the job back with its age; after a preemption, behind the successor's binding."""
     told = run.stop_reason is not None and run.stop_reason.is_preemption
-    # A sick node is nobody's gain, so a drained run is not one that was preempted.
-    drained = run.stop_reason is StopReason.DRAINED
+    # A sick node or an idle lease is no preemption, whatever the site calls the end.
+    drained = run.stop_reason in {StopReason.DRAINED, StopReason.IDLE}
     recalled = told or (end.state is RunState.PREEMPTED and not drained)
     await conn.execute(
         update(jobs)
@@ -208,6 +208,8 @@ _WHY = {
     StopReason.RECALLED: "its GPUs were recalled",
     StopReason.SHARES: "an account with a smaller share took its GPUs over",
     StopReason.RESERVED: "its nodes are reserved or in maintenance",
+    StopReason.IDLE: "its GPUs did nothing for too long",
+    StopReason.ENDED_IDLE: "its GPUs did nothing for too long",
     StopReason.DRAINED: "its node was drained",
     StopReason.BIND_EXPIRED: "the site did not start it in time",
     StopReason.CANCELLED: "it was cancelled",

@@ -6,7 +6,7 @@ difference to what is stored for the agent's process.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,10 +33,13 @@ from scheduler.core.xids import XID_RULES
 from scheduler.db.draining import Lease, drain_runs, leases_on
 from scheduler.db.node_tables import node_events
 from scheduler.db.outbox import JobNote, write_history
-from scheduler.wire.reports import NodeReport
+from scheduler.wire.reports import ForeignUse, NodeReport
 
 _NOTICE = timedelta(seconds=60)
 """What a run gets to save itself before its sick node is left, if its own notice is longer."""
+
+
+_SAY_AGAIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Judged:
     new: Sequence[XidEvent] = ()
     findings: Sequence[Finding] = ()
     leases: Sequence[Lease] = field(default=())
+    foreign: Sequence[tuple[int, str]] = ()
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -106,13 +110,41 @@ async def judge(
 ) -> dict[str, Judged]:
     """Judge reports, each with the row that is stored of its node, if any."""
     counted = {report.node: _counted(report, old) for report, old in news}
-    sick = sorted(name for name, (_, new) in counted.items() if new)
+    used = {report.node: report for report, _ in news if report.foreign}
+    sick = sorted({name for name, (_, new) in counted.items() if new} | set(used))
     leases = await leases_on(conn, sick)
     past = await _past(conn, sick, now - HISTORY)
-    return {
+    judged = {
         report.node: _judged(report, old, counted[report.node], leases, past, now)
         for report, old in news
     }
+    for name, sentences in (await _foreign(conn, used, now)).items():
+        judged[name] = replace(judged[name], foreign=sentences)
+    return judged
+
+
+async def _foreign(
+    conn: AsyncConnection, used: Mapping[str, NodeReport], now: datetime
+) -> dict[str, list[tuple[int, str]]]:
+    """Return whose GPUs are used by others, as far as it was not said within the last hour."""
+    if not used:
+        return {}
+    query = select(node_events.c.node_id, node_events.c.sentence).where(
+        node_events.c.node_id.in_(sorted(used)),
+        node_events.c.event == "foreign_use",
+        node_events.c.at > now - _SAY_AGAIN,
+    )
+    said = {(row.node_id, row.sentence) for row in await conn.execute(query)}
+    return {
+        name: [(use.gpu, s) for use in report.foreign if (name, (s := _used_by(use))) not in said]
+        for name, report in used.items()
+    }
+
+
+def _used_by(use: ForeignUse) -> str:
+    who = f"run {use.run}, which has no lease there" if use.run else "no run"
+    processes = "1 process" if use.processes == 1 else f"{use.processes} processes"
+    return f"GPU {use.gpu} is used by {processes} of {who}"
 
 
 def _counted(
@@ -192,6 +224,11 @@ async def carry_out(
 ) -> list[str]:
     """Write down what happened, tell the jobs, drain; return the sites that have orders now."""
     rows = [_xid_row(one, event) for one in judged for event in one.new]
+    rows += [
+        event_row(one.node, now, "foreign_use", said) | {"gpu": gpu}
+        for one in judged
+        for gpu, said in one.foreign
+    ]
     notes = [note for one in judged for note in _told(one, now)]
     drained: list[str] = []
     for one in judged:
@@ -238,7 +275,12 @@ def _xid_row(one: Judged, event: XidEvent) -> dict[str, Any]:
 def _told(one: Judged, now: datetime) -> list[JobNote]:
     """Tell each job what its own GPU reported, whatever else follows."""
     by_gpu = {lease.gpu: lease for lease in one.leases}
-    return [
+    used = [
+        JobNote(lease.job, now, "foreign_use", f"node {one.node}: {said}", lease.run)
+        for gpu, said in one.foreign
+        if (lease := by_gpu.get(gpu)) is not None
+    ]
+    return used + [
         JobNote(
             lease.job, now, "gpu_fault", f"node {one.node}: {found.why}; {found.todo}", lease.run
         )

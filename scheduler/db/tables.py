@@ -180,6 +180,8 @@ runs = Table(
     Column("stop_reason", String(16)),
     Column("stop_at", UtcDateTime),
     Column("checkpointed_at", UtcDateTime),
+    # How far it has come with its idle GPUs: see `core.idleness.Step` (R18).
+    Column("idle_step", Integer, nullable=False, server_default=text("0")),
     Column("seen_at", UtcDateTime),  # when the site first spoke of it
     Column("why", Text, nullable=False),
     Column("message", Text, nullable=False, server_default=text("''")),

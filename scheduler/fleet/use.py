@@ -12,9 +12,9 @@ from math import isnan
 
 from scheduler.wire.reports import GpuUse, NodeReport
 
-# Below these a GPU does nothing for anybody (notes §2.4); above either it is at work.
-IDLE_SM = 0.01
-IDLE_WATTS_OVER_REST = 60.0
+# A GPU does nothing for anybody while it is at or below all of these (R18; notes §2.4): an H100
+# rests at 70 W, with an idle context at 110 to 130 W, and a context has some hundred MiB.
+IDLE_SM, IDLE_WATTS, IDLE_MIB = 0.01, 160.0, 2048.0
 _NOTHING = float("nan")
 
 
@@ -73,21 +73,15 @@ class UseMemory:
                 continue
             place = base + use.index
             reports[place] += 1
-            if (sm := use.sm_active) is None:
-                self._idle_since[place] = _NOTHING
-            else:
+            if (sm := use.sm_active) is not None:
                 sm_sum[place] += sm.mean
                 sm_count[place] += 1
-                self._saw(place, sm.most, now)
+                self._sm_most[place] = max(self._sm_most[place], sm.most)
+            if not _is_idle(use):
+                self._idle_since[place] = _NOTHING
+            elif isnan(self._idle_since[place]):
+                self._idle_since[place] = now
             self._add_rest(place, use)
-
-    def _saw(self, place: int, most: float, now: float) -> None:
-        if most > self._sm_most[place]:  # noqa: PLR1730  # four times as quick as max()
-            self._sm_most[place] = most
-        if most >= IDLE_SM:
-            self._idle_since[place] = _NOTHING
-        elif isnan(self._idle_since[place]):
-            self._idle_since[place] = now
 
     def _add_rest(self, place: int, use: GpuUse) -> None:
         memory, watts = use.memory_mib, use.power_watts
@@ -124,3 +118,11 @@ class UseMemory:
             self._reports[place] = self._sm_count[place] = self._watts_count[place] = 0
             self._sm_sum[place] = self._watts_sum[place] = 0.0
             self._sm_most[place] = self._memory_most[place] = 0.0
+
+
+def _is_idle(use: GpuUse) -> bool:
+    """Return whether a GPU did nothing all the time; what was not measured is not idle."""
+    sm, memory, watts = use.sm_active, use.memory_mib, use.power_watts
+    if sm is None or sm.most > IDLE_SM or memory is None or watts is None:
+        return False
+    return memory.most <= IDLE_MIB and watts.most <= IDLE_WATTS

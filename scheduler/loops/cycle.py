@@ -5,6 +5,7 @@ anything goes wrong in between, it is thrown away and read anew: the database is
 """
 
 import asyncio
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -31,7 +32,7 @@ from scheduler.db.planning import (
 from scheduler.db.policies import policy_in_force, revision_in_force
 from scheduler.errors import Refused
 from scheduler.loops.report import gauge, report
-from scheduler.loops.telling import Telling
+from scheduler.loops.telling import FEW, Telling
 from scheduler.replay.recorder import Recorder
 from scheduler.wake import Wake
 
@@ -188,6 +189,11 @@ class CycleLoop:
                 return  # A hub without a policy plans nothing, and says so to whoever asks.
             snapshot = await load_snapshot(conn, policy)
         self._world = World(policy, snapshot)
+        if len(snapshot.jobs) + len(snapshot.runs) >= _LARGE:
+            # Most of it is there to stay, and would be looked through at each collection.
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
         self._reserves = None
         self._telling.reset()
         log.info(
@@ -200,9 +206,10 @@ class CycleLoop:
 
     async def _plan(self, world: World) -> Plan:
         now = self._clock.now()
+        told = len(world.jobs) <= FEW or self._recorder is not None
         if len(world.jobs) + len(world.runs) < _LARGE:
-            return decide(world, world.policy, now)
-        return await asyncio.to_thread(decide, world, world.policy, now)
+            return decide(world, world.policy, now, told=told)
+        return await asyncio.to_thread(decide, world, world.policy, now, told=told)
 
     async def _record(self, world: World, plan: Plan) -> None:
         """Write the cycle down while the world is still as it was planned on."""

@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Iterator
 from scheduler.clock import Clock
 from scheduler.core.model import AccountName
 
-# So many waiting jobs are told in every cycle: 20 ms or so.
-_FEW = 1_000
+FEW = 1_000
+"""So many waiting jobs are told in every cycle: 20 ms or so."""
+
 # Of a cycle's other time: a fifth of the whole. Never less than a few accounts' worth.
 _SHARE, _LEAST = 0.25, 0.01
 # While nothing has changed, so that a new job is planned after no longer than this.
@@ -54,7 +55,7 @@ class Telling:
         for name in due:
             others.pop(name, None)
         for name in others:
-            if jobs > _FEW and self._clock.monotonic() - now >= spare:
+            if jobs > FEW and self._clock.monotonic() - now >= spare:
                 return
             yield name
 

@@ -69,3 +69,21 @@ class NodeDetail(Message):
     node: NodeView
     cordon: CordonView | None = None
     history: tuple[NodeEvent, ...] = ()
+
+
+class WasteView(Message):
+    """An account's GPU-hours in the window. Used is measured time x SM activity."""
+
+    account: str
+    leased_gpu_hours: float
+    measured_gpu_hours: float
+    used_gpu_hours: float
+    share_used: float | None = Field(description="Of what was measured; null where nothing was")
+
+
+class WastePage(Message):
+    """Accounts that held leases in the window, most unused GPU-hours first."""
+
+    since: AwareDatetime
+    until: AwareDatetime
+    accounts: tuple[WasteView, ...]

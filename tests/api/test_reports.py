@@ -228,3 +228,20 @@ async def test_a_pending_row_remap_cordons_and_the_owner_sees_why(house):
     (lease,) = (await house.sync("national", sequence=2)).json()["leases"]
     assert lease["wanted"] == "run"
     assert [event for event, _ in await events(house)] == ["cordoned"]
+
+
+async def test_a_gpu_that_others_use_is_told_to_whoever_has_its_lease_and_once(house):
+    job, _ = await house.running("dana", gpus_per_node=8)
+    (lease,) = (await house.sync("national")).json()["leases"]
+    node = lease["nodes"][0]["node"]
+    foreign = [{"gpu": 3, "run": "cp-other-1", "processes": 2}]
+    for number in (2, 3):
+        await send(house, report(node=node, sequence=number, foreign=foreign, simulated=True))
+        house.hub.fleet.doubt(node)
+    said = "GPU 3 is used by 2 processes of run cp-other-1, which has no lease there"
+    assert await events(house) == [("foreign_use", said)]
+    told = (await house.call("dana", "GET", f"/v1/jobs/{job['id']}/explanation")).json()
+    assert [e["sentence"] for e in told["history"] if e["event"] == "foreign_use"] == [
+        f"node {node}: {said}"
+    ]
+    assert (await node_of(house, node))["usable"]

@@ -110,7 +110,7 @@ def problems(policy: Policy, snapshot: Snapshot) -> list[str]:
         lent = sum(r.gpus for r in runs if r.agreement == agreement.id and not r.draining)
         if lent > agreement.cap:
             found.append(f"{agreement.id} lends {lent}, its cap is {agreement.cap}")
-    found += _beyond_budget(policy, snapshot)
+    found += beyond_budget(policy, snapshot)
     for user in policy.users:
         held = sum(r.gpus for r in runs if r.user == user.name and not r.draining)
         if user.max_gpus is not None and held > user.max_gpus:
@@ -118,11 +118,14 @@ def problems(policy: Policy, snapshot: Snapshot) -> list[str]:
     return found
 
 
-def _beyond_budget(policy: Policy, snapshot: Snapshot, asks: Job | None = None) -> list[str]:
-    """What runs below an account, and a job, may use up to their limits (R4); all on H100s."""
+def beyond_budget(policy: Policy, snapshot: Snapshot, asks: Job | None = None) -> list[str]:
+    """What runs below an account, and a job, may use up to their limits (R4); all on H100s.
+
+    A run that was told to end has until then. Found by `make fuzz` when the oracle knew no better.
+    """
     parents = {a.name: a.parent for a in policy.accounts}
     uses = [
-        (r.account, r.gpus * (r.ends_by - r.leased_at))
+        (r.account, r.gpus * (min(r.ends_by, r.stop_at or r.ends_by) - r.leased_at))
         for r in snapshot.runs.values()
         if r.quota_class is not QuotaClass.BACKGROUND
     ]
@@ -189,7 +192,7 @@ def legal_recall(policy: Policy, pool: Pool, snapshot: Snapshot, job: Job) -> fr
     sums = Sums(policy, pool, [])
     if not sums.path(job.account) or job.shape.background:
         return None
-    if _beyond_budget(policy, snapshot, job):
+    if beyond_budget(policy, snapshot, job):
         return None
     runs = list(snapshot.runs.values())
     mine = [
@@ -213,3 +216,48 @@ def legal_recall(policy: Policy, pool: Pool, snapshot: Snapshot, job: Job) -> fr
         ):
             return gone
     return None
+
+
+class Cells:
+    """What an account is guaranteed in a pool, in groups of GPUs of one node (R11), from scratch.
+
+    A guarantee of n GPUs is one of so many whole nodes, else half nodes, else single GPUs. Its own
+    work that nobody may take back is in some of them already.
+    """
+
+    def __init__(self, policy: Policy, pool: Pool, snapshot: Snapshot) -> None:
+        self.pool = pool
+        self._sums = Sums(policy, pool, list(snapshot.runs.values()))
+        self._policy = policy
+        self._snapshot = snapshot
+
+    def fits(self, job: Job) -> bool:
+        """Whether the job is in quota, and its account has cells left that hold its gang."""
+        who, gpus = job.account, job.shape.gpus
+        if job.shape.background or not self._sums.path(who):
+            return False
+        # Levels above hold what their branches are owed; who takes more of it is recalled.
+        if self._sums.used(who) + gpus > self._sums.nominal(who):
+            return False
+        # The parts of a gang are on different nodes, which only whole ones are sure to be.
+        alone = job.shape.nodes == 1
+        size = self._smallest(job.shape.gpus_per_node if alone else self.pool.gpus_per_node)
+        return size is not None and self._left(who, size) >= job.shape.nodes
+
+    def _smallest(self, gpus: int) -> int | None:
+        whole = self.pool.gpus_per_node
+        return min((size for size in {1, whole // 2, whole} if size >= gpus), default=None)
+
+    def _left(self, who: AccountName, size: int) -> int:
+        on_node: Counter[str] = Counter()
+        for run in self._snapshot.runs.values():
+            pinned = run.quota_class is QuotaClass.IN_QUOTA and not run.draining
+            if run.account == who and run.pool == self.pool.id and pinned:
+                on_node.update({slot.node: len(slot.gpus) for slot in run.slots})
+        touched = sum(-(-held // size) for held in on_node.values())
+        return self._sums.nominal(who) // size - touched
+
+
+def broken_nodes(pool: Pool, snapshot: Snapshot) -> set[str]:
+    """The nodes that take no work: what was placed before they broke may be in anybody's cells."""
+    return {n.id for n in snapshot.nodes.values() if n.pool == pool.id and not n.usable}

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from scheduler.core.decisions import Plan
 from scheduler.core.plan import plan
@@ -23,6 +23,8 @@ from tests.strategies import Step, moments, policies, steps
 pytestmark = [
     pytest.mark.fuzz,
     pytest.mark.timeout(0),
+    # A long history is what is printed; a warning of that must not hide what it broke.
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
     pytest.mark.skipif("FUZZ_SECONDS" not in os.environ, reason="takes minutes: make fuzz"),
 ]
 
@@ -34,6 +36,7 @@ LONG = settings(
     max_examples=EXAMPLES,
     deadline=None,
     database=None,
+    phases=(Phase.generate, Phase.shrink),  # to explain a failure takes longer than to find it
     suppress_health_check=list(HealthCheck),
 )
 

@@ -1,5 +1,6 @@
 """Checks of dates and lending agree with what counting day by day finds."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given, settings
@@ -156,3 +157,15 @@ def test_a_thousand_accounts_and_reservations_are_checked_in_a_moment():
     )
     policy = build.policy(rows, [build.pool(nodes=1)], reservations=kept)
     assert list(policy_checks.problems(policy)) == []
+
+
+@given(st.tuples(*[st.integers(0, 3)] * 3))
+def test_the_steps_with_idle_runs_come_one_after_the_other(hours):
+    """R18: zero is a step that is never taken, and has no place in the order."""
+    warn, requeue, end = (timedelta(hours=h) for h in hours)
+    tiers = build.policy(ACCOUNTS).tiers
+    steps = {"idle_warn": warn, "idle_requeue": requeue, "idle_end": end}
+    changed = tuple((tier, replace(rules, **steps)) for tier, rules in tiers)
+    taken = [h for h in hours if h]
+    wrong = taken != sorted(set(taken))
+    assert bool(found("tiers", tiers=changed)) == wrong

@@ -4,12 +4,14 @@ Only the rule of shares itself is on trial: no delay, no rate, no least run time
 immunity slows a cycle down, so any that the rule allows is found.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.core.model import Tier
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy, Rules
 from scheduler.core.snapshot import DropRun, Put
@@ -31,7 +33,10 @@ WEIGHTS = st.sampled_from([1, 1, 2, 3, 7, 1000])
 
 @st.composite
 def trees(draw: st.DrawFn) -> Policy:
-    """A tree of depth 4 below the root, uneven, with tiny and large weights; half nominal."""
+    """A tree of depth 4 below the root, uneven, with tiny and large weights; half nominal.
+
+    Up to two institutions have a pool of their own, which they may lend to others.
+    """
     accounts, quotas, gpus = [build.account("national", None)], [], draw(st.sampled_from([2, 4, 8]))
     hub = build.pool(nodes=draw(st.integers(1, 3)), gpus_per_node=gpus)
 
@@ -50,12 +55,26 @@ def trees(draw: st.DrawFn) -> Policy:
         own = draw(st.integers(0, left // 2))
         left -= own
         grow(name, "national", own, 1)
-    return build.policy(accounts, [hub], quotas, rules=BARE)
+    pools, agreements = [hub], []
+    for owner in draw(st.sampled_from([(), ("a",), ("a", "b")])):
+        more = build.pool(f"of-{owner}", owner, draw(st.integers(1, 2)), gpus_per_node=gpus)
+        pools.append(replace(more, tier=draw(st.sampled_from([Tier.INSTITUTION, Tier.NATIONAL]))))
+        below = [a.name for a in accounts if a.name.startswith(owner) and a.name != owner]
+        quotas += [build.quota(name, 0, borrow=more.capacity, where=more.id) for name in below]
+        for borrower in draw(st.sets(st.sampled_from("abc"), max_size=2)) - {owner}:
+            deal = build.agreement(f"{owner}-{borrower}", owner, borrower, cap=gpus)
+            agreements.append(replace(deal, pools=frozenset({more.id})))
+    rules = replace(
+        BARE,
+        share_preemption=draw(st.sampled_from([True, True, False])),
+        spill_after=draw(st.sampled_from([timedelta(0), timedelta(hours=1)])),
+    )
+    return build.policy(accounts, pools, quotas, agreements=tuple(agreements), rules=rules)
 
 
 @st.composite
 def crowds(draw: st.DrawFn) -> tuple[Policy, list[list[Any]]]:
-    """A tree, and jobs that come in up to four waves."""
+    """A tree, and what happens in up to four waves: jobs come, and at times a run ends."""
     policy = draw(trees())
     above = {a.parent for a in policy.accounts}
     leaves = [a.name for a in policy.accounts if a.name not in above]
@@ -72,6 +91,7 @@ def crowds(draw: st.DrawFn) -> tuple[Policy, list[list[Any]]]:
                 f"j{number}", who, gpus, nodes, time_limit=30 * DAY, background=background
             )
             wave.append(job)
+        wave += draw(st.lists(st.integers(0, 5), max_size=1))
         waves.append(wave)
     return policy, waves
 
@@ -88,11 +108,14 @@ def end_drained(world: World) -> None:
 
 def rounds_to_rest(policy: Policy, waves: list[list[Any]]) -> list[str]:
     """Play until nothing happens any more; return what moved, round by round, if it never does."""
-    nodes = build.nodes(count=policy.pools[0].node_count, gpus=policy.pools[0].gpus_per_node)
+    nodes = [n for p in policy.pools for n in build.nodes(p.id, p.node_count, p.gpus_per_node)]
     world, now, moved = World(policy, build.snapshot(nodes)), NOON, []
     for number in range(ROUNDS + len(waves)):
         for job in waves[number] if number < len(waves) else ():
-            world.apply(Put(job))
+            if not isinstance(job, int):
+                world.apply(Put(job))
+            elif world.runs:
+                world.apply(DropRun(sorted(world.runs)[job % len(world.runs)]))
         result = plan(world, policy, now)
         world.advance(result)
         end_drained(world)

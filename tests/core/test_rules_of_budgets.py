@@ -1,6 +1,7 @@
 """R4: what is spent, plus what runs may use up to their limits, plus the job: within budget."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -108,3 +109,12 @@ def test_r4_dearer_hardware_costs_more():
         policy = rich(build.budget("grant", "a", hours), pools=(build.pool(gpu_model="A100"),))
         scene = build.snapshot(build.nodes(), build.job("j1", "a1", 8))
         assert started(decide(policy, scene)) == starts
+
+
+@pytest.mark.parametrize(("seconds", "starts"), [(0, ["j1"]), (1, [])])
+def test_r4_a_budget_is_kept_to_the_second(seconds, starts):
+    """An H100 for eight hours is all of the budget; one second more is too much."""
+    limit = 8 * HOUR + timedelta(seconds=seconds)
+    job = build.job("j1", "a1", 1, time_limit=limit)
+    scene = build.snapshot(build.nodes(), job)
+    assert started(decide(rich(build.budget("grant", "a", 8)), scene)) == starts

@@ -7,6 +7,7 @@ import pytest
 
 from scheduler.core.explain import Reason
 from scheduler.core.model import AccountName, NodeId, ReservationId, StopReason
+from scheduler.core.plan import plan
 from scheduler.core.snapshot import Claim
 from scheduler.core.world import World
 from tests import build
@@ -86,6 +87,14 @@ def test_r7_maintenance_is_never_released():
     policy = kept(build.reservation("work", None, 2, ends_at=NOON + 4 * HOUR))
     scene = build.snapshot(build.nodes(), build.job("j1", "b", 8))
     assert started(decide(policy, scene, NOON + 3 * HOUR)) == []
+
+
+def test_r7_planning_alone_claims_nothing():
+    """The cycle's own claim is taken back at its end, like all that it tries."""
+    policy = kept(build.reservation("demo", "a", ends_at=NOON + 4 * HOUR))
+    world = World(policy, build.snapshot(build.nodes(), build.job("j1", "a", 8, reservation=DEMO)))
+    assert started(plan(world, policy, NOON)) == ["j1"]
+    assert world.claims == {}
 
 
 def test_r7_a_job_that_starts_in_a_reservation_claims_it():

@@ -3,12 +3,13 @@
 import math
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.fleet.memory import Fleet, Heard
 from scheduler.fleet.pace import Pace
-from scheduler.wire.reports import GpuReport, GpuUse, NodeReport, RatioOver
+from scheduler.wire.reports import GpuReport, GpuUse, MemoryOver, NodeReport, RatioOver, WattsOver
 from tests.build import NOON
 
 AT = NOON.timestamp()
@@ -16,6 +17,11 @@ AT = NOON.timestamp()
 
 def said(sequence, sm=None, *, node="n", boot="b", gpus=2, **more):
     over = None if sm is None else RatioOver(sm, sm, sm)
+    watts, mib = more.pop("watts", 80.0), more.pop("mib", 500.0)
+    rest = {
+        "power_watts": None if watts is None else WattsOver(watts, watts, watts),
+        "memory_mib": None if mib is None else MemoryOver(mib, mib, mib),
+    }
     return NodeReport(
         node=node,
         pool="p",
@@ -23,7 +29,7 @@ def said(sequence, sm=None, *, node="n", boot="b", gpus=2, **more):
         sequence=sequence,
         sampled_at=NOON,
         gpus=tuple(GpuReport(index=i, uuid=f"{node}-{i}", model="H100") for i in range(gpus)),
-        use=tuple(GpuUse(index=i, sm_active=over) for i in range(gpus)),
+        use=tuple(GpuUse(index=i, sm_active=over, **rest) for i in range(gpus)),
         **more,
     )
 
@@ -71,7 +77,27 @@ def test_what_was_not_measured_is_never_idle_and_never_zero():
     assert fleet.idle_since("n", 0) is None
     (first, _) = fleet.rolled_up("n")
     assert (first.reports, first.sm_mean) == (3, 0.0)
-    assert math.isnan(first.watts_mean)
+    assert first.watts_mean == 80
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"sm": 0.5}, id="its multiprocessors work"),
+        pytest.param({"watts": 300.0}, id="it draws power"),
+        pytest.param({"mib": 60_000.0}, id="it holds somebody's data"),
+        pytest.param({"sm": None}, id="its work was not measured"),
+        pytest.param({"watts": None}, id="its power was not measured"),
+        pytest.param({"mib": None}, id="its memory was not measured"),
+    ],
+)
+def test_one_counter_that_does_not_say_idle_is_enough(more):
+    fleet, sm = Fleet(60), more.pop("sm", 0.0)
+    tell(fleet, said(1, 0.0))
+    tell(fleet, said(2, sm, **more), AT + 15)
+    assert fleet.idle_since("n", 0) is None
+    tell(fleet, said(3, 0.0), AT + 30)
+    assert fleet.idle_since("n", 0) == AT + 30
 
 
 def test_a_report_with_other_facts_is_news_and_one_with_other_numbers_is_not():
