@@ -45,6 +45,7 @@ class Reach:
         self._turn = turn
         self._world = cycle.world
         self._shut: dict[FitClass, _Shut] = {}
+        self._version, self._open = (-1, -1), 0
 
     def pools(self, fits: FitClass) -> int:
         """Return the pools where the class's shortest job would end before planned starts."""
@@ -80,6 +81,8 @@ class Reach:
         if self._turn is QuotaClass.IN_QUOTA:
             return self._is_below(account, reach)
         # Asked of every account in every cycle: loops cost less here than generators.
+        if not reach.union[self._turn] & self._any_open():
+            return False
         for fits, pools in reach.pools[self._turn]:
             open_pools = pools & self.pools(fits)
             if open_pools and self._is_open(account, fits, open_pools):
@@ -89,13 +92,23 @@ class Reach:
     def _is_below(self, account: AccountName, reach: Reaches) -> bool:
         """Return whether a part of some nominal is left where nodes are free, or lent."""
         below, lent_out = self._world.below, self._world.lent_out
-        if not below.pools(account, 1):
+        some = reach.union[self._turn] & below.pools(account, 1)
+        if not some or not some & (lent_out | self._any_open()):
             return False
         for fits, pools in reach.pools[self._turn]:
             left = pools & below.pools(account, fits.least)
             if left and left & (lent_out | self.pools(fits)):
                 return True
         return False
+
+    def _any_open(self) -> int:
+        """Return the pools that are open to any class, as of the last start or planned start."""
+        version = (self._world.version, len(self._cycle.reservations.changes))
+        if version != self._version:
+            self._version, self._open = version, 0
+            for fits in self._world.rooms.classes():
+                self._open |= self.pools(fits)
+        return self._open
 
     def _is_open(self, account: AccountName, fits: FitClass, pools: int) -> bool:
         """Return whether quota may allow a borrowed or background start in one of the pools."""

@@ -72,6 +72,10 @@ class Rooms:
                 self._look(known, bit)
         return known
 
+    def classes(self) -> Iterable[FitClass]:
+        """Return all classes that were asked for."""
+        return self._classes.values()
+
     def touch(self, pool: PoolId) -> None:
         """Take note that something has changed in a pool."""
         bit = self.bits.get(pool)

@@ -26,6 +26,7 @@ class Reach(NamedTuple):
 
     pools: Mapping[QuotaClass, tuple[tuple[FitClass, int], ...]]
     shapes: Mapping[QuotaClass, frozenset[Shape]]
+    union: Mapping[QuotaClass, int]  # the pools of all classes
     in_reservation: bool  # some of them run in an advance reservation
 
 
@@ -162,12 +163,17 @@ class Waiting:
         known = self._reach.get(account)
         if known is None:
             kinds = [kind for kind in self.of(account) if kind.queue]
+            unions = dict.fromkeys(QuotaClass, 0)
+            for turn in unions:
+                for kind in kinds:
+                    unions[turn] |= kind.within(turn)
             known = self._reach[account] = Reach(
                 {turn: _pools(kinds, turn) for turn in QuotaClass},
                 {
                     turn: frozenset(kind.shape for kind in kinds if kind.within(turn))
                     for turn in QuotaClass
                 },
+                unions,
                 any(kind.shape.reservation is not None for kind in kinds),
             )
         return known

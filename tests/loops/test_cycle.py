@@ -86,7 +86,7 @@ async def test_a_failure_throws_the_world_away_and_the_next_cycle_recovers(hub, 
     await loop.step()
     await hub.submit(OWN)
 
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("a bug in planning")
 
     monkeypatch.setattr(module, "decide", fail)
