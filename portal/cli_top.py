@@ -4,7 +4,9 @@ While the hub is away the last picture stays, with its age. Where standard outpu
 terminal, and with `--once` or `--json`, it is printed once.
 """
 
+import contextlib
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -29,6 +31,7 @@ from scheduler.wire.telemetry import NodeTelemetry, TelemetryPage
 _MOST_NODES = 2000
 _BROKEN_AT = 500
 _SCROLL = 5
+_GLANCE_SECONDS = 0.25
 _LEAVE = frozenset("q\x03\x04")
 _KEYS = "q quit · s sort · d detail · b busy only · j/k scroll · space pause"
 app = typer.Typer(no_args_is_help=True)
@@ -192,18 +195,53 @@ _CHANGES: Mapping[str, Callable[[Look], Look]] = {
 }
 
 
+class Asking:
+    """One question to the hub at a time, in a thread: keys are heard while a hub is slow."""
+
+    def __init__(self, known: Known, ask: Callable[[], TelemetryPage]) -> None:
+        """Let the answers come into `known`."""
+        self._known, self._ask = known, ask
+        self._thread: threading.Thread | None = None
+        self._refusal: HubProblem | None = None
+
+    def begin(self) -> None:
+        """Ask, unless an answer is still awaited."""
+        if not self.is_on:
+            self._thread = threading.Thread(target=self._run, name="asking", daemon=True)
+            self._thread.start()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether an answer is awaited.
+
+        Raises:
+            HubProblem: the hub refused, and would again.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            refresh(self._known, self._ask, local_now())
+        except HubProblem as refusal:
+            self._refusal = refusal
+
+
 def _live(hub: Hub, known: Known, look: Look, interval: float, console: Console) -> None:
-    now, due = local_now(), local_now()
-    with Keys(sys.stdin) as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+    asking, due = Asking(known, lambda: read(hub, known.asked)), local_now()
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Keys(sys.stdin) as keys,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
         while True:
-            now = local_now()
-            if now >= due and not look.paused:
-                refresh(known, lambda: read(hub, known.asked), now)
+            if not asking.is_on and local_now() >= due and not look.paused:
+                asking.begin()
                 due = local_now() + timedelta(seconds=interval)
             size = console.size
             live.update(drawn(known, look, local_now(), size.width, size.height), refresh=True)
-            wait = 1.0 if look.paused else (due - local_now()).total_seconds()
-            for key in keys.within(max(0.05, min(1.0, wait))):
+            for key in keys.within(_GLANCE_SECONDS):
                 if key in _LEAVE:
                     return
                 look = pressed(look, key)

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from portal import topview
-from portal.cli_top import Known, Look, drawn, pressed, refresh
+from portal.cli_top import Asking, Known, Look, drawn, pressed, refresh
 from portal.cli_top_keys import Keys
 from portal.cli_top_table import Detail, bar, lines
 from portal.hub import HubProblem, HubUnreachable
@@ -26,6 +27,7 @@ from scheduler.wire.telemetry import (
     TelemetryPage,
 )
 from tests.portal.conftest import NOBODY_LISTENS
+from tests.waiting import until
 
 AT = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DANA = Holding(account="arl-vision", run="cp-j-1", job="j", user="dana")
@@ -138,6 +140,23 @@ def test_a_hub_that_breaks_is_away_and_one_that_refuses_ends_it():
     assert "no disk" in text_of(known)
     with pytest.raises(HubProblem):
         refresh(known, lambda: answers(401), AT)
+
+
+def test_while_an_answer_is_awaited_nothing_waits_and_a_refusal_is_told_after_it():
+    go_on = threading.Event()
+
+    def refused():
+        go_on.wait(10)
+        raise HubProblem(Problem(title="Not authenticated", status=401, detail="no token"))
+
+    known = Known(page(BUSY), AT)
+    asking = Asking(known, refused)
+    asking.begin()
+    assert asking.is_on
+    assert "cp-j-1" in text_of(known)
+    go_on.set()
+    with pytest.raises(HubProblem, match="no token"):
+        until(lambda: not asking.is_on)
 
 
 def test_keys_change_the_look_and_others_do_not():
