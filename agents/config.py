@@ -123,6 +123,11 @@ class NodeSettings(_AgentSettings):
             raise ValueError("real GPUs are of one --node; several need --simulated, e.g. 8xH100")
         return self
 
+    @property
+    def serves_metrics(self) -> bool:
+        """Whether simulated nodes have a `/metrics`: only where somebody named its port."""
+        return "exporter_port" in self.model_fields_set and self.exporter_port > 0
+
 
 def this_machine() -> str:
     """Return this machine's name as a node's: short, in small letters."""

@@ -40,6 +40,7 @@ from scheduler.wire.operating import (
     NodeDetail,
     WastePage,
 )
+from scheduler.wire.telemetry import TelemetryPage
 from scheduler.wire.what_if import WhatIf, WhatIfRequest
 
 CONNECT_SECONDS = 2.0
@@ -184,6 +185,17 @@ class Hub:
     ) -> NodePage:
         """Return a page of nodes, of one pool or of all."""
         return self._read(NodePage, "/v1/nodes", {"pool": pool, "after": after, "limit": limit})
+
+    def telemetry(
+        self,
+        asked: Mapping[str, str | None] | None = None,
+        after: str | None = None,
+        limit: int = 500,
+    ) -> TelemetryPage:
+        """Return a page of nodes with their GPUs, narrowed by tier, site, pool or account."""
+        return self._read(
+            TelemetryPage, "/v1/telemetry", {**(asked or {}), "after": after, "limit": limit}
+        )
 
     def node(self, node: str) -> NodeDetail:
         """Return a node, why it takes no work, and what happened to it."""

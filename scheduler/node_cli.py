@@ -1,13 +1,15 @@
-"""The operator's commands for nodes: list, show, drain, resume, reserve (R7, R19); and waste."""
+"""The operator's commands for nodes: list, show, drain, resume, reserve, inject; and waste."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
 
+from agents.node import injected
 from portal import cli_tables as tables
-from portal.cli_hub import with_hub
+from portal.cli_hub import DEFAULT_DATA, with_hub
 from portal.format import parse_duration
 from portal.hub import Hub
 from scheduler.clock import SystemClock
@@ -109,6 +111,41 @@ def unreserve(hub: Hub, name: Annotated[str, typer.Argument(help="e.g. maintenan
     """Undo planned maintenance."""
     hub.cancel_maintenance(name)
     typer.echo(f"{name} is undone")
+
+
+@app.command()
+def inject(  # the options are the command's surface
+    node: Annotated[str, typer.Argument(help="A simulated node of the instance in --data.")],
+    xid: Annotated[int | None, typer.Option(min=1, max=100_000, help="e.g. 79.")] = None,
+    gpu: Annotated[int, typer.Option(min=0, max=63, help="Which of its GPUs.")] = 0,
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="A process that has no lease there.")
+    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make all its GPUs well.")] = False,
+    data: Annotated[
+        Path, typer.Option(envvar="COMMONPOOL_DATA", help="Data folder of that instance.")
+    ] = DEFAULT_DATA,
+) -> None:
+    """SIMULATION: give a simulated node a fault, to see what the scheduler makes of it.
+
+    It works on this machine alone and on simulated nodes alone; nothing real can be hurt.
+    """
+    folder = data / "simulation"
+    file = injected.file_of(folder, node)
+    if not file.exists():
+        names = sorted(path.name.split(".faults")[0] for path in folder.glob("*.faults.json"))
+        here = f"; simulated here: {', '.join(names)}" if names else ""
+        raise typer.BadParameter(f"{node} is no simulated node of {data}{here}")
+    if (xid is None) and not foreign and not repair:
+        raise typer.BadParameter("say what: --xid N, --foreign or --repair")
+    found = injected.load(file)
+    found = found.repaired() if repair else found
+    found = found if xid is None else found.with_xid(gpu, xid)
+    found = found.with_foreign(gpu) if foreign else found
+    injected.save(file, found)
+    said = [f"XID {xid} on GPU {gpu}"] if xid is not None else []
+    said += [f"a process without a lease on GPU {gpu}"] if foreign else []
+    typer.echo(f"SIMULATED on {node}: {', '.join(said) or 'all GPUs are well'}")
 
 
 @waste_app.command()

@@ -210,7 +210,7 @@ def _counters(facts: Facts, host: Labels) -> Iterator[Metric]:
     yield reports
 
 
-def serve(exporter: Exporter, address: str, port: int) -> Callable[[], None]:
+def serve(exporter: Collector, address: str, port: int) -> Callable[[], None]:
     """Serve `/metrics` in threads of its own; return what ends it.
 
     Raises:

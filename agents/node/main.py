@@ -27,6 +27,7 @@ from agents.node import handover, report
 from agents.node.gateway import gather_until_told
 from agents.node.samples import Gpu, NodeView
 from agents.node.simulated import SimulatedNode, parse
+from agents.node.simulation import Simulation
 from scheduler.clock import Clock, SystemClock
 from scheduler.wire.nodes import NodeReportReply
 from scheduler.wire.reports import NodeReport, SamplerState, checked
@@ -35,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 _REFUSED = 2
 _BATCH = 1000
-_SHORTEST_SECONDS = 0.05
+_SHORTEST_SECONDS, _GLANCE_SECONDS = 0.05, 1.0
 _LIBRARY = "libnvidia-ml.so.1"
 _NEEDED = ("pynvml", "prometheus_client", "urllib3")
 
@@ -223,19 +224,25 @@ class Reports(Protocol):
         ...
 
 
-async def report_forever(nodes: Sequence[SimulatedNode], hub: Reports, clock: Clock) -> None:
+async def report_forever(
+    nodes: Sequence[SimulatedNode], hub: Reports, clock: Clock, world: Simulation | None = None
+) -> None:
     """Report as often as the hub wants; keep trying while it is away."""
+    world = world or Simulation(nodes, clock)
     backoff, sequence = Backoff(), 0
     while True:
         try:
+            world.gather()
             for batch in _batches(nodes):
-                reports = tuple(node.report(sequence, clock.now()) for node in batch)
+                now = clock.now()
+                reports = tuple(node.report(sequence, now, world.known(node)) for node in batch)
                 reply = await hub.report(reports)
                 for note in reply.notes:
                     log.warning("hub_notes", note=note)
+            world.told()
             sequence += 1
             backoff.reset()
-            await asyncio.sleep(max(_SHORTEST_SECONDS, reply.next_report_seconds))
+            await _rest(world, max(_SHORTEST_SECONDS, reply.next_report_seconds))
         except HubAway as away:
             log.warning("hub_away", why=str(away))
             await backoff.pause()
@@ -244,19 +251,55 @@ async def report_forever(nodes: Sequence[SimulatedNode], hub: Reports, clock: Cl
             await backoff.pause()
 
 
+async def _rest(world: Simulation, seconds: float) -> None:
+    """Wait for the next report, and look meanwhile; what was injected is told at once."""
+    left = seconds
+    while left > 0:
+        await asyncio.sleep(min(_GLANCE_SECONDS, left))
+        left -= _GLANCE_SECONDS
+        news = world.has_news()
+        if news or world.is_due():
+            world.look()
+        if news:
+            return
+
+
 def _batches(nodes: Sequence[SimulatedNode]) -> Iterator[Sequence[SimulatedNode]]:
     for start in range(0, len(nodes), _BATCH):
         yield nodes[start : start + _BATCH]
 
 
 async def _until_told(settings: NodeSettings, nodes: Sequence[SimulatedNode]) -> None:
-    hub = HttpHub(settings.hub, settings.token_file)
-    reporting = asyncio.create_task(report_forever(nodes, hub, SystemClock()))
-    for what in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(what, reporting.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await reporting
-    await hub.close()
+    hub, clock = HttpHub(settings.hub, settings.token_file), SystemClock()
+    try:
+        world = Simulation(nodes, clock, settings.data)
+    except OSError as error:
+        _refuse(f"--data {settings.data}: {error.strerror}")
+    with contextlib.ExitStack() as stack:
+        if settings.serves_metrics:
+            stack.callback(_exported(settings, world))
+        reporting = asyncio.create_task(report_forever(nodes, hub, clock, world))
+        for what in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(what, reporting.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await reporting
+        await hub.close()
+
+
+def _exported(settings: NodeSettings, world: Simulation) -> Callable[[], None]:
+    """Serve `/metrics` of simulated nodes; the library is loaded by those who asked for it."""
+    metrics = importlib.import_module("agents.node.simulated_metrics")
+    address, port = settings.exporter_address, settings.exporter_port
+    try:
+        ended: Callable[[], None] = metrics.serve_simulated(
+            world, settings.nodes, settings.host_label, address, port
+        )
+    except OSError as error:
+        _refuse(
+            f"/metrics on {address}:{port}: {error.strerror}; choose another --exporter-port,"
+            " or 0 for none"
+        )
+    return ended
 
 
 def _refuse(why: str) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from agents.node.attribution import Holder, Standing
 from agents.node.samples import Gpu, GpuSample, NodeView, Statistic
 from scheduler.wire.reports import (
+    CelsiusOver,
     ForeignUse,
     GpuReport,
     GpuUse,
@@ -25,9 +26,9 @@ _VENDOR = frozenset({"nvidia", "tesla", "graphics", "device"})
 _FAMILIES = frozenset({"geforce", "rtx", "quadro", "titan"})
 _LONGEST_MODEL, _LONGEST_WHY, _LONGEST_RUN = 40, 200, 80
 _MOST_XIDS, _MOST_FOREIGN = 64, 256
-_MOST_WATTS, _MOST_TIMES, _MOST_ACTION = 10_000.0, 2**31 - 1, 15
+_MOST_WATTS, _MOST_CELSIUS, _MOST_TIMES, _MOST_ACTION = 10_000.0, 1000.0, 2**31 - 1, 15
 
-Over = TypeVar("Over", RatioOver, MemoryOver, WattsOver)
+Over = TypeVar("Over", RatioOver, MemoryOver, WattsOver, CelsiusOver)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ def _use(gpu: Gpu, window: Mapping[str, Statistic]) -> GpuUse:
         tensor_active=_over(RatioOver, window.get("tensor"), 1, 1),
         memory_mib=_over(MemoryOver, window.get("memory_used_bytes"), _MIB, 2**30),
         power_watts=_over(WattsOver, window.get("power_milliwatts"), 1000, _MOST_WATTS),
+        temperature_celsius=_over(CelsiusOver, window.get("temperature_celsius"), 1, _MOST_CELSIUS),
     )
 
 

@@ -1,18 +1,21 @@
 """What each tier has, who uses it, and what is free."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import streamlit as st
 
+from portal import topview
 from portal.charts import capacity, capacity_sentence, parts, pool_name
 from portal.format import TIER_WORDS, ago, count, plain
 from portal.problems import panel
 from portal.session import Visit, is_dark, latest, visit
 from scheduler.core.model import Tier
-from scheduler.wire.accounts import NodeView, PoolView
+from scheduler.wire.accounts import PoolView
+from scheduler.wire.telemetry import GpuTelemetry, NodeTelemetry, TelemetryPage
 
 EVERY = "5s"
-NODES_SHOWN = 50
+NODES_SHOWN, GPUS_SHOWN = 50, 64
 
 
 def page() -> None:
@@ -135,7 +138,9 @@ def _quotas(pool: PoolView) -> None:
 def _nodes(pool: PoolView, here: Visit) -> None:
     st.subheader("Nodes")
     found = latest(
-        f"nodes {pool.pool}", lambda: here.hub.nodes(pool.pool, limit=NODES_SHOWN), quietly=True
+        f"telemetry {pool.pool}",
+        lambda: here.hub.telemetry({"pool": pool.pool}, limit=NODES_SHOWN),
+        quietly=True,
     )
     if not found.nodes:
         st.info(
@@ -145,22 +150,66 @@ def _nodes(pool: PoolView, here: Visit) -> None:
         )
         return
     st.table(
-        [_node(node, here) for node in found.nodes],
+        [_node(node, here, found.at) for node in found.nodes],
         hide_index=True,
-        alt=f"Nodes of {pool.pool}, what is free on each, and why one is not usable",
+        alt=f"Nodes of {pool.pool}, what is free on each, how busy, and why one is not usable",
     )
     if found.next:
-        st.caption(f"The first {NODES_SHOWN} nodes. All: `commonpool pools --nodes`.")
+        st.caption(f"The first {NODES_SHOWN} nodes. All: `commonpool top --pool {pool.pool}`.")
+    _gpus(pool, found)
 
 
-def _node(node: NodeView, here: Visit) -> dict[str, str]:
+def _node(node: NodeTelemetry, here: Visit, at: datetime) -> dict[str, str]:
     state = "✓ usable" if node.usable else f"✗ not usable: {plain(node.why_unusable or 'unknown')}"
+    free = sum(not gpu.held_by for gpu in node.gpus) if node.usable else 0
+    sums = topview.sums(node.gpus, at)
     return {
         "Node": plain(node.node),
-        "Free": f"{node.free} of {count(node.gpus, 'GPU')}",
+        "Free": f"{free} of {count(len(node.gpus), 'GPU')}",
+        "SM activity": topview.percent(sums.sm_active),
+        "Memory": topview.gib(sums.memory_used_mib),
+        "Power": topview.watts(sums.power_watts),
+        "Hottest": topview.celsius(sums.temperature_celsius),
         "State": state,
         "GPUs are": "SIMULATED" if node.simulated else "real",
         "Reported": ago(node.reported_at, here.now),
+    }
+
+
+def _gpus(pool: PoolView, found: TelemetryPage) -> None:
+    """Draw each GPU that somebody has, or that something is wrong with."""
+    shown = [
+        _gpu(node, gpu, found.at)
+        for node in found.nodes
+        for gpu in node.gpus
+        if gpu.held_by or gpu.foreign or not gpu.healthy
+    ]
+    if not shown:
+        return
+    st.subheader("GPUs in use, or not well")
+    st.caption(
+        "SM activity is the part of the time in which an SM had work. A dash was not measured."
+    )
+    st.table(
+        shown[:GPUS_SHOWN],
+        hide_index=True,
+        alt=f"GPUs of {pool.pool} in use or not well: who has them, and how busy they are",
+    )
+    if len(shown) > GPUS_SHOWN:
+        st.caption(f"The first {GPUS_SHOWN} GPUs. All: `commonpool top --pool {pool.pool}`.")
+
+
+def _gpu(node: NodeTelemetry, gpu: GpuTelemetry, at: datetime) -> dict[str, str]:
+    word = topview.gpu_state(gpu)
+    return {
+        "GPU": plain(f"{node.node} / {gpu.index}"),
+        "Who": plain(topview.who(gpu)) or topview.NOTHING,
+        "SM activity": topview.percent(gpu.sm_active),
+        "Memory": topview.gib(gpu.memory_used_mib),
+        "Power": topview.watts(gpu.power_watts),
+        "Temperature": topview.celsius(gpu.temperature_celsius),
+        "Idle for": topview.idle(gpu, at) or topview.NOTHING,
+        "Health": "✓ ok" if word == "ok" else f"✗ {plain(word)}",
     }
 
 

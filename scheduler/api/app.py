@@ -19,6 +19,7 @@ from scheduler.api import (
     ray_jobs_socket,
     recalls,
     sites,
+    telemetry,
     tokens,
     waste,
     what_if,
@@ -49,7 +50,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.hub = hub
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
-    for room in (*rooms, diagnostics, operating, recalls, waste, what_if):
+    for room in (*rooms, diagnostics, operating, recalls, telemetry, waste, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

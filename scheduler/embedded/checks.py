@@ -125,6 +125,6 @@ def free_block(size: int, first: int, last: int) -> int:
         if all(is_free(port) for port in range(start, start + size)):
             return start
     raise Trouble(
-        f"no {size} free ports in a row between {first} and {last}, which a Ray head needs",
+        f"no {size} free ports in a row between {first} and {last}, which are needed",
         "stop some of the programs that listen there",
     )

@@ -19,7 +19,7 @@ from portal.format import ago
 from portal.hub import Hub, HubProblem, HubUnreachable, http_client
 from scheduler.clock import SystemClock
 from scheduler.embedded.down import take_down
-from scheduler.embedded.instance import Presence, alone, look
+from scheduler.embedded.instance import Presence, alone, look, metrics_urls
 from scheduler.embedded.layout import DEFAULT_DATA, Layout
 from scheduler.embedded.narrator import Narrator
 from scheduler.embedded.status import ProcessStatus, others, statuses
@@ -101,6 +101,7 @@ def _welcome(console: Console, started: Started) -> None:
     console.print()
     console.print("Commonpool is up." if started.fresh else "Already up.", style="bold green")
     lines = [("hub", started.hub), ("portal", started.portal or "not started")]
+    lines += [("node metrics", url) for url in metrics_urls(layout)]
     lines.append(("state", f"{_short(layout.data)}, with a log per process in log/"))
     # Whole lines, never cut or folded: they are there to be copied.
     lines += [(f"{person}'s token", layout.token(person)) for person in started.people]

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from scheduler.embedded.layout import Layout
+from scheduler.embedded.plan import LOOPBACK
 from scheduler.embedded.processes import Record, Spec, belonging, records, specs_from_json
 from scheduler.embedded.trouble import Trouble
 
 SUPERVISOR = "supervisor"
+_PORT = "--exporter-port"
 
 
 class Presence(StrEnum):
@@ -53,6 +55,13 @@ def plan_of(layout: Layout) -> tuple[Spec, ...]:
         return specs_from_json(layout.plan.read_text())
     except (OSError, ValueError, KeyError):
         return ()
+
+
+def metrics_urls(layout: Layout) -> tuple[str, ...]:
+    """Return where the node agents of the last start serve `/metrics`."""
+    argvs = [spec.argv for spec in plan_of(layout)]
+    at = [argv[argv.index(_PORT) + 1] for argv in argvs if _PORT in argv]
+    return tuple(f"http://{LOOPBACK}:{port}/metrics" for port in at)
 
 
 @contextmanager

@@ -44,6 +44,11 @@ class Layout:
         return self.data / "log"
 
     @property
+    def simulation(self) -> Path:
+        """Return the folder of what is injected into simulated nodes."""
+        return self.data / "simulation"
+
+    @property
     def policy(self) -> Path:
         """Return the copy of the policy that `up` applied, for people to edit and re-apply."""
         return self.data / "policy.yaml"

@@ -32,11 +32,15 @@ _OTHER_PORTS = (
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Every port that an instance listens on. `heads` are starts of blocks, by site."""
+    """Every port that an instance listens on. `heads` are starts of blocks, by site.
+
+    `exporters` are those of the node agents' /metrics, by pool; none where there is none.
+    """
 
     hub: int
     portal: int | None
     heads: tuple[tuple[str, int], ...]
+    exporters: tuple[tuple[str, int], ...] = ()
 
     @property
     def hub_url(self) -> str:
@@ -103,6 +107,10 @@ def _node_agent(layout: Layout, ports: Ports, policy: Policy, pool: Pool) -> Spe
     for name in node_names(policy, pool):
         argv += ("--node", name)
     argv += ("--simulated", f"{pool.gpus_per_node}x{pool.gpu_model}")
+    argv += ("--data", str(layout.simulation))
+    exporter = dict(ports.exporters).get(pool.id)
+    if exporter is not None:
+        argv += ("--exporter-address", LOOPBACK, "--exporter-port", str(exporter))
     return Spec(f"nodes-{pool.id}", argv, after_port=ports.hub)
 
 

@@ -24,6 +24,8 @@ _STEP_SECONDS = 180.0
 _LOOK_SECONDS = 0.4
 # Below the system's ephemeral ports (32768 and up) and beside the ports of private clusters.
 _HEAD_FIRST, _HEAD_LAST = 11_000, 15_999
+# From where dcgm-exporter listens on.
+_EXPORTER_FIRST, _EXPORTER_LAST = 9_400, 9_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,14 @@ def _ports(wishes: Wishes, policy: Policy) -> Ports:
         hub=wishes.hub_port or checks.any_port(),
         portal=checks.any_port() if portal == 0 else portal,
         heads=tuple(heads),
+        exporters=tuple(zip((pool.id for pool in policy.pools), _exporters(policy), strict=True)),
     )
+
+
+def _exporters(policy: Policy) -> range:
+    count = len(policy.pools)
+    first = checks.free_block(count, _EXPORTER_FIRST, _EXPORTER_LAST)
+    return range(first, first + count)
 
 
 def _steps(layout: Layout, policy: Policy, ports: Ports, since: datetime) -> Iterator[_Step]:

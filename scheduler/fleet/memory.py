@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
+from scheduler.fleet.latest import GpuNow, Latest, Said, said
 from scheduler.fleet.pace import Pace
 from scheduler.fleet.use import GpuRollup, UseMemory
 from scheduler.wire.reports import NodeReport
@@ -40,6 +41,7 @@ class Seat:
     base: int
     count: int
     stored: bool = True
+    said: Said | None = None
 
 
 class Fleet:
@@ -50,6 +52,7 @@ class Fleet:
         self._fence_seconds = fence_seconds
         self._seats: dict[str, Seat] = {}
         self.use = UseMemory()
+        self._latest = Latest()
         self.pace = Pace()
         self.reports = 0
 
@@ -93,6 +96,7 @@ class Fleet:
             return  # Another one overtook it while this was written.
         if known is not None and same and known.count == count:
             known.facts, known.pool, known.stored = report.facts, report.pool, True
+            known.said = said(report)
             self._count(known, report, now)
             return
         base = self._places(known, count)
@@ -105,6 +109,7 @@ class Fleet:
             now,
             base,
             count,
+            said=said(report),
         )
         self._seats[report.node] = seat
         self._count(seat, report, now)
@@ -113,12 +118,13 @@ class Fleet:
         if known is not None:
             if known.count == count:
                 return known.base
-            self.use.leave(known.base, known.count)
+            self._leave(known)
         return self.use.places(count)
 
     def _count(self, seat: Seat, report: NodeReport, now: float) -> None:
         seat.sequence, seat.heard = report.sequence, now
         self.reports += 1
+        self._latest.saw(report, seat.base, seat.count)
         if report.use:
             self.use.add(report, seat.base, seat.count, now)
 
@@ -138,7 +144,11 @@ class Fleet:
         """Drop a node: it is silent and stored so, or gone."""
         seat = self._seats.pop(node, None)
         if seat is not None:
-            self.use.leave(seat.base, seat.count)
+            self._leave(seat)
+
+    def _leave(self, seat: Seat) -> None:
+        self.use.leave(seat.base, seat.count)
+        self._latest.leave(seat.base, seat.count)
 
     def silent(self, since: float) -> dict[str, float]:
         """Return the nodes that were last heard before, with when that was."""
@@ -159,6 +169,13 @@ class Fleet:
         if seat is None or gpu >= seat.count:
             return None
         return self.use.idle_since(seat.base, gpu)
+
+    def now(self, node: str, gpu: int) -> GpuNow:
+        """Return what a GPU's last report said; nothing where no report came here."""
+        seat = self._seats.get(node)
+        if seat is None or gpu >= seat.count:
+            return GpuNow()
+        return self._latest.of(seat.base, gpu)
 
     def rolled_up(self, node: str) -> Iterator[GpuRollup]:
         """Return what a node's GPUs did since the last time, and begin anew."""

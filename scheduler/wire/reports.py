@@ -23,6 +23,7 @@ Name = Annotated[
 _TEXT = r"^[^\x00]*$"
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Watts = Annotated[float, Meta(ge=0, le=10_000)]
+Celsius = Annotated[float, Meta(ge=-100, le=1000)]
 Mebibytes = Annotated[float, Meta(ge=0, le=2**30)]
 # How often something happened: a counter that starts with the agent's process.
 Times = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -90,6 +91,14 @@ class MemoryOver(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_
     most: Mebibytes
 
 
+class CelsiusOver(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """Temperature over the time since the report before: at last, on average, at most."""
+
+    last: Celsius
+    mean: Celsius
+    most: Celsius
+
+
 class GpuUse(_Wire, frozen=True):
     """How busy a GPU was since the report before. What was not measured is absent, never 0."""
 
@@ -98,6 +107,7 @@ class GpuUse(_Wire, frozen=True):
     tensor_active: RatioOver | None = None
     memory_mib: MemoryOver | None = None
     power_watts: WattsOver | None = None
+    temperature_celsius: CelsiusOver | None = None
 
 
 class ForeignUse(_Wire, frozen=True):

@@ -21,14 +21,24 @@ from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from scheduler.api import examples, examples_operating, examples_planner
+from scheduler.api import examples, examples_operating, examples_planner, examples_telemetry
 from scheduler.api.app import create_app
 from scheduler.clock import SystemClock
 from scheduler.config import HubSettings
 from scheduler.db.policies import save_policy
 from scheduler.db.tokens import issue_token
 from scheduler.hub import build_hub
-from scheduler.wire import accounts, diagnostics, jobs, nodes, operating, reports, sites, what_if
+from scheduler.wire import (
+    accounts,
+    diagnostics,
+    jobs,
+    nodes,
+    operating,
+    reports,
+    sites,
+    telemetry,
+    what_if,
+)
 from scheduler.wire.accounts import Scope, TokenRequest
 from tests.api.conftest import POLICY
 from tests.waiting import until
@@ -36,7 +46,9 @@ from tests.waiting import until
 DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock())).openapi()
 MESSAGES = {
     name: message
-    for module in (accounts, diagnostics, jobs, nodes, operating, reports, sites, what_if)
+    for module in (
+        *(accounts, diagnostics, jobs, nodes, operating, reports, sites, telemetry, what_if),
+    )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
 }
@@ -49,7 +61,7 @@ def message_of(example):
 
 EXAMPLES = {
     name: example
-    for module in (examples, examples_operating, examples_planner)
+    for module in (examples, examples_operating, examples_planner, examples_telemetry)
     for name, example in vars(module).items()
     if name.isupper() and name != "POLICY" and not name.startswith("_")
 }

@@ -24,6 +24,7 @@ from scheduler.wire.jobs import (
     JobView,
     VerdictView,
 )
+from scheduler.wire.telemetry import GpuTelemetry, Holding, NodeTelemetry
 
 PEOPLE = {
     "dana": ("arl-vision", ("public", "controlled")),
@@ -294,4 +295,43 @@ def explanation(job):
         starts_at=job.starts_at,
         verdicts=verdicts if job.state is JobState.PENDING and job.position else (),
         history=tuple(history),
+    )
+
+
+def telemetry(found, now):
+    """Return the telemetry of these nodes: what is not free is dana's, and at work."""
+    known = {pool.pool: pool for pool in pools()}
+    return [_with_gpus(node, known[node.pool], now) for node in found]
+
+
+def _with_gpus(node, pool, now):
+    def gpu(index):
+        busy = node.usable and index >= node.free
+        holding = Holding(account="arl-vision", run="cp-jdigits0001-1", user="dana")
+        return GpuTelemetry(
+            index=index,
+            uuid=f"SIM-{node.node}-{index}",
+            healthy=node.usable,
+            why_unhealthy="" if node.usable else "GPU lost",
+            sm_active=0.82 if busy else 0.0,
+            memory_used_mib=44_000.0 if busy else 0.0,
+            memory_mib=81_559,
+            power_watts=611.0 if busy else 70.0,
+            temperature_celsius=62.0 if busy else 30.0,
+            idle_since=None if busy else now - timedelta(minutes=12),
+            held_by=(holding,) if busy else (),
+        )
+
+    return NodeTelemetry(
+        node=node.node,
+        pool=node.pool,
+        site=pool.site,
+        tier=pool.tier,
+        gpu_model=pool.gpu_model,
+        usable=node.usable,
+        why_unusable=node.why_unusable,
+        simulated=node.simulated,
+        measured=node.usable,
+        reported_at=node.reported_at,
+        gpus=tuple(gpu(index) for index in range(node.gpus)),
     )

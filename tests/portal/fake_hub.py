@@ -30,6 +30,7 @@ from scheduler.wire.jobs import (
     JobView,
     LogPage,
 )
+from scheduler.wire.telemetry import TelemetryPage
 from tests.portal import busy_day
 
 LOG_STEP = 65_536
@@ -169,6 +170,12 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
     def nodes(_: who, pool: str | None = None, limit: int = 100) -> NodePage:
         found = [node for node in hub.nodes if pool in (None, node.pool)]
         return NodePage(nodes=tuple(found[:limit]))
+
+    @app.get("/v1/telemetry")
+    def telemetry(_: who, pool: str | None = None, limit: int = 100) -> TelemetryPage:
+        found = [node for node in hub.nodes if pool in (None, node.pool)]
+        shown = tuple(busy_day.telemetry(found, hub.now)[:limit])
+        return TelemetryPage(at=hub.now, nodes=shown)
 
     @app.get("/v1/accounts")
     def accounts(_: who) -> AccountList:

@@ -157,6 +157,17 @@ class TestCapacity:
         assert node["State"] == "✗ not usable: silent for 4 min"
         assert node["GPUs are"] == "SIMULATED"
 
+    def test_each_node_says_how_busy_it_is_and_each_gpu_in_use_who_has_it(self, open_page):
+        at = open_page(pool="national-hub")
+        node, gpu = rows(at, 2)[3], rows(at, 3)[0]
+        assert (node["SM activity"], node["Power"], node["Hottest"]) == ("41%", "2724W", "62°")
+        assert (gpu["Who"], gpu["SM activity"]) == ("cp\\-jdigits0001\\-1 arl\\-vision dana", "82%")
+        assert gpu["Health"] == "✓ ok"
+
+    def test_a_gpu_that_is_not_well_says_why(self, open_page):
+        at = open_page(pool="state-u-hpc")
+        assert "✗ GPU lost" in [row["Health"] for row in rows(at, 3)]
+
     def test_no_pool_and_no_node_say_what_to_do(self, open_page, hub):
         hub.nodes = []
         assert "commonpool node-agent" in said(open_page())
