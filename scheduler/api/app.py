@@ -15,6 +15,7 @@ from scheduler.api import (
     ops,
     policy,
     problems,
+    prometheus,
     ray_jobs,
     ray_jobs_socket,
     recalls,
@@ -47,7 +48,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.hub = hub
     rooms = (jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, nodes, sites, ops)
-    for room in (*rooms, diagnostics, operating, recalls, what_if):
+    for room in (*rooms, diagnostics, operating, prometheus, recalls, what_if):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)
