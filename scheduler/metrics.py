@@ -188,6 +188,22 @@ REQUEST_SECONDS = Histogram(
 )
 
 
+_ALONE: tuple[tuple[Counter, tuple[str, ...]], ...] = (
+    (CYCLES, ("committed", "unchanged", "failed")),
+    (ETA_HITS, ("true", "false")),
+    (LOOP_FAILURES, ("cycle", "watch", "forecast", "fleet", "rollups")),
+    (
+        WATCHED,
+        # Of nodes, of sites, and of runs as `db/watching.py` finds them.
+        (
+            *("stale_node", "silent_site"),
+            *("unbound", "lost", "unknown", "bind_expired", "time_limit"),
+        ),
+    ),
+)
+"""Counters with one label, and all that it may be."""
+
+
 def _decisions() -> Iterator[tuple[str, str]]:
     """Yield every kind of decision with every reason that it may have."""
     yield from (("start", quota) for quota in QUOTA_CLASSES)
@@ -198,8 +214,9 @@ def _decisions() -> Iterator[tuple[str, str]]:
 
 def _begin() -> None:
     """Show every label of a closed set, before anything has happened."""
-    for outcome in ("committed", "unchanged", "failed"):
-        CYCLES.labels(outcome)
+    for metric, values in _ALONE:
+        for value in values:
+            metric.labels(value)
     for phase in PHASES:
         CYCLE_SECONDS.labels(phase)
     for kind, reason in _decisions():
@@ -208,8 +225,6 @@ def _begin() -> None:
         WAIT_SECONDS.labels(priority.value, quota)
     for state, priority in product(JOB_STATES, PriorityClass):
         JOBS.labels(state, priority.value)
-    for hit in ("true", "false"):
-        ETA_HITS.labels(hit)
     # 0 would say that every forecast was wrong.
     ETA_HIT_RATE.set(float("nan"))
 
