@@ -170,7 +170,7 @@ ETA_HIT_RATE = Gauge("commonpool_eta_hit_rate", "Part of those that did, in this
 RECALL_SECONDS = Gauge(
     "commonpool_recall_seconds",
     "Wait of owners for what they lent, from the decision to the start, over 30 days",
-    ["lender", "pool", "quantile"],
+    ["lender", "pool", "percentile"],
 )
 RECALLS = Gauge(
     "commonpool_recalls",

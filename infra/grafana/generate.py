@@ -119,7 +119,7 @@ SHARING = Dashboard(
         Panel("Wait of half of the jobs", "cluster:wait_seconds:p50_1h", "{{priority}}", "s"),
         Panel(
             "Owners' wait for what they had lent",
-            'max by (lender, pool) (commonpool_recall_seconds{quantile="0.99"})',
+            'max by (lender, pool) (commonpool_recall_seconds{percentile="99"})',
             "{{lender}} {{pool}}",
             "s",
         ),

@@ -62,7 +62,7 @@ async def gauge(hub: HubState) -> None:
     metrics.RECALLS.clear()
     for one in found.pairs:
         names = (str(one.lender), str(one.pool))
-        for part, took in (("0.5", one.p50), ("0.99", one.p99)):
+        for part, took in (("50", one.p50), ("99", one.p99)):
             if took is not None:
                 metrics.RECALL_SECONDS.labels(*names, part).set(took.total_seconds())
         for outcome, count in (("kept", one.kept), ("late", one.late), ("given_up", one.given_up)):
