@@ -86,6 +86,29 @@ class Phase:
         self.time.longest = max(self.time.longest, seconds)
 
 
+class Shown:
+    """A gauge whose series come and go with what they are about.
+
+    A scrape that is answered meanwhile, in another thread, finds each series as it was or
+    as it is, and none missing.
+    """
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._series: dict[tuple[str, ...], Gauge] = {}
+
+    def show(self, rows: Mapping[tuple[str, ...], float]) -> None:
+        """Show these values by their labels, and no others."""
+        for labels, value in rows.items():
+            series = self._series.get(labels)
+            if series is None:
+                series = self._series[labels] = self._gauge.labels(*labels)
+            series.set(value)
+        for labels in self._series.keys() - rows.keys():
+            self._gauge.remove(*labels)
+            del self._series[labels]
+
+
 def counts(counter: Counter) -> Mapping[tuple[str, ...], int]:
     """Return what a counter stands at, by its labels' values in the order of their names."""
     return {
@@ -113,14 +136,18 @@ DECISIONS = Counter(
 )
 STALE = Counter("commonpool_stale_commits", "Decisions dropped because they no longer held")
 JOBS = Gauge("commonpool_jobs", "Jobs that wait or run", ["state", "priority"])
-PENDING = Gauge("commonpool_pending_jobs", "Jobs that wait, by account", ["account"])
-PENDING_GPUS = Gauge("commonpool_pending_gpus", "GPUs that waiting jobs ask for", ["account"])
-LEASES = Gauge("commonpool_leases", "Runs that hold GPUs", ["pool", "quota_class"])
-HELD_GPUS = Gauge("commonpool_held_gpus", "GPUs that runs hold", ["pool", "quota_class"])
-POOL_GPUS = Gauge(
-    "commonpool_pool_gpus",
-    "GPUs of a pool: by policy, on nodes that take work, and there held by nobody",
-    ["pool", "site", "tier", "state"],
+PENDING = Shown(Gauge("commonpool_pending_jobs", "Jobs that wait, by account", ["account"]))
+PENDING_GPUS = Shown(
+    Gauge("commonpool_pending_gpus", "GPUs that waiting jobs ask for", ["account"])
+)
+LEASES = Shown(Gauge("commonpool_leases", "Runs that hold GPUs", ["pool", "quota_class"]))
+HELD_GPUS = Shown(Gauge("commonpool_held_gpus", "GPUs that runs hold", ["pool", "quota_class"]))
+POOL_GPUS = Shown(
+    Gauge(
+        "commonpool_pool_gpus",
+        "GPUs of a pool: by policy, on nodes that take work, and there held by nobody",
+        ["pool", "site", "tier", "state"],
+    )
 )
 WAIT_SECONDS = Histogram(
     "commonpool_wait_seconds",
@@ -128,54 +155,72 @@ WAIT_SECONDS = Histogram(
     ["priority", "quota_class"],
     buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200, 86400, 259200, 604800),
 )
-USED = Gauge(
-    "commonpool_account_used_h100e_seconds",
-    "Decayed use of an account with all below it, which shares go by",
-    ["account"],
+USED = Shown(
+    Gauge(
+        "commonpool_account_used_h100e_seconds",
+        "Decayed use of an account with all below it, which shares go by",
+        ["account"],
+    )
 )
-USE_RATIO = Gauge(
-    "commonpool_account_use_ratio",
-    "An account's part of what it and its siblings used lately",
-    ["account"],
+USE_RATIO = Shown(
+    Gauge(
+        "commonpool_account_use_ratio",
+        "An account's part of what it and its siblings used lately",
+        ["account"],
+    )
 )
-WEIGHT_RATIO = Gauge(
-    "commonpool_account_weight_ratio",
-    "An account's part by weight among its siblings: what its use tends to",
-    ["account"],
+WEIGHT_RATIO = Shown(
+    Gauge(
+        "commonpool_account_weight_ratio",
+        "An account's part by weight among its siblings: what its use tends to",
+        ["account"],
+    )
 )
-QUOTA = Gauge(
-    "commonpool_quota_gpus",
-    "An account's part of a pool: nominal, used, borrowed beyond it, open to others while idle,"
-    " and its part of what others hold beyond their nominals",
-    ["account", "pool", "fact"],
+QUOTA = Shown(
+    Gauge(
+        "commonpool_quota_gpus",
+        "An account's part of a pool: nominal, used, borrowed beyond it, open to others while idle,"
+        " and its part of what others hold beyond their nominals",
+        ["account", "pool", "fact"],
+    )
 )
-AGREEMENTS = Gauge(
-    "commonpool_agreement_gpus",
-    "GPUs lent to outsiders under an agreement that is valid now: its cap, and used",
-    ["agreement", "lender", "fact"],
+AGREEMENTS = Shown(
+    Gauge(
+        "commonpool_agreement_gpus",
+        "GPUs lent to outsiders under an agreement that is valid now: its cap, and used",
+        ["agreement", "lender", "fact"],
+    )
 )
-BUDGETS = Gauge(
-    "commonpool_budget_h100e_seconds",
-    "Budgets that are valid now: the whole, and what may still be committed",
-    ["budget", "account", "fact"],
+BUDGETS = Shown(
+    Gauge(
+        "commonpool_budget_h100e_seconds",
+        "Budgets that are valid now: the whole, and what may still be committed",
+        ["budget", "account", "fact"],
+    )
 )
-NODES = Gauge("commonpool_nodes", "Nodes by what they are to planning", ["site", "pool", "state"])
-SITE_AGENTS = Gauge("commonpool_site_agents", "Site agents by state", ["site", "state"])
+NODES = Shown(
+    Gauge("commonpool_nodes", "Nodes by what they are to planning", ["site", "pool", "state"])
+)
+SITE_AGENTS = Shown(Gauge("commonpool_site_agents", "Site agents by state", ["site", "state"]))
 ETA_HITS = Counter(
     "commonpool_eta_hits",
     "Jobs by whether they started within the 80 % interval they were first told",
     ["hit"],
 )
 ETA_HIT_RATE = Gauge("commonpool_eta_hit_rate", "Part of those that did, in this process")
-RECALL_SECONDS = Gauge(
-    "commonpool_recall_seconds",
-    "Wait of owners for what they lent, from the decision to the start, over 30 days",
-    ["lender", "pool", "percentile"],
+RECALL_SECONDS = Shown(
+    Gauge(
+        "commonpool_recall_seconds",
+        "Wait of owners for what they lent, from the decision to the start, over 30 days",
+        ["lender", "pool", "percentile"],
+    )
 )
-RECALLS = Gauge(
-    "commonpool_recalls",
-    "Owners' recalls of 30 days, by whether the promised notice was kept",
-    ["lender", "pool", "outcome"],
+RECALLS = Shown(
+    Gauge(
+        "commonpool_recalls",
+        "Owners' recalls of 30 days, by whether the promised notice was kept",
+        ["lender", "pool", "outcome"],
+    )
 )
 LEADER = Gauge("commonpool_leader", "1 where this process plans, else 0")
 LOOP_FAILURES = Counter("commonpool_loop_failures", "Rounds of a loop that failed", ["loop"])

@@ -105,15 +105,19 @@ async def gauge(hub: HubState) -> None:
 
 
 def _show(policy: Policy, found: Counted) -> None:
-    metrics.NODES.clear()
-    metrics.SITE_AGENTS.clear()
     pools = {(str(pool.site), str(pool.id)) for pool in policy.pools}
-    for site, pool in pools | {(site, pool) for site, pool, _ in found.nodes}:
-        for state in metrics.NodeState:
-            count = found.nodes.get((site, pool, state.value), 0)
-            metrics.NODES.labels(site, pool, state.value).set(count)
+    seen = pools | {(site, pool) for site, pool, _ in found.nodes}
+    metrics.NODES.show(
+        {
+            (site, pool, state.value): found.nodes.get((site, pool, state.value), 0)
+            for site, pool in seen
+            for state in metrics.NodeState
+        }
+    )
+    rows: dict[tuple[str, ...], float] = {}
     for one in policy.sites:
         # A site that never spoke is as silent as one that stopped.
         silent = found.silent.get(str(one.id), True)
-        metrics.SITE_AGENTS.labels(one.id, metrics.AgentState.SILENT.value).set(silent)
-        metrics.SITE_AGENTS.labels(one.id, metrics.AgentState.HEARD.value).set(not silent)
+        rows[one.id, metrics.AgentState.SILENT.value] = silent
+        rows[one.id, metrics.AgentState.HEARD.value] = not silent
+    metrics.SITE_AGENTS.show(rows)

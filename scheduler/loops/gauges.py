@@ -1,12 +1,11 @@
 """How things stand in the leader's world, as gauges: queues, leases, quotas, shares, budgets.
 
-Everything is set in one go between two scrapes, on the event loop, so that no scrape sees
-half of it. A process that does not lead shows zeros or nothing: sums over replicas are right.
+A process that does not lead shows zeros or nothing: sums over replicas are right.
 """
 
 from collections import Counter
 from datetime import datetime
-from itertools import chain
+from itertools import chain, product
 from operator import itemgetter
 
 from scheduler import metrics
@@ -32,20 +31,25 @@ _NAMED = (
 
 def gauge(world: World, now: datetime) -> None:
     """Show how things stand in a world."""
-    for named in _NAMED:
-        named.clear()
     _jobs(world)
     _pools(world)
     _shares(world, now)
     _quotas(world)
-    _agreements(world, now)
+    metrics.AGREEMENTS.show(
+        {
+            (signed.id, signed.lender, fact): gpus
+            for signed in world.policy.agreements
+            if signed.valid_from <= now < signed.valid_to
+            for fact, gpus in (("cap", signed.cap), ("used", world.lent.get(signed.id, 0)))
+        }
+    )
     _budgets(world, now)
 
 
 def forget() -> None:
     """Show nothing: this process does not know how things stand."""
     for named in _NAMED:
-        named.clear()
+        named.show({})
     for state in metrics.JOB_STATES:
         for priority in PriorityClass:
             metrics.JOBS.labels(state, priority.value).set(0)
@@ -61,45 +65,58 @@ def _jobs(world: World) -> None:
         waiting.set(ranks[priority.rank])
         for state in metrics.JOB_STATES[1:]:
             metrics.JOBS.labels(state, priority.value).set(running[state, priority])
-    jobs, gpus = Counter[str](), Counter[str]()
+    jobs, gpus = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
     for kind in kinds:
-        jobs[kind.account] += len(kind.queue)
-        gpus[kind.account] += len(kind.queue) * kind.shape.gpus
-    for account, count in jobs.items():
-        metrics.PENDING.labels(account).set(count)
-        metrics.PENDING_GPUS.labels(account).set(gpus[account])
+        jobs[kind.account,] += len(kind.queue)
+        gpus[kind.account,] += len(kind.queue) * kind.shape.gpus
+    metrics.PENDING.show(jobs)
+    metrics.PENDING_GPUS.show(gpus)
 
 
 def _pools(world: World) -> None:
-    runs, gpus = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    every = product((pool.id for pool in world.policy.pools), metrics.QUOTA_CLASSES)
+    runs: dict[tuple[str, ...], float] = dict.fromkeys(every, 0)
+    gpus = dict(runs)
     for run in world.runs.values():
         key = (run.pool, run.quota_class.name.lower())
-        runs[key] += 1
-        gpus[key] += run.gpus
+        runs[key] = runs.get(key, 0) + 1
+        gpus[key] = gpus.get(key, 0) + run.gpus
+    metrics.LEASES.show(runs)
+    metrics.HELD_GPUS.show(gpus)
     up, free = Counter[str](), Counter[str]()
     for state in world.floor.nodes.values():
         if state.node.usable:
             up[state.node.pool] += state.healthy.bit_count()
             free[state.node.pool] += state.free.bit_count()
-    for pool in world.policy.pools:
-        for quota in metrics.QUOTA_CLASSES:
-            metrics.LEASES.labels(pool.id, quota).set(runs[pool.id, quota])
-            metrics.HELD_GPUS.labels(pool.id, quota).set(gpus[pool.id, quota])
-        facts = {"policy": pool.capacity, "up": up[pool.id], "free": free[pool.id]}
-        for fact, count in facts.items():
-            metrics.POOL_GPUS.labels(pool.id, pool.site, pool.tier.value, fact).set(count)
+    metrics.POOL_GPUS.show(
+        {
+            (pool.id, pool.site, pool.tier.value, fact): count
+            for pool in world.policy.pools
+            for fact, count in (
+                ("policy", pool.capacity),
+                ("up", up[pool.id]),
+                ("free", free[pool.id]),
+            )
+        }
+    )
 
 
 def _shares(world: World, now: datetime) -> None:
-    used = world.usage_at(now)
-    for account in world.policy.accounts:
-        siblings = world.index.children(account.parent) if account.parent else (account.name,)
-        all_used = sum(used.get(name, 0.0) for name in siblings)
-        weights = sum(world.index.weight(name) for name in siblings)
+    accounts, used = world.policy.accounts, world.usage_at(now)
+    weights = Counter[str | None]()
+    all_used: dict[str | None, float] = {}
+    for account in accounts:
         mine = used.get(account.name, 0.0)
-        metrics.USED.labels(account.name).set(mine)
-        metrics.USE_RATIO.labels(account.name).set(mine / all_used if all_used else 0)
-        metrics.WEIGHT_RATIO.labels(account.name).set(account.weight / weights)
+        all_used[account.parent] = all_used.get(account.parent, 0.0) + mine
+        weights[account.parent] += account.weight
+    metrics.USED.show({(one.name,): used.get(one.name, 0.0) for one in accounts})
+    metrics.USE_RATIO.show(
+        {
+            (one.name,): used.get(one.name, 0.0) / whole if (whole := all_used[one.parent]) else 0
+            for one in accounts
+        }
+    )
+    metrics.WEIGHT_RATIO.show({(one.name,): one.weight / weights[one.parent] for one in accounts})
 
 
 def _quotas(world: World) -> None:
@@ -115,6 +132,7 @@ def _quotas(world: World) -> None:
     of_pool: dict[PoolId, list[Level]] = {}
     for row in world.policy.quotas:
         of_pool.setdefault(row.pool, []).extend(world.quotas[row.pool].path(row.account)[:1])
+    rows: dict[tuple[str, ...], float] = {}
     for pool, levels in of_pool.items():
         whole = sum(_lendable(level) for level in levels)
         part = min(1.0, beyond[pool] / whole) if whole else 0.0
@@ -127,8 +145,8 @@ def _quotas(world: World) -> None:
                 "lendable": lendable,
                 "lent": lendable * part,
             }
-            for fact, count in facts.items():
-                metrics.QUOTA.labels(level.name, pool, fact).set(count)
+            rows |= {(level.name, pool, fact): count for fact, count in facts.items()}
+    metrics.QUOTA.show(rows)
 
 
 def _lendable(level: Level) -> int:
@@ -136,17 +154,12 @@ def _lendable(level: Level) -> int:
     return min(level.lend_max, max(0, level.nominal - level.used)) if level.is_leaf else 0
 
 
-def _agreements(world: World, now: datetime) -> None:
-    for signed in world.policy.agreements:
-        if signed.valid_from <= now < signed.valid_to:
-            for fact, gpus in (("cap", signed.cap), ("used", world.lent.get(signed.id, 0))):
-                metrics.AGREEMENTS.labels(signed.id, signed.lender, fact).set(gpus)
-
-
 def _budgets(world: World, now: datetime) -> None:
+    rows: dict[tuple[str, ...], float] = {}
     for budget in world.policy.budgets:
         if budget.valid_from <= now < budget.valid_to:
             kept = world.use.budgets.reserved(budget, world.claims, now)
             left = (world.use.budgets.left(budget, world.spent) - kept) / H100E
-            for fact, amount in (("whole", budget.h100e_hours * 3600), ("left", left)):
-                metrics.BUDGETS.labels(budget.id, budget.account, fact).set(amount)
+            rows[budget.id, budget.account, "whole"] = budget.h100e_hours * 3600
+            rows[budget.id, budget.account, "left"] = left
+    metrics.BUDGETS.show(rows)

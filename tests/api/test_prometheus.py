@@ -1,6 +1,9 @@
 """What Prometheus gets from a hub: whom to scrape, and series that are there from the start."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from scheduler import metrics
@@ -121,6 +124,16 @@ async def test_how_things_stand_is_shown(small):
     assert any(name == "commonpool_quota_gpus" and sample.value for (name, *_), sample in
                found.items())  # fmt: skip
     assert any(name == "commonpool_account_weight_ratio" for name, *_ in found)
+
+
+@given(st.lists(st.dictionaries(st.tuples(st.sampled_from("abcd")), st.integers(0, 9))))
+def test_a_gauge_shows_what_it_was_told_last_and_nothing_else(told):
+    registry = CollectorRegistry()
+    shown = metrics.Shown(Gauge("x", "x", ["one"], registry=registry))
+    for rows in told:
+        shown.show(rows)
+        (family,) = registry.collect()
+        assert {(sample.labels["one"],): sample.value for sample in family.samples} == rows
 
 
 async def test_a_process_that_stops_leading_shows_nothing_of_its_old_world(small):
