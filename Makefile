@@ -1,6 +1,6 @@
 # Commonpool: `make up` runs it, `make test` tests it. Needs Python >= 3.11, pip and make.
-# What else a target needs (Chromium for the browser tests, gcc for the node agent's) it installs itself when it is
-# run as root on Debian, and otherwise says what to install.
+# What else a target needs (Chromium for the browser tests, gcc for the node agent's, Prometheus) it installs itself
+# when it is run as root on Debian, and otherwise says what to install.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -8,16 +8,16 @@ OLD    := .venv-ray-2.10
 BIN    := $(VENV)/bin
 DATA   ?= .commonpool
 PYTEST := $(BIN)/python -m pytest
-SLOW   := ray or browser or faults
+SLOW   := ray or browser or faults or prometheus
 # For `make fuzz`. Set here, so that the seconds which a shell counts in its own SECONDS, and may
 # export, are not taken for it; what is given to make on the command line goes before this.
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test test-slow test-long fuzz test-ray test-browser check bench old-client compiler chromium lock clean
+.PHONY: help setup up down demo test test-slow test-long fuzz test-ray test-browser test-prometheus check bench old-client compiler chromium prometheus lock clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make .venv with the pinned dependencies
 
@@ -41,7 +41,7 @@ demo: setup ## a dozen real Ray programs from three sectors, narrated (after `ma
 test: setup old-client compiler ## everything that needs no Ray cluster and no browser
 	$(PYTEST) -m "not ($(SLOW) or slow or fuzz)"
 
-test-slow: setup old-client compiler chromium ## real Ray clusters, faults, a real browser
+test-slow: setup old-client compiler chromium prometheus ## real Ray clusters, faults, a real browser, a real Prometheus
 	$(PYTEST) -m "$(SLOW)"
 
 test-long: setup ## whole traces replayed and checked, minutes each (needs the traces)
@@ -55,6 +55,9 @@ test-ray: setup compiler ## only the tests that start real Ray clusters
 
 test-browser: setup chromium ## only the tests in a real browser
 	$(PYTEST) -m browser
+
+test-prometheus: setup compiler prometheus ## only the tests with Debian's Prometheus and Alertmanager
+	$(PYTEST) -m prometheus
 
 check: setup ## format, lint, types, import contracts, migrations in step with the tables
 	$(BIN)/ruff format --check .
@@ -89,6 +92,14 @@ chromium:
 	    echo "installing Debian's chromium for the browser tests"; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "the browser tests need Chromium: apt-get install chromium"; exit 1; fi; }
+
+# Installed without their recommendations: their services are of no use here, and stay as Debian's policy has them.
+prometheus:
+	@command -v prometheus >/dev/null && command -v prometheus-alertmanager >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing Debian's prometheus and prometheus-alertmanager for the tests of rules and dashboards"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager >/dev/null; \
+	  else echo "these tests need Prometheus: apt-get install prometheus prometheus-alertmanager"; exit 1; fi; }
 
 lock: ## for maintainers: pin anew, with hashes and without URLs (needs uv)
 	uv pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 \

@@ -178,7 +178,9 @@ def _diagnostics(hub: HubState, policy: Policy, snapshot: Snapshot, leads: bool)
         at=hub.clock.now(),
         policy=policy.revision,
         leads=leads,
-        cycles={outcome: count for (outcome,), count in metrics.counts(metrics.CYCLES).items()},
+        cycles={
+            outcome: count for (outcome,), count in metrics.counts(metrics.CYCLES).items() if count
+        },
         phases=tuple(
             PhaseView(
                 phase=phase,
@@ -188,10 +190,12 @@ def _diagnostics(hub: HubState, policy: Policy, snapshot: Snapshot, leads: bool)
                 max_seconds=time.longest,
             )
             for phase, time in metrics.CYCLE_SECONDS.times.items()
+            if time.count
         ),
         decisions=tuple(
             DecisionCount(kind=kind, reason=reason, count=count)
             for (kind, reason), count in sorted(metrics.counts(metrics.DECISIONS).items())
+            if count
         ),
         stale=sum(metrics.counts(metrics.STALE).values()),
         events=sum(metrics.counts(metrics.EVENTS).values()),

@@ -5,16 +5,17 @@ from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Depends
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from scheduler.api import recalls
+from scheduler.api import prometheus, recalls
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, hub_of, require
 from scheduler.api.openapi import answers
-from scheduler.errors import StorageUnavailable
+from scheduler.errors import Refused, StorageUnavailable
 from scheduler.wire.accounts import Scope
 
 log = structlog.get_logger("ops")
@@ -50,14 +51,18 @@ async def readyz(request: Request) -> Response:
 async def metrics_page(
     request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN, Scope.NODE))]
 ) -> Response:
-    """Return what is counted, for Prometheus."""
+    """Return what is counted, for Prometheus; as OpenMetrics, with exemplars, where accepted."""
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             await recalls.gauge(hub_of(request))
-    except (StorageUnavailable, TimeoutError) as error:
+            await prometheus.gauge(hub_of(request))
+    except (StorageUnavailable, TimeoutError, Refused) as error:
         # What this process counts is worth most where the database is in trouble.
-        log.warning("recalls_not_read", why=str(error) or "the database did not answer in time")
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        log.warning("gauges_not_read", why=str(error) or "the database did not answer in time")
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    # A tenth of a second where there are thousands of quotas: nobody else is to wait for it.
+    page = await asyncio.to_thread(encode, REGISTRY)
+    return Response(page, headers={"Content-Type": media_type})
 
 
 async def _database_fault(hub: HubState) -> str | None:

@@ -58,15 +58,17 @@ async def gauge(hub: HubState) -> None:
     """Bring the metrics of recalls up to now: every hub of one database shows the same."""
     now = hub.clock.now()
     found = await _published(hub, now - WINDOW, now)
-    metrics.RECALL_SECONDS.clear()
-    metrics.RECALLS.clear()
+    seconds: dict[tuple[str, ...], float] = {}
+    outcomes: dict[tuple[str, ...], float] = {}
     for one in found.pairs:
         names = (str(one.lender), str(one.pool))
-        for part, took in (("0.5", one.p50), ("0.99", one.p99)):
+        for part, took in (("50", one.p50), ("99", one.p99)):
             if took is not None:
-                metrics.RECALL_SECONDS.labels(*names, part).set(took.total_seconds())
+                seconds[*names, part] = took.total_seconds()
         for outcome, count in (("kept", one.kept), ("late", one.late), ("given_up", one.given_up)):
-            metrics.RECALLS.labels(*names, outcome).set(count)
+            outcomes[*names, outcome] = count
+    metrics.RECALL_SECONDS.show(seconds)
+    metrics.RECALLS.show(outcomes)
 
 
 async def _published(hub: HubState, since: datetime, now: datetime) -> Published:

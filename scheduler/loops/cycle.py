@@ -8,8 +8,10 @@ import asyncio
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from secrets import token_hex
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from scheduler import metrics
 from scheduler.clock import Clock
@@ -31,7 +33,8 @@ from scheduler.db.planning import (
 )
 from scheduler.db.policies import policy_in_force, revision_in_force
 from scheduler.errors import Refused
-from scheduler.loops.report import gauge, report
+from scheduler.loops.gauges import forget, gauge
+from scheduler.loops.report import observe_waits, report, slow
 from scheduler.loops.telling import FEW, Telling
 from scheduler.replay.recorder import Recorder
 from scheduler.wake import Wake
@@ -76,6 +79,9 @@ class CycleLoop:
         self._planned_at = self._gauged_at = -float("inf")
         # While a plan is made in another thread, the world is not what it seems.
         self._planning = asyncio.Lock()
+        # A cycle's id, on its lines in the log and on the exemplars of its times.
+        self._process, self._count, self._id = token_hex(4), 0, ""
+        self._took: dict[str, float] = {}
 
     def reset(self) -> None:
         """Forget the world: another process may have planned meanwhile."""
@@ -83,13 +89,18 @@ class CycleLoop:
         self._reserves = None
         self._stored.reset()
         self._telling.reset()
+        self._gauged_at = -float("inf")
+        forget()
 
     async def step(self) -> float:
         """Run one cycle; return the seconds that the next one may wait for a bell."""
         began = self._clock.monotonic()
         try:
+            self._count += 1
+            self._id, self._took = f"{self._process}-{self._count}", {}
             async with self._planning:
-                again = await self._cycle(began)
+                with bound_contextvars(cycle=self._id):
+                    again = await self._cycle(began)
         except BaseException:
             metrics.CYCLES.labels("failed").inc()
             self.reset()
@@ -120,7 +131,10 @@ class CycleLoop:
         self._planned_at = began
         if not world.jobs and self._reserves == () and not self._stored.accounts():
             return more
-        return await self._decide(world, idle=not changed) or more
+        again = await self._decide(world, idle=not changed)
+        self._observe("whole", self._clock.monotonic() - began)
+        slow(self._took.pop("whole"), self._took)
+        return again or more
 
     async def _decide(self, world: World, *, idle: bool) -> bool:
         """Plan, carry it out, and tell as many as there is time for; return whether to go on."""
@@ -148,6 +162,7 @@ class CycleLoop:
             committed = await self._commit(world, plan, some)
         if committed is None:
             return None
+        observe_waits(world, committed.plan)
         world.advance(committed.plan)
         if self._recorder is not None:
             self._recorder.carried_out(committed.plan)
@@ -242,13 +257,17 @@ class CycleLoop:
         large = len(world.jobs) + len(world.runs) >= _LARGE
         if not large or now - self._gauged_at >= _GAUGE_SECONDS:
             self._gauged_at = now
-            gauge(world)
+            gauge(world, self._clock.now())
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
         began = self._clock.monotonic()
         yield
-        metrics.CYCLE_SECONDS.labels(phase).observe(self._clock.monotonic() - began)
+        self._observe(phase, self._clock.monotonic() - began)
+
+    def _observe(self, phase: str, seconds: float) -> None:
+        self._took[phase] = seconds
+        metrics.CYCLE_SECONDS.labels(phase).observe(seconds, self._id)
 
 
 def _submitters(events: Iterable[Event]) -> set[AccountName]:

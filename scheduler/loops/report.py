@@ -1,16 +1,24 @@
-"""What a cycle did, told to whom it concerns: waiters by a bell, people by log and metrics."""
+"""What a cycle did, told to whom it concerns: waiters by a bell, people by log and metrics.
+
+How things stand afterwards is in `gauges.py`.
+"""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import structlog
 
 from scheduler import metrics
+from scheduler.core.decisions import Plan
 from scheduler.core.world import World
 from scheduler.db.holds import Some
 from scheduler.db.planning import Committed
 from scheduler.wake import Wake
 
 log = structlog.get_logger("cycle")
+
+SLOW_SECONDS = 1.0
+"""A cycle that takes so long is logged, with its phases."""
 
 
 def report(committed: Committed, some: Some, wake: Wake) -> None:
@@ -49,15 +57,21 @@ def _count(committed: Committed, some: Some) -> None:
         metrics.DECISIONS.labels(kind, reason).inc(count)
 
 
-def gauge(world: World) -> None:
-    """Show how many jobs wait and how many runs hold GPUs."""
-    waiting = Counter[str]()
-    for kind in world.waiting.kinds():
-        waiting[kind.account] += len(kind.queue)
-    metrics.PENDING.clear()
-    for account, count in waiting.items():
-        metrics.PENDING.labels(account).set(count)
-    held = Counter((run.pool, run.quota_class.name.lower()) for run in world.runs.values())
-    metrics.LEASES.clear()
-    for (pool, quota_class), count in held.items():
-        metrics.LEASES.labels(pool, quota_class).set(count)
+def observe_waits(world: World, plan: Plan) -> None:
+    """Count how long jobs waited that are about to start; after a preemption nobody waits anew.
+
+    To be called before the plan is carried out: then the jobs still wait in the world.
+    """
+    for start in plan.starts:
+        job = world.jobs.get(start.job)
+        if job is not None and job.attempt == 1:
+            waited = max(0.0, (plan.now - job.submitted_at).total_seconds())
+            quota = start.quota_class.name.lower()
+            metrics.WAIT_SECONDS.labels(job.priority.value, quota).observe(waited)
+
+
+def slow(seconds: float, phases: Mapping[str, float]) -> None:
+    """Log a cycle that took long, under the id that is on its exemplar (bound by the loop)."""
+    if seconds >= SLOW_SECONDS:
+        took = {f"{phase}_seconds": round(time, 3) for phase, time in phases.items()}
+        log.warning("cycle_slow", seconds=round(seconds, 3), **took)

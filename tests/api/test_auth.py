@@ -44,6 +44,7 @@ SCOPES = {
     "/v1/sites/{site}/runs/{run}/log": {Scope.SITE},
     "/v1/sites/{site}/packages/{sha256}": {Scope.SITE},
     "/metrics": {Scope.NODE},
+    "/v1/prometheus/targets": {Scope.NODE},
     "/api/version": {Scope.USER},
     "/api/packages/{protocol}/{name}": {Scope.USER},
     "/api/jobs/": {Scope.USER},

@@ -9,7 +9,8 @@ from scheduler.core.plan import plan
 from scheduler.core.predict import Predictor
 from scheduler.core.world import World
 from tests import build
-from tests.bench.bench_cycle import setting, waiting
+from tests.bench.bench_cycle import TEAMS, setting
+from tests.bench.fleet import machines, waiting
 from tests.build import NOON
 
 CPU_SECONDS = 30
@@ -18,10 +19,10 @@ CPU_SECONDS = 30
 
 def test_a_job_behind_ten_thousand_others_is_told_what_would_start_it_sooner():
     random, policy = Random(7), setting(1000)
-    nodes = [node for pool in policy.pools for node in build.nodes(pool.id, pool.node_count)]
-    world = World(policy, build.snapshot(nodes, *waiting(3_000, 20_000, random)))
+    earlier = waiting(TEAMS, 20_000, 3_000, random)
+    world = World(policy, build.snapshot(machines(policy), *earlier))
     world.advance(plan(world, policy, NOON))
-    jobs = {job.id: job for job in waiting(10_000, 0, random)}
+    jobs = {job.id: job for job in waiting(TEAMS, 0, 10_000, random)}
     snapshot = replace(world.snapshot(), jobs=jobs)
     began = time.process_time()
     found = find_out(policy, snapshot, "j5000", NOON, Predictor())

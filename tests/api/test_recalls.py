@@ -63,9 +63,9 @@ async def test_agents_and_strangers_are_not_told(small):
 
 async def test_metrics_show_recalls_by_lender_and_pool(recalled):
     page = (await recalled.call("admin", "GET", "/metrics")).text
-    names = 'lender="state-u-nlp",pool="national-hub"'
-    for part in ("0.5", "0.99"):
-        assert f'commonpool_recall_seconds{{{names},quantile="{part}"}} 60.0' in page
+    for part in ("50", "99"):
+        names = f'lender="state-u-nlp",percentile="{part}",pool="national-hub"'
+        assert f"commonpool_recall_seconds{{{names}}} 60.0" in page
     labels = 'lender="state-u-nlp",outcome="kept",pool="national-hub"'
     assert f"commonpool_recalls{{{labels}}} 1.0" in page
 

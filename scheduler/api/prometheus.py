@@ -1,0 +1,123 @@
+"""What Prometheus scrapes: the nodes' exporters by site and pool, and gauges of nodes by state.
+
+The list is Prometheus' HTTP service discovery: always whole, a group of targets for each
+pool, so that 44,000 nodes are less than a megabyte. One Prometheus is for one site; where
+that is too much for it, several take a shard each.
+"""
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Annotated
+from zlib import crc32
+
+import msgspec
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scheduler import metrics
+from scheduler.api.auth import Caller
+from scheduler.api.deps import HubState, hub_of, require
+from scheduler.core.policy import Policy
+from scheduler.db.monitoring import Counted, counted, real_nodes
+from scheduler.errors import Refused
+from scheduler.wire.accounts import Scope
+
+router = APIRouter(prefix="/v1/prometheus", tags=["ops"])
+
+_HOST = r"^[A-Za-z0-9.-]*$"
+_EXAMPLE = [
+    {
+        "targets": ["gpu-1.state-u.example:9400", "gpu-2.state-u.example:9400"],
+        "labels": {"site": "state-u", "pool": "state-u-hpc", "tier": "institution"},
+    }
+]
+
+
+class TargetGroup(msgspec.Struct, frozen=True, gc=False):
+    """Targets of one pool, with the labels that all of them get."""
+
+    targets: list[str]
+    labels: dict[str, str]
+
+
+class TargetQuery(BaseModel):
+    """Which nodes, and how they are reached; what is not here is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    site: str | None = Field(default=None, max_length=63, examples=["state-u"])
+    pool: str | None = Field(default=None, max_length=63, examples=["state-u-hpc"])
+    port: int = Field(default=9400, ge=1, le=65_535, description="Of the nodes' exporters")
+    domain: str = Field(
+        default="", max_length=200, pattern=_HOST, description="Put behind each node's name"
+    )
+    shard: int = Field(default=0, ge=0, le=999, description="From 0; below `shards`")
+    shards: int = Field(default=1, ge=1, le=1000)
+
+
+@router.get("/targets", responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}})
+async def targets(
+    request: Request,
+    caller: Annotated[Caller, Depends(require(Scope.NODE))],
+    query: Annotated[TargetQuery, Query()],
+) -> Response:
+    """List the nodes' exporters for Prometheus' `http_sd_configs`; a site's token sees its own.
+
+    Simulated nodes have no exporter and are left out.
+    """
+    if query.shard >= query.shards:
+        raise Refused(
+            title="No such shard",
+            detail=f"shard {query.shard} of {query.shards}: they are counted from 0",
+            field="shard",
+            value=str(query.shard),
+            limit=f"0 to {query.shards - 1}",
+        )
+    hub = hub_of(request)
+    speaker = None if caller.scope is Scope.ADMIN else caller.subject
+    async with hub.db.reading() as conn:
+        policy = await hub.policies.current(conn)
+        found = await real_nodes(conn, speaker, query.site, query.pool)
+    tiers = {str(pool.id): pool.tier.value for pool in policy.pools}
+    groups = list(_groups(found, tiers, query))
+    return Response(msgspec.json.encode(groups), media_type="application/json")
+
+
+def _groups(
+    found: Iterable[tuple[str, str, str]], tiers: dict[str, str], query: TargetQuery
+) -> Iterable[TargetGroup]:
+    behind = f".{query.domain.strip('.')}:{query.port}" if query.domain else f":{query.port}"
+    for (site, pool), rows in groupby(found, key=lambda row: row[:2]):
+        names = [name for _, _, name in rows if crc32(name.encode()) % query.shards == query.shard]
+        if names:
+            labels = {"site": site, "pool": pool, "tier": tiers.get(pool, "")}
+            yield TargetGroup([name + behind for name in names], labels)
+
+
+async def gauge(hub: HubState) -> None:
+    """Bring nodes and site agents by state up to now: every hub of one database shows the same."""
+    async with hub.db.reading() as conn:
+        policy = await hub.policies.current(conn)
+        found = await counted(conn)
+    _show(policy, found)
+
+
+def _show(policy: Policy, found: Counted) -> None:
+    pools = {(str(pool.site), str(pool.id)) for pool in policy.pools}
+    seen = pools | {(site, pool) for site, pool, _ in found.nodes}
+    metrics.NODES.show(
+        {
+            (site, pool, state.value): found.nodes.get((site, pool, state.value), 0)
+            for site, pool in seen
+            for state in metrics.NodeState
+        }
+    )
+    rows: dict[tuple[str, ...], float] = {}
+    for one in policy.sites:
+        # A site that never spoke is as silent as one that stopped.
+        silent = found.silent.get(str(one.id), True)
+        rows[one.id, metrics.AgentState.SILENT.value] = silent
+        rows[one.id, metrics.AgentState.HEARD.value] = not silent
+    metrics.SITE_AGENTS.show(rows)

@@ -1,0 +1,61 @@
+"""What Prometheus asks the database for: nodes and site agents by state, and whom to scrape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import case, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.core.health import HEALTH, Action
+from scheduler.db.nodes import SILENT, SITE_SILENT, WITH_SITE
+from scheduler.db.tables import nodes, sites
+from scheduler.metrics import NodeState
+
+_STATE = case(
+    (nodes.c.usable & ~SITE_SILENT, NodeState.HEALTHY.value),
+    (nodes.c.usable, NodeState.SITE_SILENT.value),
+    (nodes.c.why_unusable.startswith(SILENT), NodeState.STALE.value),
+    (nodes.c.cordon_action.is_(None), NodeState.UNUSABLE.value),
+    (nodes.c.cordon_by != HEALTH, NodeState.DRAINED.value),
+    (nodes.c.cordon_action >= int(Action.DRAIN), NodeState.DRAINING.value),
+    else_=NodeState.CORDONED.value,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Nodes by (site, pool, state), and whether each site's agent is silent."""
+
+    nodes: Mapping[tuple[str, str, str], int]
+    silent: Mapping[str, bool]
+
+
+async def counted(conn: AsyncConnection) -> Counted:
+    """Count nodes by what they are to planning, and look which sites are heard."""
+    state = _STATE.label("state")
+    query = select(nodes.c.site, nodes.c.pool, state, func.count()).select_from(WITH_SITE)
+    rows = await conn.execute(query.group_by(nodes.c.site, nodes.c.pool, state))
+    heard = await conn.execute(select(sites.c.id, sites.c.silent))
+    return Counted(
+        {(site, pool, what): count for site, pool, what, count in rows},
+        {site: bool(silent) for site, silent in heard},
+    )
+
+
+async def real_nodes(
+    conn: AsyncConnection, speaker: str | None, site: str | None, pool: str | None
+) -> list[tuple[str, str, str]]:
+    """Return (site, pool, node) of nodes with an exporter, by site, pool and name.
+
+    Silent ones are among them: that nobody answers there is what is to be seen. `speaker` is
+    the site, or the one node, that a token speaks for; None is everyone.
+    """
+    query = select(nodes.c.site, nodes.c.pool, nodes.c.id).where(~nodes.c.simulated)
+    if speaker is not None:
+        query = query.where(or_(nodes.c.site == speaker, nodes.c.id == speaker))
+    if site is not None:
+        query = query.where(nodes.c.site == site)
+    if pool is not None:
+        query = query.where(nodes.c.pool == pool)
+    rows = await conn.execute(query.order_by(nodes.c.site, nodes.c.pool, nodes.c.id))
+    return [(row[0], row[1], row[2]) for row in rows]
