@@ -181,7 +181,14 @@ class Host:
         self.die()
         subprocess.run(["ip", "netns", "del", self._space], check=False)
         if self.group is not None:
-            groups = sorted(self.group.rglob("*/"), reverse=True)
-            for group in (*groups, self.group):
-                with suppress(OSError):
-                    group.rmdir()
+            until(self._group_is_gone, 20)
+
+    def _group_is_gone(self) -> bool:
+        """Remove the machine's control groups; one whose processes are just dying stays a while."""
+        assert self.group is not None
+        for group in (*sorted(self.group.glob("*/*/"), reverse=True), self.group / "commonpool"):
+            with suppress(OSError):
+                group.rmdir()
+        with suppress(OSError):
+            self.group.rmdir()
+        return not self.group.exists()
