@@ -61,6 +61,9 @@ class SiteSettings(_AgentSettings):
     log_wait: float = Field(default=10, gt=0, description="For the rest of a log, at the end")
     max_log_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, description="Kept per run")
     keep_days: float = Field(default=14, gt=0, description="Unused checkpoints and packages")
+    launcher: str = Field(
+        default="site", pattern="^(site|node)$", description="Who starts Ray: this agent, or nodes'"
+    )
     launches: int = Field(
         default=max(1, (os.cpu_count() or 1) // 2),
         ge=1,
@@ -114,6 +117,10 @@ class NodeSettings(_AgentSettings):
     host_label: str = Field(
         default="Hostname", pattern="^[Hh]ostname$", description="As your dashboards spell it"
     )
+    launch: bool = Field(default=False, description="Start the Ray nodes of runs leased here")
+    launch_address: str = Field(default="", max_length=100, description="As other nodes reach it")
+    object_store_bytes: int = Field(default=80_000_000, ge=75_000_000, description="Per Ray node")
+    scratch: Path = Field(default=Path("/tmp"), description="Short folder for Ray's sockets")  # noqa: S108  # as for SiteSettings
 
     @model_validator(mode="after")
     def a_real_agent_speaks_for_its_own_machine(self) -> Self:
@@ -121,6 +128,8 @@ class NodeSettings(_AgentSettings):
         real = not self.simulated
         if real and len(self.nodes) > 1:
             raise ValueError("real GPUs are of one --node; several need --simulated, e.g. 8xH100")
+        if self.launch and not (real and self.data):
+            raise ValueError("--launch is for real GPUs, and needs --data to keep what it started")
         return self
 
     @property

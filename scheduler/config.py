@@ -33,6 +33,9 @@ class HubSettings(BaseSettings):
     site_lost_seconds: float = Field(
         default=120, gt=0, description="Silence after which a site's runs are unknown"
     )
+    launch_lease_seconds: float = Field(
+        default=300, ge=5, description="For which a node may run what it started, unheard"
+    )
     record: Path | None = Field(
         default=None, description="Folder to record cycles into, for `commonpool replay`"
     )

@@ -39,6 +39,7 @@ from scheduler.db.past import past_jobs
 from scheduler.db.policies import PolicyCache
 from scheduler.errors import StorageUnavailable
 from scheduler.files import FileStore
+from scheduler.fleet.launches import Launches
 from scheduler.fleet.memory import Fleet
 from scheduler.loops.cycle import CycleLoop
 from scheduler.loops.fleet import FleetLoop
@@ -95,6 +96,7 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
         score=forecasts.score,
         play=play,
         fleet=fleet,
+        launches=Launches(settings.launch_lease_seconds),
     )
 
     @asynccontextmanager

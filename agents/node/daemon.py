@@ -16,10 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents.node import inventory, report
-from agents.node.delivery import Delivery
+from agents.node.delivery import Delivery, Reply
 from agents.node.exporter import Exporter, Facts, serve
 from agents.node.handover import Settings, become
 from agents.node.kernel_log import KernelLog
+from agents.node.launch import launcher_of
+from agents.node.launch_files import uptime
+from agents.node.launch_ray import CannotLaunch
 from agents.node.lines import log
 from agents.node.look_up import LookUp
 from agents.node.sampler import Pace, Sampler
@@ -45,6 +48,7 @@ class Agent:
 
         Raises:
             ValueError: the kept inventory cannot be read.
+            CannotLaunch: it is to launch runs, and this machine cannot.
         """
         self._settings, self._clock = settings, clock
         self._process = report.Process.begun(clock.now())
@@ -57,6 +61,8 @@ class Agent:
         self.kernel_log = KernelLog(self.sampler.heard_by_the_kernel, clock)
         self.look_up = LookUp(settings.node, clock, self.sampler)
         token_file = Path(settings.token_file)
+        self.launcher = launcher_of(settings) if settings.launch else None
+        self._asked_at = 0.0
         self.delivery = Delivery(settings.hub, token_file, self._report, self._taken)
 
     def facts(self) -> Facts:
@@ -74,13 +80,18 @@ class Agent:
         return not (self.look_up.is_alive and self.delivery.is_alive)
 
     def _report(self, sequence: int) -> NodeReport | None:
+        self._asked_at = uptime()
         self._untold = merged(self._untold, self.sampler.windows())
-        known = report.Known(self.sampler.view(), self._untold, self.look_up.known() or ())
+        launcher = self.launcher.report() if self.launcher else None
+        holders = self.look_up.known() or ()
+        known = report.Known(self.sampler.view(), self._untold, holders, launcher)
         process = replace(self._process, now=self._clock.now())
         return report.report(self._told, known, process, sequence)
 
-    def _taken(self) -> None:
+    def _taken(self, reply: Reply) -> None:
         self._untold = {}
+        if self.launcher is not None:
+            self.launcher.obey(reply.launches, self._asked_at)
 
     def _keep(self, gpus: Sequence[Gpu]) -> None:
         log.info("inventory_changed", gpus=[gpu.uuid for gpu in gpus])
@@ -104,7 +115,7 @@ def run(settings: Settings) -> int:
             if settings.exporter_port:
                 exporter = Exporter(agent.facts, settings.node, settings.host_label)
                 stack.callback(serve(exporter, settings.exporter_address, settings.exporter_port))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, CannotLaunch) as error:
             log.error("agent_not_started", why=_why(error, settings))
             return _REFUSED
         _start(agent, stack)
@@ -148,7 +159,7 @@ def _watch(agent: Agent, told: threading.Event) -> NodeView:
         news = tuple(changes(before, view))
         for write, event, facts in news:
             write(event, **facts)
-        if news:
+        if news or (agent.launcher is not None and agent.launcher.has_news()):
             agent.delivery.hurry()
         over = view.state in {SamplerState.DRIVER_REPLACED, SamplerState.ENDED}
         if over or told.is_set() or agent.is_broken:

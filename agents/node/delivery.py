@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import msgspec
 import urllib3
 
+from agents.node.launch import Orders
 from agents.node.lines import log
 from agents.tokens import TokenUnreadable, read_token
 from scheduler.wire.reports import NodeReport, encode
@@ -31,21 +32,22 @@ _OK = range(200, 300)
 Report = Callable[[int], NodeReport | None]
 
 
-class _Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True):
     """What is read of the hub's answer; what a newer hub adds is passed over."""
 
     next_report_seconds: float
     refused: tuple[dict[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    launches: Orders | None = None
 
 
 class Delivery:
     """The thread that reports. `outcomes` counts reports by what became of them."""
 
     def __init__(
-        self, hub: str, token_file: Path, report: Report, taken: Callable[[], None]
+        self, hub: str, token_file: Path, report: Report, taken: Callable[[Reply], None]
     ) -> None:
-        """Deliver what `report` makes of each number, and call `taken` when the hub has it.
+        """Deliver what `report` makes of each number; call `taken` with the hub's answer.
 
         Where `report` makes None there is nothing to tell yet.
         """
@@ -99,7 +101,7 @@ class Delivery:
             self._told.wait(pause * self._random.uniform(0.5, 1))
             return
         self.outcomes["accepted"] += 1
-        self._taken()
+        self._taken(reply)
         for note in set(reply.notes) - self._notes:
             log.warning("hub_notes", note=note)
         self._notes = frozenset(reply.notes)
@@ -108,7 +110,7 @@ class Delivery:
         # A tenth earlier at random: agents that were started together drift apart.
         self._news.wait(seconds * self._random.uniform(0.9, 1))
 
-    def _answered(self, report: NodeReport) -> _Reply:
+    def _answered(self, report: NodeReport) -> Reply:
         """Return what the hub answers to a report that it took.
 
         Raises:
@@ -133,7 +135,7 @@ class Delivery:
         if answer.status not in _OK:
             raise _Refused(f"{answer.status}: {said[:500]}")
         try:
-            reply = msgspec.json.decode(answer.data, type=_Reply)
+            reply = msgspec.json.decode(answer.data, type=Reply)
         except msgspec.DecodeError as error:
             raise _Refused(f"an answer this agent cannot read: {said[:200]}") from error
         if reply.refused:

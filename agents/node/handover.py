@@ -27,6 +27,11 @@ class Settings:
     exporter_port: int = 0
     host_label: str = "Hostname"
     log_format: str = "console"
+    launch: bool = False
+    launch_address: str = ""
+    ray: str = ""
+    object_store_bytes: int = 0
+    scratch: str = ""
     restarts: int = 0
     """How often the process before it began anew."""
     in_vain: int = 0

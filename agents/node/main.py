@@ -23,7 +23,7 @@ from agents import logs
 from agents.complaints import said
 from agents.config import GatewaySettings, NodeSettings, TokenUnreadable
 from agents.hub import Backoff, HttpHub, HubAway, HubRefused
-from agents.node import handover, report
+from agents.node import handover, launch_ray, report
 from agents.node.gateway import gather_until_told
 from agents.node.samples import Gpu, NodeView
 from agents.node.simulated import SimulatedNode, parse
@@ -67,6 +67,12 @@ Interval = Annotated[
 Port = Annotated[int | None, typer.Option(help="Port of /metrics, 0 for none (default 9400)")]
 Address = Annotated[str, typer.Option(help="Where /metrics listens (default 0.0.0.0)")]
 Label = Annotated[str, typer.Option(help="Hostname or hostname, as your dashboards have it")]
+Launch = Annotated[
+    bool, typer.Option("--launch", help="Start and end the Ray nodes of runs leased here")
+]
+LaunchAddress = Annotated[
+    str, typer.Option(help="This machine's address for other nodes; default: the way to the hub")
+]
 Gather = Annotated[
     str, typer.Option(help="HOST:PORT: gather the reports of a site's agents there instead")
 ]
@@ -88,6 +94,8 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
     host_label: Label = "",
     log_format: Annotated[str, typer.Option(help="console or json")] = "console",
     gateway: Gather = "",
+    launch: Launch = False,
+    launch_address: LaunchAddress = "",
 ) -> None:
     """Report nodes until SIGTERM or Ctrl-C, which also lets go of the driver."""
     if gateway:
@@ -107,6 +115,8 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
         "exporter_address": exporter_address,
         "host_label": host_label,
         "log_format": log_format,
+        "launch": launch or None,
+        "launch_address": launch_address,
     }
     try:
         wanted = {k: v for k, v in given.items() if v not in {"", (), None}}
@@ -169,7 +179,8 @@ def _of_this_machine(settings: NodeSettings) -> Callable[[], None]:
         told, report.Known(view), report.Process.begun(SystemClock().now()), 0
     ):
         checked(made)
-    return lambda: handover.become(_handed_over(settings))
+    handed = _handed_over(settings)
+    return lambda: handover.become(handed)
 
 
 def _handed_over(settings: NodeSettings) -> handover.Settings:
@@ -188,7 +199,24 @@ def _handed_over(settings: NodeSettings) -> handover.Settings:
         exporter_port=settings.exporter_port,
         host_label=settings.host_label,
         log_format=settings.log_format,
+        launch=settings.launch,
+        launch_address=settings.launch_address,
+        ray=_ray() if settings.launch else "",
+        object_store_bytes=settings.object_store_bytes,
+        scratch=str(settings.scratch.absolute()),
     )
+
+
+def _ray() -> str:
+    """Return Ray's command.
+
+    Raises:
+        ValueError: Ray is not installed here.
+    """
+    try:
+        return launch_ray.ray_command()
+    except launch_ray.CannotLaunch as error:
+        raise ValueError(str(error)) from error
 
 
 def _run(settings: NodeSettings, nodes: Sequence[SimulatedNode]) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from agents.node.attribution import Holder, Standing
 from agents.node.samples import Gpu, GpuSample, NodeView, Statistic
+from scheduler.wire.launches import LauncherReport
 from scheduler.wire.reports import (
     CelsiusOver,
     ForeignUse,
@@ -62,6 +63,7 @@ class Known:
     view: NodeView
     windows: Mapping[str, Mapping[str, Statistic]] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
+    launcher: LauncherReport | None = None
 
 
 def report(told: Told, known: Known, process: Process, sequence: int) -> NodeReport | None:
@@ -83,6 +85,7 @@ def report(told: Told, known: Known, process: Process, sequence: int) -> NodeRep
             _use(gpu, known.windows[gpu.uuid]) for gpu in view.gpus if gpu.uuid in known.windows
         ),
         foreign=tuple(_foreign(known.holders))[:_MOST_FOREIGN],
+        launcher=known.launcher,
     )
 
 

@@ -20,6 +20,7 @@ from agents.hub import Backoff, Hub, HubAway, HubRefused
 from agents.site import processes
 from agents.site.backends.base import Backend
 from agents.site.carry import Carrier
+from agents.site.launched import Launched
 from agents.site.reconcile import (
     Action,
     Attend,
@@ -60,8 +61,11 @@ class SiteAgent:
         store: RecordStore,
         backends: Mapping[BackendName, Backend],
         clock: Clock,
+        launched: Launched | None = None,
     ) -> None:
+        """Serve a site; `launched` where its node agents start the Ray nodes of runs."""
         self._settings, self._hub, self._store, self._clock = settings, hub, store, clock
+        self._launched = launched
         self._carrier = Carrier(settings, hub, store, backends, clock, self._tell)
         self._instance, self._sequence = token_hex(8), 0
         self._orders: dict[str, DesiredLease] | None = None
@@ -137,9 +141,8 @@ class SiteAgent:
         """
         news = self._changed.is_set() or self._orders is None
         self._changed.clear()
-        asking = asyncio.create_task(
-            self._hub.sync(self._settings.site, self._message(0 if news else None))
-        )
+        message = self._message(0 if news else None)
+        asking = asyncio.create_task(self._hub.sync(self._settings.site, message))
         try:
             if not news:
                 changed = asyncio.create_task(self._changed.wait())
@@ -147,7 +150,7 @@ class SiteAgent:
                 changed.cancel()
                 if not asking.done():
                     return
-            self._obey(await asking)
+            self._obey(await asking, message.sequence)
         except (HubAway, HubRefused, TokenUnreadable):
             self._changed.set()  # What was said may not have been heard.
             raise
@@ -163,6 +166,7 @@ class SiteAgent:
             ray_version=self._ray_version,
             seen_revision=self._revision,
             wait_seconds=self._settings.wait_seconds if wait_seconds is None else wait_seconds,
+            launches=self._launched and self._launched.wanted(self._store.records, self._sequence),
         )
 
     def observed(self) -> tuple[ObservedRun, ...]:
@@ -173,11 +177,13 @@ class SiteAgent:
             for run, record in self._store.records.items()
         )
 
-    def _obey(self, orders: SiteOrders) -> None:
+    def _obey(self, orders: SiteOrders, sequence: int) -> None:
         if abs(orders.server_time - self._clock.now()) > _SKEW:
             log.warning("clock_skewed", hub=orders.server_time, site=self._clock.now())
         self._orders = {lease.run: lease for lease in orders.leases}
         self._revision = orders.revision
+        if self._launched is not None:
+            self._launched.heard(sequence, orders.launched)
         self.step()
 
     def step(self) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agents.site.processes import MARK
+from agents.marks import MARK, NODE_LABEL
 from scheduler.wire.sites import DesiredLease
 
-NODE_LABEL = "commonpool.io/node"
 _HELPER = Path(__file__).parent / "helper"
 
 
@@ -121,15 +120,3 @@ def _renamed(value: object, uris: Mapping[str, str]) -> object:
     if isinstance(value, list):
         return [_renamed(item, uris) for item in value]
     return value
-
-
-def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what is the agent's own: its tokens, settings and Ray.
-
-    `COMMONPOOL_INSTANCE` stays: `commonpool down` finds by it whatever is left of one.
-    """
-    return {
-        key: value
-        for key, value in environment.items()
-        if key == "COMMONPOOL_INSTANCE" or not key.startswith(("COMMONPOOL_", "RAY_"))
-    }

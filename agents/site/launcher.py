@@ -16,11 +16,10 @@ from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 
+from agents.marks import MARK, NODE_LABEL, clean
 from agents.site import processes
-from agents.site.environment import NODE_LABEL, clean
 from agents.site.failures import BackendRejected, BackendUnavailable, RunGone
 from agents.site.ports import NoPortsLeft, PortRegistry, loopback
-from agents.site.processes import MARK
 from agents.site.records import Engine, Ledger, NodeProcess, Phase, RunRecord
 from scheduler.clock import Clock
 from scheduler.wire.sites import DesiredLease, LeasedNode

@@ -22,10 +22,12 @@ from agents.hub import HttpHub
 from agents.site import processes
 from agents.site.agent import SiteAgent
 from agents.site.backends.base import Backend
+from agents.site.backends.ray_nodes import RayOnNodes
 from agents.site.backends.ray_private import RayPrivate
 from agents.site.backends.ray_shared import RayShared, confirmation
 from agents.site.backends.simulated import Simulated
 from agents.site.environment import Signals
+from agents.site.launched import Launched
 from agents.site.launcher import Launcher, LaunchSettings
 from agents.site.packages import PackageCache
 from agents.site.ports import PortRegistry
@@ -58,6 +60,9 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
     shared_ray_token_file: Annotated[
         Path | None, typer.Option(help="File with that head's token, where it asks for one")
     ] = None,
+    launcher: Annotated[
+        str, typer.Option(help="Who starts the Ray nodes of a run: site (this agent), or node")
+    ] = "",
     log_format: Annotated[str, typer.Option(help="console or json")] = "console",
 ) -> None:
     """Serve a site until SIGTERM or Ctrl-C; its runs go on without the agent."""
@@ -70,6 +75,7 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
         "data": data,
         "shared_ray": shared_ray,
         "shared_ray_token_file": shared_ray_token_file,
+        "launcher": launcher,
         "log_format": log_format,
     }
     try:
@@ -128,6 +134,7 @@ async def _serve(settings: SiteSettings, store: RecordStore, clock: Clock) -> No
         packages.prune(old)
         head = settings.shared_ray and RayHead(ray, settings.shared_ray, settings.shared_token())
         launch = LaunchSettings(settings.scratch, settings.object_store_bytes)
+        launched = Launched() if settings.launcher == "node" else None
         backends: dict[BackendName, Backend] = {
             BackendName.RAY_SHARED: RayShared(
                 head or None, packages, signals, clock, settings.stop_wait
@@ -140,10 +147,12 @@ async def _serve(settings: SiteSettings, store: RecordStore, clock: Clock) -> No
                 clock,
                 launches=settings.launches,
                 stop_wait=settings.stop_wait,
-            ),
+            )
+            if launched is None
+            else RayOnNodes(launched, ray, packages, signals, clock, stop_wait=settings.stop_wait),
             BackendName.SIMULATED: Simulated(clock),
         }
-        agent = SiteAgent(settings, hub, store, backends, clock)
+        agent = SiteAgent(settings, hub, store, backends, clock, launched)
         await _until_told(agent)
         await hub.close()
     store.close()

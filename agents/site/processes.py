@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.marks import MARK
 from scheduler.clock import Clock
 
-MARK = "COMMONPOOL_RUN"
 _PROC = Path("/proc")
 _RESCAN_SECONDS = 0.02
 

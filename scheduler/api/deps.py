@@ -25,6 +25,7 @@ from scheduler.core.whatif import Play
 from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
 from scheduler.files import FileStore
+from scheduler.fleet.launches import Launches
 from scheduler.fleet.memory import Fleet
 from scheduler.wake import Wake
 from scheduler.wire.accounts import Scope
@@ -92,6 +93,7 @@ class HubState:
     tokens: TokenCache = field(default_factory=TokenCache)
     pool_sites: PoolSites = field(default_factory=PoolSites)
     fleet: Fleet = field(default_factory=lambda: Fleet(fence_seconds=60))
+    launches: Launches = field(default_factory=Launches)
 
     @cached_property
     def submissions(self) -> GroupCommit[Any, Any]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.api import body, examples, reports
+from scheduler.api import body, examples, launches, reports
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of, require
 from scheduler.api.openapi import accepts, answers
@@ -94,13 +94,16 @@ async def _reported(request: Request, caller: Caller, *, apart: bool) -> Respons
     found = await reports.read(request)
     began = hub.clock.monotonic()
     taken = await reports.take(hub, caller, found, apart=apart)
+    told = launches.Told() if apart else await launches.told(hub, found)
     ended = hub.clock.monotonic()
     hub.fleet.pace.took(ended - began, ended)
+    seconds, soon = hub.fleet.pace.seconds(hub.settings.node_report_seconds), told.within_seconds
     return body.reply(
         NodeReportReply(
             accepted=taken.accepted,
-            next_report_seconds=hub.fleet.pace.seconds(hub.settings.node_report_seconds),
+            next_report_seconds=seconds if soon is None else min(seconds, soon),
             refused=tuple(taken.refused),
             notes=tuple(taken.notes),
+            launches=told.orders,
         )
     )

@@ -14,6 +14,7 @@ from starlette.types import Message
 from scheduler.api import body, examples
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, hub_of, require
+from scheduler.api.launches import site_said
 from scheduler.api.openapi import accepts, accepts_media, answers
 from scheduler.core.model import Backend
 from scheduler.core.policy import Policy
@@ -26,6 +27,7 @@ from scheduler.wire.accounts import Scope
 from scheduler.wire.sites import (
     DesiredLease,
     LogAppended,
+    NodeLaunched,
     ObservedRun,
     SiteOrders,
     SiteSync,
@@ -79,8 +81,10 @@ async def sync(request: Request, _: Agent, site: SiteId) -> Response:
     message = await body.read(request, SiteSync)
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        _check_known(site, await hub.policies.current(conn))
+        policy = await hub.policies.current(conn)
+        _check_known(site, policy)
         changed = await record_sync(conn, site, message, hub.clock.now())
+        await site_said(hub, conn, site, message, policy)
     for job in changed:
         hub.wake.ring(f"job:{job}")
     if changed:
@@ -127,14 +131,20 @@ async def _orders(hub: HubState, site: str, observed: Sequence[ObservedRun]) -> 
     known = {lease.run for lease in leases}
     strays = tuple(_stray(run) for run in observed if run.run not in known)
     leases = (*leases, *strays)
-    return SiteOrders(revision=revision_of(leases), leases=leases, server_time=hub.clock.now())
+    launched = hub.launches.launched(site, hub.clock.monotonic())
+    return SiteOrders(
+        revision=revision_of(leases, launched),
+        leases=leases,
+        server_time=hub.clock.now(),
+        launched=launched,
+    )
 
 
-def revision_of(leases: Sequence[DesiredLease]) -> str:
-    """Return a digest of what a site should do: equal exactly when nothing is new."""
+def revision_of(leases: Sequence[DesiredLease], launched: Sequence[NodeLaunched] = ()) -> str:
+    """Return a digest of what a site should do and know: equal exactly when nothing is new."""
     digest = hashlib.sha256()
-    for lease in leases:
-        digest.update(lease.model_dump_json().encode())
+    for said in (*leases, *launched):
+        digest.update(said.model_dump_json().encode())
     return digest.hexdigest()[:32]
 
 

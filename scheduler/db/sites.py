@@ -4,7 +4,7 @@ Both are level-triggered. A report may be lost, repeated, late or out of order: 
 held against the stored state, and only a legal move from it changes anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -198,7 +198,9 @@ async def desired_leases(
     rows = (await conn.execute(_LISTED, {"site": site})).mappings().all()
     open_ids = {row["id"] for row in rows if row["ended_at"] is None}
     due = [row for row in rows if not open_ids.intersection(row["after"])]
-    uuids = await _uuids(conn, due)
+    uuids = await uuids_of(
+        conn, {node for row in due if row["ended_at"] is None for node, _ in row["slots"]}
+    )
     return tuple(_lease(row, policy, uuids) for row in due)
 
 
@@ -220,10 +222,8 @@ _LISTED = (
 _OPTIONS = ("num_cpus", "num_gpus", "memory", "resources", "label_selector")
 
 
-async def _uuids(
-    conn: AsyncConnection, rows: Sequence[RowMapping]
-) -> Mapping[tuple[str, int], str]:
-    names = {node for row in rows if row["ended_at"] is None for node, _ in row["slots"]}
+async def uuids_of(conn: AsyncConnection, names: Collection[str]) -> Mapping[tuple[str, int], str]:
+    """Return the UUID of each GPU of these nodes, by its node and index."""
     query = select(nodes.c.id, nodes.c.gpus).where(nodes.c.id.in_(sorted(names)))
     return {
         (row.id, gpu["index"]): gpu["uuid"]

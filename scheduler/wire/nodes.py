@@ -31,13 +31,40 @@ class NodeRefused(Message):
     detail: str
 
 
+class LaunchOrder(Message):
+    """One member of a run that should be on the node: start it, or let it go on.
+
+    It is granted for `seconds` from when the report was sent; without a newer grant the node
+    ends it by itself. Member 0 is the head. A worker joins `head` with the head's `secret`; for
+    one that is there already both may be empty.
+    """
+
+    run: str
+    token: int
+    seconds: float
+    member: int
+    gpu_uuids: tuple[str, ...]
+    cpus: int
+    head: str = ""
+    secret: str = ""
+
+
+class LaunchOrders(Message):
+    """All that should be on the node: what is not listed ends. `settled` need not be told again."""
+
+    wanted: tuple[LaunchOrder, ...] = ()
+    settled: tuple[str, ...] = ()
+
+
 class NodeReportReply(Message):
     """What the hub answers: how many it took, and when it wants the next.
 
     `notes` are plain sentences for the agent's log: what is odd, and what to do about it.
+    `launches` None: the hub does not know (yet) what should be on the node.
     """
 
     accepted: int
     next_report_seconds: float
     refused: tuple[NodeRefused, ...] = ()
     notes: tuple[str, ...] = ()
+    launches: LaunchOrders | None = None

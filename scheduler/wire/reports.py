@@ -15,6 +15,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from scheduler.wire.launches import LauncherReport
+
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[
     str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(?![\s\S])", examples=["npc-node-1"])
@@ -137,6 +139,7 @@ class NodeReport(_Wire, frozen=True):
     sampler: SamplerState = SamplerState.OK
     use: Annotated[tuple[GpuUse, ...], Meta(max_length=64)] = ()
     foreign: Annotated[tuple[ForeignUse, ...], Meta(max_length=256)] = ()
+    launcher: LauncherReport | None = None
 
     @property
     def facts(self) -> int:

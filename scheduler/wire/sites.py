@@ -10,6 +10,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from scheduler.core.model import Backend, RunState, StopReason
+from scheduler.wire.launches import LaunchPhase
 from scheduler.wire.nodes import Count, Instant, Message, Name
 
 
@@ -38,7 +39,11 @@ class ObservedRun(Message):
 
 
 class SiteSync(Message):
-    """What the agent says. `instance` is new at each start of the agent."""
+    """What the agent says. `instance` is new at each start of the agent.
+
+    `launches` names the runs whose Ray nodes the site's node agents should have up now; None
+    where the site agent starts them by itself.
+    """
 
     instance: str = Field(min_length=1, max_length=64)
     sequence: Count
@@ -46,6 +51,7 @@ class SiteSync(Message):
     ray_version: str | None = Field(default=None, max_length=40)
     seen_revision: str = Field(default="", max_length=64)
     wait_seconds: float = Field(default=20, ge=0, le=60)
+    launches: tuple[str, ...] | None = Field(default=None, max_length=10_000)
 
 
 class Wanted(StrEnum):
@@ -103,12 +109,24 @@ class DesiredLease(Message):
     stop_at: AwareDatetime | None = None
 
 
+class NodeLaunched(Message):
+    """How one member of a run stands on its node, as the node agent or an expired grant says."""
+
+    run: str
+    node: str
+    phase: LaunchPhase
+    why: str = ""
+    api: str = Field(default="", description="The head's REST address, once it is up")
+    secret: str = Field(default="", description="The cluster's token")
+
+
 class SiteOrders(Message):
     """What the hub answers: every lease of the site that is not yet forgotten."""
 
     revision: str
     leases: tuple[DesiredLease, ...]
     server_time: AwareDatetime
+    launched: tuple[NodeLaunched, ...] = ()
 
 
 class LogAppended(Message):

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import httpx
 
+from agents.marks import NODE_LABEL
 from agents.site import environment, processes
 from agents.site.backends import ray_rest
 from agents.site.backends.base import Observation
-from agents.site.environment import NODE_LABEL, Signals
+from agents.site.environment import Signals
 from agents.site.failures import BackendRejected, BackendUnavailable
 from agents.site.outcome import ProgramEnd
 from agents.site.packages import PackageCache
