@@ -38,6 +38,7 @@ SCOPES = {
     "/v1/nodes/{node}/resume": set(),
     "/v1/maintenance": {Scope.USER},
     "/v1/waste": {Scope.USER},
+    "/v1/telemetry": {Scope.USER},
     "/v1/maintenance/{name}": set(),
     "/v1/nodes/reports": {Scope.NODE},
     "/v1/sites/{site}/sync": {Scope.SITE},
