@@ -14,7 +14,7 @@ SLOW   := ray or browser or faults or prometheus
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test test-slow test-long fuzz test-ray test-browser test-prometheus check bench old-client compiler chromium prometheus lock clean
+.PHONY: help setup up down demo test test-slow test-long fuzz test-ray test-browser test-prometheus test-machines check bench old-client compiler chromium prometheus lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ demo: setup ## a dozen real Ray programs from three sectors, narrated (after `ma
 	@$(BIN)/commonpool demo --data $(DATA)
 
 test: setup old-client compiler ## everything that needs no Ray cluster and no browser
-	$(PYTEST) -m "not ($(SLOW) or slow or fuzz)"
+	$(PYTEST) -m "not ($(SLOW) or slow or fuzz or machines)"
 
 test-slow: setup old-client compiler chromium prometheus ## real Ray clusters, faults, a real browser, a real Prometheus
 	$(PYTEST) -m "$(SLOW)"
@@ -55,6 +55,9 @@ test-ray: setup compiler ## only the tests that start real Ray clusters
 
 test-browser: setup chromium ## only the tests in a real browser
 	$(PYTEST) -m browser
+
+test-machines: setup compiler ## several machines as network namespaces, real Ray over them (as root)
+	$(PYTEST) -m machines
 
 test-prometheus: setup compiler prometheus ## only the tests with Debian's Prometheus and Alertmanager
 	$(PYTEST) -m prometheus

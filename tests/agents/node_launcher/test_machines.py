@@ -13,7 +13,7 @@ from tests.e2e.hub_process import POLICY, Lab
 from tests.fake_nvml import build
 from tests.waiting import until
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.machines, pytest.mark.timeout(600)]
 
 TERM = 15
 PROGRAM = """
