@@ -45,6 +45,7 @@ async def read(request: Request) -> tuple[NodeReport, ...]:
     try:
         return wire.decode(raw).reports
     except msgspec.ValidationError as error:
+        body.check_json(raw)  # what is wrong may be found before what is no JSON at all
         raise _invalid(raw, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body.check_json(raw)  # says what is wrong, and where

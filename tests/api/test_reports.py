@@ -56,6 +56,7 @@ async def test_a_small_body_that_unpacks_to_gigabytes_is_refused_with_the_limit(
         pytest.param(b"{}", "br", 415, "br", id="another packing"),
         pytest.param(b'{"reports": [', "", 400, "not JSON", id="torn"),
         pytest.param(b"\xff", "", 400, "UTF-8", id="not text"),
+        pytest.param(b"7\xde", "", 400, "UTF-8", id="no object, and then not text"),
         pytest.param(b"", "", 400, "empty", id="empty"),
         pytest.param(b'{"reports": [NaN]}', "", 400, "NaN", id="no number"),
     ],

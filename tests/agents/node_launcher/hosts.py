@@ -179,6 +179,9 @@ class Host:
 
     def remove(self) -> None:
         self.die()
+        # Its link first: with the space alone, the kernel takes it away when it gets to it, and the
+        # next test's machine of the same number may come before.
+        subprocess.run(["ip", "link", "del", self._link], check=False, stderr=subprocess.DEVNULL)
         subprocess.run(["ip", "netns", "del", self._space], check=False)
         if self.group is not None:
             until(self._group_is_gone, 20)
