@@ -43,10 +43,11 @@ async def read(request: Request) -> tuple[NodeReport, ...]:
     body.check_content_type(request)
     raw = _unpacked(await request.body(), request.headers.get("content-encoding", ""))
     try:
-        return wire.decode(raw).reports
-    except msgspec.ValidationError as error:
-        body.check_json(raw)  # what is wrong may be found before what is no JSON at all
-        raise _invalid(raw, str(error)) from None
+        try:
+            return wire.decode(raw).reports
+        except msgspec.ValidationError as error:
+            msgspec.json.decode(raw)  # a wrong value may come before what is no JSON at all
+            raise _invalid(raw, str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body.check_json(raw)  # says what is wrong, and where
         raise Refused("Not valid JSON", "The body is not JSON.", status=400) from None
