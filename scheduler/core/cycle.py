@@ -93,7 +93,10 @@ class Cycle:
         if kind.shape.reservation is not None:
             return self._start_reserved(kind, job)
         end_at = self.now + job.time_limit
-        for bit in in_order(kind.order, kind.within(turn) & kind.fits.room):
+        pools = kind.within(turn) & kind.fits.room
+        if turn is QuotaClass.IN_QUOTA:
+            pools &= self.world.below.pools(kind.account, kind.fits.least)
+        for bit in in_order(kind.order, pools):
             pool = self.world.rooms.pools[bit]
             granted = self.granted(kind, bit, turn, job.time_limit)
             if granted is None:

@@ -342,6 +342,7 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
+@lru_cache(maxsize=8192)
 def lowest(mask: int, count: int) -> tuple[int, ...]:
     """Return the first `count` GPU indexes of a mask."""
     chosen = []

@@ -130,6 +130,8 @@ class Reach:
             # What is kept for its own job is no obstacle to it.
             return bool(kind.within(self._turn) & kind.fits.room)
         pools = kind.within(self._turn) & self.pools(kind.fits)
+        if self._turn is QuotaClass.IN_QUOTA:
+            pools &= self._world.below.pools(kind.account, kind.fits.least)
         shortest = kind.queue.shortest
         while pools:
             low = pools & -pools
