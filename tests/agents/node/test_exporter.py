@@ -2,6 +2,7 @@
 
 import re
 import urllib.request
+from urllib.error import URLError
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -246,11 +247,15 @@ def test_our_own_names_keep_prometheus_rules():
         assert f"# HELP {name} " in text
 
 
-def test_it_answers_over_http_and_ends():
-    end = serve(
-        Exporter(lambda: Facts(NodeView(SamplerState.OK)), "n1", "Hostname"), "127.0.0.1", 0
-    )
+def test_it_answers_over_http_and_ends(unused_port):
+    exporter = Exporter(lambda: Facts(NodeView(SamplerState.OK)), "n1", "Hostname")
+    end = serve(exporter, "127.0.0.1", unused_port)
+    url = f"http://127.0.0.1:{unused_port}/metrics"
+    with urllib.request.urlopen(url) as answer:
+        assert answer.status == 200
     end()
+    with pytest.raises(URLError):
+        urllib.request.urlopen(url)
 
 
 def test_a_port_that_is_taken_is_an_error_of_the_start(unused_port):

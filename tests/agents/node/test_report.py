@@ -174,7 +174,9 @@ def test_a_report_that_says_nothing_new_is_the_same_fact():
 
 
 def test_a_long_reason_is_cut_to_what_the_wire_takes():
-    made(view_of(state=SamplerState.NO_DRIVER, detail="x" * 1000))
+    (gpu, *_) = made(view_of(GpuSample(GPU), state=SamplerState.NO_DRIVER, detail="x" * 1000)).gpus
+    assert gpu.why_unhealthy.endswith("x")
+    assert 100 < len(gpu.why_unhealthy) < 1000
 
 
 def test_before_anything_is_known_there_is_no_report():
