@@ -13,7 +13,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from portal import cli_tables as tables
 from portal import submit_options as options
@@ -99,7 +99,7 @@ def jobs(
     """List your jobs, newest first, with why each waits or what it does."""
     page = hub.jobs(state, account, after, limit)
     if as_json:
-        _print_json(page)
+        tables.print_json(page)
         return
     if not page.jobs:
         typer.echo("no jobs yet: commonpool submit -- COMMAND" if not state else "no such jobs")
@@ -137,7 +137,7 @@ def explain(hub: Hub, job: Job, as_json: AsJson = False) -> None:
     """Say why a job is where it is: per pool, its place in the queue, its history."""
     explanation = hub.explanation(job)
     if as_json:
-        _print_json(explanation)
+        tables.print_json(explanation)
     else:
         tables.print_explanation(tables.console_of(), explanation, tables.local_now())
 
@@ -153,7 +153,7 @@ def cancel(
     for job in jobs:
         view = hub.cancel(job)
         if as_json:
-            _print_json(view)
+            tables.print_json(view)
         else:
             typer.echo(f"{view.id} {view.state.value}: {view.reason}")
 
@@ -169,7 +169,7 @@ def pools(
     """Show what is free, tier by tier."""
     found = hub.pools()
     if as_json:
-        _print_json(found)
+        tables.print_json(found)
         return
     console = tables.console_of()
     console.print(tables.pools_table(found))
@@ -191,7 +191,7 @@ def _report(hub: Hub, job: JobView, wait: bool, follow: bool, as_json: bool) -> 
         if not as_json:
             typer.echo(f"{job.id}  {job.state.value}: {job.reason}", err=follow)
     if as_json:
-        _print_json(job)
+        tables.print_json(job)
     if not wait and not as_json:
         typer.echo(f"see: commonpool explain {job.id} · commonpool logs -f {job.id}")
     if wait and job.state is not JobState.SUCCEEDED:
@@ -261,7 +261,3 @@ def _seconds(text: str | None) -> int | None:
     except ValueError as error:
         raise typer.BadParameter(f"--time-limit: {error}: try 90s, 30m, 2h or 7d") from error
     return None if length is None else int(length / timedelta(seconds=1))
-
-
-def _print_json(message: BaseModel) -> None:
-    typer.echo(message.model_dump_json(indent=2))

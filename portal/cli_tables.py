@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import typer
+from pydantic import BaseModel
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
@@ -229,3 +231,16 @@ def tokens_table(tokens: TokenList, now: datetime) -> Table:
         row = (token.id, token.subject, token.scope.value, ago(token.created_at, now), last, ends)
         table.add_row(*row)
     return table
+
+
+def tell_nodes(page: NodePage, *, as_json: bool) -> None:
+    """Print nodes for people, or as JSON for programs."""
+    if as_json:
+        print_json(page)
+    else:
+        console_of().print(nodes_table(page, local_now()))
+
+
+def print_json(message: BaseModel) -> None:
+    """Print what the hub said as JSON for programs."""
+    typer.echo(message.model_dump_json(indent=2))

@@ -79,7 +79,7 @@ def policy_apply(
         direct = Direct(door, database_url)
         place, applied = direct.place, direct.apply_policy(document, "commonpool policy apply")
     if as_json:
-        _print_json(applied)
+        tables.print_json(applied)
         return
     word = "now in force" if applied.changed else "in force already: nothing changed"
     typer.echo(f"revision {applied.revision} is {word} ({place})")
@@ -118,7 +118,7 @@ def token_create(  # noqa: PLR0913, PLR0917  # the options are the command's sur
     if out is not None:
         _write_secret(out, issued.token)
     if as_json:
-        _print_json(issued)
+        tables.print_json(issued)
         return
     ends = f"ends {issued.expires_at:%Y-%m-%d}" if issued.expires_at else "does not end"
     typer.echo(f"token {issued.id} of {subject}, scope {scope.value}, {ends}", err=True)
@@ -131,7 +131,7 @@ def token_list(door: Door, database_url: DatabaseUrl = "", as_json: AsJson = Fal
     """List all tokens, without their secrets."""
     found = door.tokens() if isinstance(door, Hub) else Direct(door, database_url).tokens()
     if as_json:
-        _print_json(found)
+        tables.print_json(found)
     else:
         tables.console_of().print(tables.tokens_table(found, tables.local_now()))
 
@@ -170,11 +170,7 @@ def nodes(
     as_json: AsJson = False,
 ) -> None:
     """List nodes: what is free, and why one takes no work."""
-    page = hub.nodes(pool, limit=500)
-    if as_json:
-        _print_json(page)
-    else:
-        tables.console_of().print(tables.nodes_table(page, tables.local_now()))
+    tables.tell_nodes(hub.nodes(pool, limit=500), as_json=as_json)
 
 
 @admin_app.command()
@@ -183,7 +179,7 @@ def accounts(hub: Hub, as_json: AsJson = False) -> None:
     """Show the tree of accounts: weights, decayed use, what runs and waits."""
     found = hub.accounts()
     if as_json:
-        _print_json(found)
+        tables.print_json(found)
     else:
         tables.console_of().print(tables.accounts_table(found))
 
@@ -198,7 +194,7 @@ def jobs(
     """List everybody's jobs, newest first (admin scope)."""
     page = hub.jobs(limit=limit)
     if as_json:
-        _print_json(page)
+        tables.print_json(page)
     else:
         tables.console_of().print(tables.jobs_table(page, tables.local_now(), people=True))
 
@@ -213,7 +209,7 @@ def version(as_json: AsJson = False) -> None:
         ray=ray,
     )
     if as_json:
-        _print_json(found)
+        tables.print_json(found)
     else:
         typer.echo(f"commonpool {found.commonpool}, Python {found.python}, Ray {ray or 'absent'}")
 
@@ -230,7 +226,3 @@ def _write_secret(file: Path, secret: str) -> None:
     file.touch(mode=0o600)
     file.chmod(0o600)
     file.write_text(secret + "\n", encoding="utf-8")
-
-
-def _print_json(message: BaseModel) -> None:
-    typer.echo(message.model_dump_json(indent=2))

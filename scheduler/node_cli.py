@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
 from agents.node import injected
 from portal import cli_tables as tables
@@ -33,11 +32,7 @@ def list_nodes(
     as_json: _AsJson = False,
 ) -> None:
     """List nodes: what is free, and why one takes no work."""
-    page = hub.nodes(pool, limit=500)
-    if as_json:
-        _print_json(page)
-    else:
-        tables.console_of().print(tables.nodes_table(page, tables.local_now()))
+    tables.tell_nodes(hub.nodes(pool, limit=500), as_json=as_json)
 
 
 @app.command()
@@ -98,7 +93,7 @@ def reserve(  # noqa: PLR0913, PLR0917  # the options are the command's surface
     )
     found = hub.plan_maintenance(asked)
     if as_json:
-        _print_json(found)
+        tables.print_json(found)
         return
     for window in found.windows:
         when = f"{window.starts_at:%Y-%m-%d %H:%M} to {window.ends_at:%Y-%m-%d %H:%M} UTC"
@@ -158,7 +153,7 @@ def waste(
     """Say how many GPU-hours accounts were leased, and in how many their GPUs worked."""
     found = hub.waste(days)
     if as_json:
-        _print_json(found)
+        tables.print_json(found)
         return
     if not found.accounts:
         typer.echo("nobody held a lease in that time")
@@ -192,7 +187,7 @@ def _instant(text: str, option: str) -> datetime:
 
 def _tell(detail: NodeDetail, as_json: bool) -> None:
     if as_json:
-        _print_json(detail)
+        tables.print_json(detail)
         return
     node, cordon = detail.node, detail.cordon
     state = "works" if node.usable else f"takes no work: {node.why_unusable}"
@@ -202,7 +197,3 @@ def _tell(detail: NodeDetail, as_json: bool) -> None:
         typer.echo(f"returns after: {cordon.returns}")
     for event in detail.history:
         typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.event:9}  {event.sentence}")
-
-
-def _print_json(message: BaseModel) -> None:
-    typer.echo(message.model_dump_json(indent=2))

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 
+from agents.free_ports import FIRST, LAST, free_ports
 from agents.marks import MARK, NODE_LABEL, clean
 from agents.node.launch_files import Order
 
@@ -26,8 +27,6 @@ _NODE_PORTS = (
     "metrics-export-port",
     "object-manager-port",
 )
-# Below Linux's range for outgoing connections: a Ray agent whose port one has never recovers.
-_FIRST, _LAST = 20_000, 32_700
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,9 @@ def order(asked: Asked, machine: Machine, scratch: Path, taken: Collection[int])
         CannotLaunch: there are no such ports.
     """
     names = (*_NODE_PORTS, *(_HEAD_PORTS if asked.member == 0 else ()))
-    ports = dict(zip(names, _free_ports(len(names), taken), strict=False))
+    ports = dict(zip(names, free_ports(len(names), taken), strict=False))
     if len(ports) < len(names):
-        raise CannotLaunch(f"no {len(names)} free ports between {_FIRST} and {_LAST}")
+        raise CannotLaunch(f"no {len(names)} free ports between {FIRST} and {LAST}")
     is_head = asked.member == 0
     secret = token_hex(32) if is_head else asked.secret
     probe = ports["port"] if is_head else ports["node-manager-port"]
@@ -157,22 +156,3 @@ def address_towards(host: str, port: int) -> str:
         raise CannotLaunch(
             f"no address of this machine leads to {host}: {error}; name one with --launch-address"
         ) from error
-
-
-def _free_ports(count: int, taken: Collection[int]) -> Iterator[int]:
-    found = 0
-    for port in range(_FIRST, _LAST):
-        if found == count:
-            return
-        if port not in taken and _is_free(port):
-            found += 1
-            yield port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True

@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-FIRST, LAST = 20_000, 32_700
+from agents.free_ports import FIRST, LAST, free_ports
+
 _LOOK_SECONDS = 0.1
 _ADDRESSES = range(1, 60 * 250)
 
@@ -53,7 +53,7 @@ class PortRegistry:
             others = [c for c in claims if c is not mine]
             taken = {port for c in others for port in c.ports}
             index = next((i for i in _ADDRESSES if i not in {c.index for c in others}), None)
-            ports = tuple(_free_ports(count, taken))
+            ports = tuple(free_ports(count, taken))
             if index is None or len(ports) < count:
                 raise NoPortsLeft(f"no {count} free ports between {FIRST} and {LAST}")
             made = Claim(run=run, record=record, index=index, ports=ports)
@@ -121,25 +121,6 @@ class LaunchSlots:
             else:
                 return handle
         return None
-
-
-def _free_ports(count: int, taken: set[int]) -> Iterator[int]:
-    found = 0
-    for port in range(FIRST, LAST):
-        if found == count:
-            return
-        if port not in taken and _is_free(port):
-            found += 1
-            yield port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", port))  # Ray's own processes listen on every interface.
-        except OSError:
-            return False
-    return True
 
 
 def loopback(index: int, node: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.site import ports
+from agents import free_ports
 from agents.site.ports import LaunchSlots, NoPortsLeft, PortRegistry, loopback
 
 
@@ -64,7 +64,7 @@ def test_a_port_that_someone_listens_on_is_passed_over(registry, tmp_path):
 
 
 def test_when_there_are_none_it_says_so(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr(ports, "LAST", ports.FIRST + 5)
+    monkeypatch.setattr(free_ports, "LAST", free_ports.FIRST + 5)
     with pytest.raises(NoPortsLeft, match="no 9 free ports"):
         registry.claim("cp-a-1", a_record(tmp_path, "a"), 9)
 

@@ -98,9 +98,7 @@ class RayOnNodes:
             raise RunGone(why)
 
     def _head(self, record: RunRecord) -> RayHead:
-        if record.engine is None:
-            raise RunGone(f"{record.run} has no cluster on record")
-        return RayHead(self._http, record.engine.address, record.engine.secret)
+        return ray_rest.head_of(self._http, record)
 
     async def observe(self, record: RunRecord) -> Observation:
         """Ask the head, and look at what the node agents say."""

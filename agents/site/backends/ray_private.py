@@ -114,9 +114,7 @@ class RayPrivate:
             raise RunGone(dead)
 
     def _head(self, record: RunRecord) -> RayHead:
-        if record.engine is None:
-            raise RunGone(f"{record.run} has no cluster on record")
-        return RayHead(self._http, record.engine.address, record.engine.secret)
+        return ray_rest.head_of(self._http, record)
 
     async def observe(self, record: RunRecord) -> Observation:
         """Ask the head; without an answer, look whether its processes are there."""

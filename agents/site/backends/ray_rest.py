@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
+import httpx
+
 from agents.site.backends.base import Gone, Observation, Running, Silent, Waiting
-from agents.site.failures import BackendUnavailable
+from agents.site.failures import BackendUnavailable, RunGone
 from agents.site.outcome import ProgramEnd
 from agents.site.ray_jobs import JobDetails, RayHead, ends
 from agents.site.records import RunRecord
@@ -74,6 +76,17 @@ class Liveness:
     def forget(self, head: RayHead) -> None:
         """Drop what is known of a head that is gone."""
         self._known.pop(head.address, None)
+
+
+def head_of(http: httpx.AsyncClient, record: RunRecord) -> RayHead:
+    """Return the head of a run's own cluster.
+
+    Raises:
+        RunGone: none is on record.
+    """
+    if record.engine is None:
+        raise RunGone(f"{record.run} has no cluster on record")
+    return RayHead(http, record.engine.address, record.engine.secret)
 
 
 async def observe(head: RayHead, record: RunRecord, liveness: Liveness) -> Observation:
