@@ -15,7 +15,8 @@ from scheduler.core.hardware import H100E
 from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Run, Slot
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import sum_of
-from scheduler.core.preemption import Asked, Found, Preemptable
+from scheduler.core.preemptable import Asked, Preemptable
+from scheduler.core.preemption import Found
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
 from scheduler.core.victims import may_help

@@ -9,8 +9,9 @@ solution of du/dt = rate - ln(2)/half_life * u.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import expm1, fsum, log
+from typing import NamedTuple
 
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import AccountName, RunId
@@ -53,6 +54,29 @@ def subtree_usage(
     return total
 
 
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_HALVINGS = 32
+_MOST = 1000.0  # a float holds no larger power of two; leases do not begin so far ahead
+
+
+class Fading(NamedTuple):
+    """An instant in units that sums of runs can be kept in: see `Accruing`.
+
+    `base` is the last of some instants, many half-lives apart, that are the same for everybody;
+    `faded` is what is left at the instant of what was one there.
+    """
+
+    base: datetime
+    faded: float
+
+    @staticmethod
+    def at(now: datetime, half_life: timedelta) -> "Fading":
+        """Return the instant `now`."""
+        step = _HALVINGS * half_life
+        base = _EPOCH + (now - _EPOCH) // step * step
+        return Fading(base, float(0.5 ** ((now - base) / half_life)))
+
+
 class Accruing:
     """What one account's runs accrue, brought forward in constant time.
 
@@ -61,38 +85,49 @@ class Accruing:
     runs come and go, so reading does not look at runs.
     """
 
-    __slots__ = ("_half_life", "_runs", "_sums")
+    __slots__ = ("_base", "_half_life", "_kept", "_runs", "_sums")
 
     def __init__(self, half_life: timedelta) -> None:
         self._half_life = half_life
         self._runs: dict[RunId, tuple[float, datetime]] = {}
-        self._sums: tuple[datetime, float, float] | None = None
+        self._base: datetime | None = None
+        self._kept: dict[RunId, float] = {}  # each run's part of the second sum, as of the base
+        self._sums: tuple[float, float] | None = None
 
     def put(self, run: RunId, h100e: float, since: datetime) -> None:
         """Let a run accrue, with so many H100-equivalents since then."""
         self._runs[run] = (h100e, since)
+        if self._base is not None:
+            self._kept[run] = self._part(self._base, h100e, since)
         self._sums = None
 
     def drop(self, run: RunId) -> None:
         """Let a run accrue no more."""
         if self._runs.pop(run, None) is not None:
+            self._kept.pop(run, None)
             self._sums = None
 
     def runs(self) -> Mapping[RunId, tuple[float, datetime]]:
         """Return each run's H100-equivalents and since when it holds them."""
         return self._runs
 
-    def at(self, now: datetime) -> float:
+    def _part(self, base: datetime, h100e: float, since: datetime) -> float:
+        return h100e * float(2.0 ** min(_MOST, (since - base) / self._half_life))
+
+    def at(self, now: Fading) -> float:
         """Return what all runs have accrued by `now`, in decayed H100e-seconds."""
         if not self._runs:
             return 0.0
+        if self._base != now.base:
+            self._base = now.base
+            self._kept = {run: self._part(now.base, *known) for run, known in self._runs.items()}
+            self._sums = None
         if self._sums is None:
-            base = max(since for _, since in self._runs.values())
-            kept = fsum(
-                h100e * 0.5 ** ((base - since) / self._half_life)
-                for h100e, since in self._runs.values()
+            self._sums = (
+                fsum([rate for rate, _ in self._runs.values()]),
+                fsum(self._kept.values()),
             )
-            self._sums = (base, fsum(h100e for h100e, _ in self._runs.values()), kept)
-        base, rate, kept = self._sums
-        decayed = kept * float(0.5 ** (max(timedelta(0), now - base) / self._half_life))
-        return (rate - decayed) * (self._half_life.total_seconds() / log(2))
+        rate, kept = self._sums
+        # A run whose lease begins a moment from now, by another clock, has not used less than 0.
+        accrued = max(0.0, rate - kept * now.faded)
+        return accrued * (self._half_life.total_seconds() / log(2))

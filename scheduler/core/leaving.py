@@ -33,6 +33,11 @@ class Leaving:
         for rank in ranks:
             self._on.setdefault(rank, set()).add(run.id)
 
+    @property
+    def ranks(self) -> Collection[int]:
+        """Return the nodes on which somebody ends."""
+        return self._on
+
     def on(self, rank: int) -> AbstractSet[RunId]:
         """Return the runs that end on a node."""
         return self._on.get(rank, NONE)

@@ -244,7 +244,18 @@ class Turns:
         for account in accounts:
             leaf = self._branch(account)
             leaf.is_open = True
-            self._queue(leaf)
+            self._append(leaf)
+        heapify(self._roots)
+        for branch in self._branches.values():
+            heapify(branch.branches)
+
+    def _append(self, branch: _Branch | None) -> None:
+        """Queue a branch, and those above it, in no order yet."""
+        while branch is not None and not branch.queued:
+            branch.queued = True
+            above = branch.parent.branches if branch.parent else self._roots
+            above.append((branch.used / branch.weight, branch.name, branch))
+            branch = branch.parent
 
     def _branch(self, name: AccountName) -> _Branch:
         known = self._branches.get(name)

@@ -22,6 +22,7 @@ once: its head is told why, the rest wait behind it. Whom a pass need not try at
 reach.py.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
@@ -37,6 +38,9 @@ from scheduler.core.policy import Backfill, Order, Policy
 from scheduler.core.reach import Reach
 from scheduler.core.verdicts import Holds
 from scheduler.core.world import EVERYBODY, World
+
+_FIRST = 16
+"""After so many turns few shapes are left of which anybody would be promised a start."""
 
 
 def plan(world: World, policy: Policy, now: datetime, *, told: bool = False) -> Plan:
@@ -101,6 +105,7 @@ class _Pass:
         cycle.wanted.begin(cycle.world.waiting.kinds_of[turn])
         self._reach = Reach(cycle, turn)
         self._may: set[Kind] = set()  # those that may start, as far as one look tells
+        self._left: Counter[AccountName] = Counter()  # how many of them a group still has
 
     def run(self) -> None:
         """Let everyone take turns until nobody has anything left to try."""
@@ -108,13 +113,15 @@ class _Pass:
             self._serve_aged()
         if not self._waiting.kinds_of[self._turn]:
             return
-        turns, all_of_them = self._turns(), self._cycle.rules.backfill is not Backfill.STRICT
+        turns, served = self._turns(), 0
+        all_of_them = self._cycle.rules.backfill is not Backfill.STRICT
         while not self._cycle.is_over and (group := turns.take()) is not None:
             turns.give_back(*self._serve(group))
-            if all_of_them and not self._cycle.wanted.is_any():
-                # From here on only those who may start something are of interest.
+            served += 1
+            if all_of_them and (served == _FIRST or not self._cycle.wanted.is_any()):
+                # From here on only those who may start, or be promised, something are of interest.
                 turns.narrow(self._is_worth)
-                all_of_them = False
+                all_of_them = self._cycle.wanted.is_any()
 
     def _turns(self) -> Turns | ByAge:
         world = self._cycle.world
@@ -150,10 +157,14 @@ class _Pass:
         heads = self._heads_of(group)
         while heads and not self._cycle.is_over:
             place, number, kind = heads[0]
+            if not self._left[group] and not self._is_of_interest(kind):
+                heappop(heads)
+                continue
             start = self._try(kind, self._jobs[place[3]])
             following = self._next(kind, place)
             if following is None:
                 heappop(heads)
+                self._left[group] -= kind in self._may
             else:
                 heapreplace(heads, (following, number, kind))
             if start is not None:
@@ -161,6 +172,10 @@ class _Pass:
             if self._cycle.rules.order is Order.BALANCED:
                 break  # somebody else's next job may have come before
         return 0.0, bool(heads)
+
+    def _is_of_interest(self, kind: Kind) -> bool:
+        """Return whether a kind's head matters where nobody behind it may start."""
+        return kind in self._may or holding.wants(self._cycle, kind)
 
     def _try(self, kind: Kind, job: Job) -> Start | None:
         # Asked again: since it was queued, its user may have reached a limit elsewhere.
@@ -199,6 +214,7 @@ class _Pass:
         strict = backfill is Backfill.STRICT
         may = mine if strict else [kind for kind in mine if self._may_start(kind)]
         self._may.update(may)
+        self._left[group] = len(may)
         keeps_quota = backfill is Backfill.HOLDS and self._turn is QuotaClass.IN_QUOTA
         if not strict and not (keeps_quota and may):
             mine = [kind for kind in mine if kind in self._may or holding.wants(cycle, kind)]

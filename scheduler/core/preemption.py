@@ -11,31 +11,21 @@ from each other in turns. That three cannot do so either is up to `is_thrifty`. 
 preempts.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from scheduler.core.index import Fit
 from scheduler.core.leaving import Leaving
-from scheduler.core.model import AccountName, Job, PoolId, QuotaClass, Run, RunId, Slot
-from scheduler.core.placement import lowest
+from scheduler.core.model import AccountName, QuotaClass, Run, RunId, Slot
+from scheduler.core.placement import bits, lowest
+from scheduler.core.preemptable import Asked, Preemptable
 from scheduler.core.victims import (
     Cost,
-    cost,
     has_larger_share,
     is_legal,
-    is_ripe,
     is_thrifty,
     stays_at_nominal,
 )
-from scheduler.core.world import World
-
-SEARCHES = 8
-"""So many searches for moves by shares may fail in a pool until it is left alone for a cycle.
-
-Whoever is first in line has looked by then, and moves by shares are rare by design (R9).
-"""
 
 ATTEMPTS = 24
 """How often victims are chosen anew when one choice made another's victim illegal."""
@@ -52,105 +42,23 @@ class Found(NamedTuple):
     leaving: tuple[Run, ...]
 
 
-class Preemptable:
-    """The runs of one pool that may lose their GPUs in this cycle, priced, cheapest first."""
+def search(known: Preemptable, asked: Asked, places: Iterable[int]) -> Iterator[tuple[int, Found]]:
+    """Yield the cheapest victims found that let the job start, for each set of nodes that has any.
 
-    def __init__(
-        self, world: World, pool: PoolId, now: datetime, spared: frozenset[int] = frozenset()
-    ) -> None:
-        self.world = world
-        self.pool = pool
-        self.now = now
-        self.nodes = world.floor.pool(pool)  # numbered now, and not again in this cycle
-        runs = world.recallable.get(pool, {})
-        self.costs = {
-            run.id: cost(run, world.index.factor(pool, run.leased_at), now) for run in runs.values()
-        }
-        self.runs = {name: runs[name] for name in sorted(runs, key=lambda run: self.costs[run])}
-        self.ranks: dict[RunId, list[int]] = {}
-        self.on_node: dict[int, list[Run]] = {}
-        self._lent = sum(run.gpus for run in self.runs.values())
-        self._background = {
-            run.id for run in self.runs.values() if run.quota_class is QuotaClass.BACKGROUND
-        }
-        self.ripe = {run.id for run in self.runs.values() if is_ripe(run, world, now)}
-        self._failed = 0
-        for run in self.runs.values():
-            self.ranks[run.id] = self._ranks_of(run)
-            for rank in self.ranks[run.id]:
-                self.on_node.setdefault(rank, []).append(run)
-        self.leaving = Leaving(spared)
-        for run in world.leaving.get(pool, {}).values():
-            self.leaving.add(run, self._ranks_of(run))
-
-    def _ranks_of(self, run: Run) -> list[int]:
-        states = (self.world.floor.nodes.get(slot.node) for slot in run.slots)
-        here = (s for s in states if s is not None and s.node.pool == self.pool)
-        return [state.rank for state in here if state.node.usable]
-
-    def drop(self, run: Run) -> None:
-        """Let a run leave that loses its GPUs."""
-        del self.runs[run.id]
-        self._lent -= run.gpus
-        self._background.discard(run.id)
-        self.ripe.discard(run.id)
-        for rank in self.ranks[run.id]:
-            self.on_node[rank].remove(run)
-        self.leaving.add(run, self.ranks[run.id])
-
-    def search(self, asked: "Asked") -> Found | None:
-        """Return the cheapest victims found that let the job start, or None.
-
-        Depth first over "what if not this one": complete for few candidates, bounded for many.
-        """
-        if not self._worth_a_look(asked):
-            return None
-        found = self._search(asked)
-        if found is None and asked.turn is not QuotaClass.IN_QUOTA:
-            self._failed += 1
-        return found
-
-    def _search(self, asked: "Asked") -> Found | None:
-        search = _Search(self, asked)
-        if not search.is_hopeful():
-            return None
-        waiting: list[frozenset[RunId]] = [frozenset()]
-        seen: set[frozenset[RunId]] = set()
-        for _ in range(ATTEMPTS):
-            if not waiting:
-                return None
-            without = waiting.pop()
-            seen.add(without)
-            found = search.attempt(without)
-            if found is not None:
-                return found
-            if search.conflict:
-                more = (without | {run} for run in sorted(search.tried, reverse=True))
-                waiting.extend(choice for choice in more if choice not in seen)
-        return None
-
-    def _worth_a_look(self, asked: "Asked") -> bool:
-        """Return whether anything could do, so that a hopeless search is not begun."""
-        gpus = asked.fit.nodes * asked.fit.gpus_per_node
-        if asked.turn is QuotaClass.IN_QUOTA:
-            lent = self._lent + self.leaving.gpus
-            return lent > 0 and self.nodes.free + lent >= gpus
-        if not self._lent or self.nodes.free + self._lent < gpus:
-            return False
-        return self._failed < SEARCHES and bool(self._background or self.ripe)
-
-
-class Asked(NamedTuple):
-    """What a search is for: a job, its gang here, what it must leave alone, and its class.
-
-    `among` are the nodes to look at, a bit per rank.
+    `places` are sets of nodes to look at, a bit per rank. Depth first over "what if not this
+    one": complete for few candidates, bounded for many.
     """
-
-    job: Job
-    fit: Fit
-    blocked: Mapping[int, int]
-    turn: QuotaClass
-    among: int = -1
+    if not known.is_worth_a_look(asked):
+        return
+    looking, any_found = _Search(known, asked), False
+    if looking.is_hopeful():
+        for among in places:
+            found = looking.among(among)
+            if found is not None:
+                any_found = True
+                yield among, found
+    if not any_found and asked.turn is not QuotaClass.IN_QUOTA:
+        known.failed()
 
 
 class _Search:
@@ -161,8 +69,9 @@ class _Search:
         self._quota = known.world.quotas[known.pool]
         self._known = known
         self._costs = known.costs
-        self._job, self._fit, self._blocked, self._turn, self._among = asked
-        self._gpus = asked.fit.nodes * asked.fit.gpus_per_node
+        self._job, self._fit, self._blocked, self._turn = asked
+        self._gpus = asked.fit.gpus
+        self._among = -1
         self._without: frozenset[RunId] = frozenset()
         self._gone: dict[RunId, Run] = {}
         self._richer: dict[AccountName, bool] = {}
@@ -171,21 +80,61 @@ class _Search:
         # Whoever is no legal victim now is none when others are gone: shares only fall.
         shares = self._turn is not QuotaClass.IN_QUOTA
         self._leaving = Leaving() if shares else known.leaving
-        self._runs = {
-            name: run
-            for name, run in known.runs.items()
-            if not (shares and self._is_out_of_reach(run)) and self._is_legal(run)
-        }
+        legal = self._legal_now() if shares else self._legal_to_owner()
+        self._runs = {run.id: run for run in legal}
 
-    def _is_out_of_reach(self, run: Run) -> bool:
-        """Return whether a borrower need not look further at a run: the cheap part of it."""
-        if run.quota_class is QuotaClass.BACKGROUND:
-            return False
-        known = self._richer.get(run.account)
+    def _legal_now(self) -> Iterator[Run]:
+        """Yield the runs that are legal victims of a borrower: alike runs are so alike."""
+        known: dict[tuple[AccountName, int, int], bool] = {}
+        for run in self._known.movable:
+            if run.quota_class is QuotaClass.BACKGROUND:
+                yield run
+                continue
+            if self._is_out_of_reach(run.account):
+                continue
+            key = (run.account, run.gpus, run.preemptions)
+            legal = known.get(key)
+            if legal is None:
+                legal = known[key] = self._is_legal(run)
+            if legal:
+                yield run
+
+    def _legal_to_owner(self) -> Iterator[Run]:
+        """Yield those of an owner: alike runs of an account are legal alike."""
+        known: dict[tuple[AccountName, QuotaClass, int], bool] = {}
+        for run in self._known.runs.values():
+            key = (run.account, run.quota_class, len(run.slots))
+            legal = known.get(key)
+            if legal is None:
+                legal = known[key] = self._is_legal(run)
+            if legal:
+                yield run
+
+    def among(self, places: int) -> Found | None:
+        """Return the cheapest victims found that let the job start on some of these nodes."""
+        self._among = places
+        waiting: list[frozenset[RunId]] = [frozenset()]
+        seen: set[frozenset[RunId]] = set()
+        for _ in range(ATTEMPTS):
+            if not waiting:
+                return None
+            without = waiting.pop()
+            seen.add(without)
+            found = self.attempt(without)
+            if found is not None:
+                return found
+            if self.conflict:
+                more = (without | {run} for run in sorted(self.tried, reverse=True))
+                waiting.extend(choice for choice in more if choice not in seen)
+        return None
+
+    def _is_out_of_reach(self, account: AccountName) -> bool:
+        """Return whether a borrower need not look at an account's runs: the cheap part of it."""
+        known = self._richer.get(account)
         if known is None:
-            known = has_larger_share(self._quota, run.account, self._job.account, self._gpus)
-            self._richer[run.account] = known
-        return not known or run.id not in self._known.ripe
+            known = has_larger_share(self._quota, account, self._job.account, self._gpus)
+            self._richer[account] = known
+        return not known
 
     def is_hopeful(self) -> bool:
         """Return whether all legal victims together could do."""
@@ -265,22 +214,21 @@ class _Search:
 
     def _estimates(self) -> list[tuple["_Price", int]]:
         """Return each node's price if every victim were legal: never more than the real one."""
-        wanted = self._fit.gpus_per_node
+        wanted, order = self._fit.gpus_per_node, self._nodes.order
         heap: list[tuple[_Price, int]] = []
-        for state in self._nodes.order:
-            if not self._among >> state.rank & 1:
-                continue
-            room = self._room(state.rank)
-            blocked = self._blocked.get(state.rank, 0)
+        for rank in bits(self._among & self._known.worth_looking_at(wanted)):
+            state = order[rank]
+            room = self._room(rank)
             victims: list[Run] = []
-            for run in self._known.on_node.get(state.rank, ()):
+            for run in self._known.on_node.get(rank, ()):
                 if room.bit_count() >= wanted:
                     break
                 if run.id in self._runs and run.id not in self._without:
                     victims.append(run)
-                    room |= state.holders[run.id].mask & state.healthy & ~blocked
+                    more = state.holders[run.id].mask & state.healthy
+                    room |= more & ~self._blocked.get(rank, 0)
             if room.bit_count() >= wanted:
-                heap.append((self._price(victims), state.rank))
+                heap.append((self._price(victims), rank))
         heapify(heap)
         return heap
 

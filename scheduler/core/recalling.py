@@ -6,12 +6,13 @@ notice, as this owner does. What is promised to the aged (R12), to a reservation
 own jobs is left alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-from scheduler.core import pinning
+from scheduler.core import pinning, preemption
 from scheduler.core.model import QuotaClass
 from scheduler.core.placement import sum_of
-from scheduler.core.preemption import Asked, Found, Preemptable
+from scheduler.core.preemptable import Asked, Preemptable
+from scheduler.core.preemption import Found
 
 
 def search(known: Preemptable, asked: Asked, is_aged: bool) -> Found | None:
@@ -20,11 +21,12 @@ def search(known: Preemptable, asked: Asked, is_aged: bool) -> Found | None:
     Cells matter to a start that is in quota, which nobody may take back; and not to a job that
     has waited `hold_after` (R12).
     """
-    for here in _candidates(known, asked):
-        found = known.search(here)
-        if found is None:
-            continue
-        if is_aged or not _is_within(known, here, found) or _keeps_cells(known, here, found):
+    for among, found in preemption.search(known, asked, _places(known, asked)):
+        if (
+            is_aged
+            or not _is_within(known, asked, found)
+            or _keeps_cells(known, asked, found, among)
+        ):
             return found
     return None
 
@@ -34,27 +36,22 @@ def in_own_cells(known: Preemptable, asked: Asked) -> Found | None:
     cells, account = known.nodes.cells, asked.job.account
     if cells is None or not cells.sizes or any(cells.short_of(account, cells.sizes)):
         return None
-    for here in _candidates(known, asked):
-        found = known.search(here)
-        if found is None or not _is_within(known, here, found):
-            continue
-        if _keeps_cells(known, here, found):
+    for among, found in preemption.search(known, asked, _places(known, asked)):
+        if _is_within(known, asked, found) and _keeps_cells(known, asked, found, among):
             return found
     return None
 
 
-def _candidates(known: Preemptable, asked: Asked) -> Iterator[Asked]:
-    """Yield the search for one set of nodes after the other; a borrower's for all at once."""
+def _places(known: Preemptable, asked: Asked) -> Iterable[int]:
+    """Return sets of nodes to look at one after the other; a borrower looks at all at once."""
     if asked.turn is not QuotaClass.IN_QUOTA:
-        yield asked
-        return
-    for among in pinning.candidates(known.nodes, asked.job.account, asked.fit):
-        yield asked._replace(among=among)
+        return (-1,)
+    return pinning.candidates(known.nodes, asked.job.account, asked.fit)
 
 
-def _keeps_cells(known: Preemptable, asked: Asked, found: Found) -> bool:
+def _keeps_cells(known: Preemptable, asked: Asked, found: Found, among: int) -> bool:
     floor, account = known.world.floor, asked.job.account
-    return pinning.keeps_cells(floor, known.nodes, account, found.slots, asked.among == -1)
+    return pinning.keeps_cells(floor, known.nodes, account, found.slots, among == -1)
 
 
 def _is_within(known: Preemptable, asked: Asked, found: Found) -> bool:

@@ -63,8 +63,9 @@ class Use:
         leaves = {
             name: fairshare.settled(usage, now, self._half_life) for name, usage in settled.items()
         }
+        fading = fairshare.Fading.at(now, self._half_life)
         for name, accruing in self._accruing.items():
-            leaves[name] = leaves.get(name, 0.0) + accruing.at(now)
+            leaves[name] = leaves.get(name, 0.0) + accruing.at(fading)
         for row in sorted(self._index.policy.reservations, key=lambda r: r.id):
             if row.account is not None and row.starts_at < now:
                 until = min(now, charged_until(row, claims, now))

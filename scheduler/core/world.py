@@ -5,6 +5,7 @@ function of what happened, kept with integers and exact sums, so that a hub that
 months plans like one that has just started.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -134,7 +135,7 @@ class World:
         # Runs that an owner may recall (R10); and when each run that counts in an account's
         # quota of a pool ends by its limit, with how many GPUs.
         self.recallable: dict[PoolId, dict[RunId, Run]] = {}
-        self._background: dict[PoolId, int] = {}
+        self.recallable_gpus, self._background = Counter[PoolId](), Counter[PoolId]()
         # Runs that end for others already, maybe on more GPUs than those need.
         self.leaving: dict[PoolId, dict[RunId, Run]] = {}
         # Pools with any of both, and those with background work to recall, a bit each.
@@ -257,6 +258,7 @@ class World:
             self._charge((run.account, run.pool), run)
         if is_recallable(run):
             self.recallable.setdefault(run.pool, {})[run.id] = run
+            self.recallable_gpus[run.pool] += run.gpus
             self._mark(run, 1)
 
     def _charge(self, key: tuple[AccountName, PoolId], run: Run) -> None:
@@ -271,7 +273,8 @@ class World:
         is_lent = self.recallable.get(run.pool) or self.leaving.get(run.pool)
         self.lent_out = self.lent_out | bit if is_lent else self.lent_out & ~bit
         if sign and run.quota_class is QuotaClass.BACKGROUND:
-            there = self._background[run.pool] = self._background.get(run.pool, 0) + sign
+            self._background[run.pool] += sign
+            there = self._background[run.pool] > 0
             self.in_background = self.in_background | bit if there else self.in_background & ~bit
 
     def _hold(self, run: Run) -> None:
@@ -306,6 +309,7 @@ class World:
                 if known is not None:
                     known.drop(run_id)
             if self.recallable.get(run.pool, {}).pop(run_id, None) is not None:
+                self.recallable_gpus[run.pool] -= run.gpus
                 self._mark(run, -1)
 
     def _count(self, run: Run, sign: int) -> None:
