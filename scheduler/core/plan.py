@@ -13,7 +13,8 @@ R6 limits, planned     holding.py           R14 labels            labels.py inde
 R7 reservations        windows.py           R18 utilisation       idleness.py waste.py
 R8 legal preemption    victims.py           R19 health            health.py xids.py
                        preemption.py                              placement.py verdicts.py
-                       leaving.py           R10, R11 together     recalling.py
+                       preemptable.py       R10, R11 together     recalling.py
+                       leaving.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
