@@ -41,6 +41,7 @@ from scheduler.errors import StorageUnavailable
 from scheduler.files import FileStore
 from scheduler.fleet.launches import Launches
 from scheduler.fleet.memory import Fleet
+from scheduler.garbage import look_seldom
 from scheduler.loops.cycle import CycleLoop
 from scheduler.loops.fleet import FleetLoop
 from scheduler.loops.forecast import ForecastLoop, Past
@@ -171,6 +172,7 @@ def serve(settings: HubSettings) -> None:
             hub has the data folder, the database cannot be reached.
     """
     logs.configure(settings.log_format)
+    look_seldom()
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
         with _data_folder(settings), closing(_listen(settings.host, settings.port)) as listener:

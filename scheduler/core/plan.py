@@ -199,7 +199,7 @@ class _Pass:
             return True
         if self._reach.account(group):
             return True
-        shapes = self._waiting.reach(group).shapes[self._turn]
+        shapes = self._waiting.reach(group).places[self._turn].shapes
         return self._turn is not QuotaClass.BACKGROUND and not self._cycle.wanted.shapes.isdisjoint(
             shapes
         )

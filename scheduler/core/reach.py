@@ -6,6 +6,7 @@ before the shortest of them would end, the account's quota is used up. The answe
 yes where a try then fails, and never no where it would not.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from scheduler.core.ordering import Kind
 from scheduler.core.rooms import FitClass
 from scheduler.core.terms import terms
 from scheduler.core.timeline import ALWAYS, Reservations
-from scheduler.core.waiting import Reach as Reaches
+from scheduler.core.waiting import Places
 from scheduler.core.world import World
 
 
@@ -45,7 +46,9 @@ class Reach:
         self._turn = turn
         self._world = cycle.world
         self._shut: dict[FitClass, _Shut] = {}
-        self._version, self._open = (-1, -1), 0
+        self._version = (-1, -1)
+        self._open: dict[FitClass, int] = {}
+        self._any = 0
 
     def pools(self, fits: FitClass) -> int:
         """Return the pools where the class's shortest job would end before planned starts."""
@@ -78,36 +81,42 @@ class Reach:
         reach = self._world.waiting.reach(account)
         if reach.in_reservation or account in self._cycle.promised:
             return True
+        places = reach.places[self._turn]
         if self._turn is QuotaClass.IN_QUOTA:
-            return self._is_below(account, reach)
+            return self._is_below(account, places)
         # Asked of every account in every cycle: loops cost less here than generators.
-        if not reach.union[self._turn] & self._any_open():
+        opened = self._opened()
+        if not places.union & self._any:
             return False
-        for fits, pools in reach.pools[self._turn]:
-            open_pools = pools & self.pools(fits)
+        for fits, pools in places.pools:
+            open_pools = pools & opened[fits]
             if open_pools and self._is_open(account, fits, open_pools):
                 return True
         return False
 
-    def _is_below(self, account: AccountName, reach: Reaches) -> bool:
+    def _is_below(self, account: AccountName, places: Places) -> bool:
         """Return whether a part of some nominal is left where nodes are free, or lent."""
         below, lent_out = self._world.below, self._world.lent_out
-        some = reach.union[self._turn] & below.pools(account, 1)
-        if not some or not some & (lent_out | self._any_open()):
+        some = places.union & below.pools(account, 1)
+        if not some:
             return False
-        for fits, pools in reach.pools[self._turn]:
+        opened = self._opened()
+        if not some & (lent_out | self._any):
+            return False
+        for fits, pools in places.pools:
             left = pools & below.pools(account, fits.least)
-            if left and left & (lent_out | self.pools(fits)):
+            if left and left & (lent_out | opened[fits]):
                 return True
         return False
 
-    def _any_open(self) -> int:
-        """Return the pools that are open to any class, as of the last start or planned start."""
+    def _opened(self) -> Mapping[FitClass, int]:
+        """Return the pools open to each class, as of the last start or planned start."""
         version = (self._world.version, len(self._cycle.reservations.changes))
         if version != self._version:
-            self._version, self._open = version, 0
+            self._version, self._any = version, 0
             for fits in self._world.rooms.classes():
-                self._open |= self.pools(fits)
+                opened = self._open[fits] = self.pools(fits)
+                self._any |= opened
         return self._open
 
     def _is_open(self, account: AccountName, fits: FitClass, pools: int) -> bool:

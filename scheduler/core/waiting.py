@@ -21,13 +21,22 @@ _Age = tuple[datetime, int, JobId]
 _SPARE = 1000
 
 
-class Reach(NamedTuple):
-    """Where an account's kinds could start at all, by pass: pools of each class; and of whom."""
+class Places(NamedTuple):
+    """Where an account's kinds could start in a pass: pools of each class and of all; which kinds.
 
-    pools: Mapping[QuotaClass, tuple[tuple[FitClass, int], ...]]
-    shapes: Mapping[QuotaClass, frozenset[Shape]]
-    union: Mapping[QuotaClass, int]  # the pools of all classes
-    in_reservation: bool  # some of them run in an advance reservation
+    Pools are a bit each.
+    """
+
+    pools: tuple[tuple[FitClass, int], ...]
+    shapes: frozenset[Shape]
+    union: int
+
+
+class Reach(NamedTuple):
+    """Where an account's kinds could start, by pass; and if one is for an advance reservation."""
+
+    places: Mapping[QuotaClass, Places]
+    in_reservation: bool
 
 
 class Waiting:
@@ -163,17 +172,8 @@ class Waiting:
         known = self._reach.get(account)
         if known is None:
             kinds = [kind for kind in self.of(account) if kind.queue]
-            unions = dict.fromkeys(QuotaClass, 0)
-            for turn in unions:
-                for kind in kinds:
-                    unions[turn] |= kind.within(turn)
             known = self._reach[account] = Reach(
-                {turn: _pools(kinds, turn) for turn in QuotaClass},
-                {
-                    turn: frozenset(kind.shape for kind in kinds if kind.within(turn))
-                    for turn in QuotaClass
-                },
-                unions,
+                {turn: _places(kinds, turn) for turn in QuotaClass},
                 any(kind.shape.reservation is not None for kind in kinds),
             )
         return known
@@ -229,11 +229,14 @@ class Waiting:
         }
 
 
-def _pools(kinds: Iterable[Kind], turn: QuotaClass) -> tuple[tuple[FitClass, int], ...]:
-    """Return the pools of each class of gangs in a pass, over all kinds."""
-    found: dict[FitClass, int] = {}
+def _places(kinds: Iterable[Kind], turn: QuotaClass) -> Places:
+    """Return where kinds could start in a pass."""
+    pools: dict[FitClass, int] = {}
+    shapes, union = set(), 0
     for kind in kinds:
-        pools = kind.within(turn)
-        if pools:
-            found[kind.fits] = found.get(kind.fits, 0) | pools
-    return tuple(found.items())
+        within = kind.within(turn)
+        if within:
+            pools[kind.fits] = pools.get(kind.fits, 0) | within
+            shapes.add(kind.shape)
+            union |= within
+    return Places(tuple(pools.items()), frozenset(shapes), union)

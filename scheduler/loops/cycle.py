@@ -5,7 +5,6 @@ anything goes wrong in between, it is thrown away and read anew: the database is
 """
 
 import asyncio
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
@@ -33,6 +32,7 @@ from scheduler.db.planning import (
 )
 from scheduler.db.policies import policy_in_force, revision_in_force
 from scheduler.errors import Refused
+from scheduler.garbage import keep_what_is_there
 from scheduler.loops.gauges import forget, gauge
 from scheduler.loops.report import observe_waits, report, slow
 from scheduler.loops.telling import FEW, Telling
@@ -206,9 +206,7 @@ class CycleLoop:
         self._world = World(policy, snapshot)
         if len(snapshot.jobs) + len(snapshot.runs) >= _LARGE:
             # Most of it is there to stay, and would be looked through at each collection.
-            gc.unfreeze()
-            gc.collect()
-            gc.freeze()
+            keep_what_is_there()
         self._reserves = None
         self._telling.reset()
         log.info(

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scheduler.clock import cpu_seconds
 from scheduler.core.predict import Predictor
 from scheduler.errors import Refused
+from scheduler.garbage import look_seldom
 from scheduler.sim import sacct, tables
 from scheduler.sim.attempt import Costs
 from scheduler.sim.compare import Simulated
@@ -182,6 +183,7 @@ def _simulated(asked: _Asked, policy: str) -> tuple[Simulated, dict[str, Any]]:
     """Run one simulation; return it with all that `--json` says of it."""
     setting = set_up(asked.trace, asked.cluster, read_rulebook(policy), asked.limits)
     before = cpu_seconds()
+    look_seldom()
     history = _run(setting, asked.costs, policy)
     report = measure(history)
     told = {

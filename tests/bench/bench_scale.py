@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from scheduler.core.plan import plan
 from scheduler.core.snapshot import DropRun, Put, Snapshot
 from scheduler.core.world import World
+from scheduler.garbage import keep_what_is_there, look_seldom
 from tests import build
 from tests.bench.fleet import Size, fleet, machines, waiting
 from tests.build import MINUTE, NOON
@@ -40,12 +41,11 @@ def measure(name: str, size: Size, rounds: int) -> None:
         f"{name}: {len(nodes):,} nodes x 8 GPUs in {len(policy.pools)} pools, {size.jobs:,} jobs, "
         f"{size.institutions * size.accounts_each:,} accounts, {size.users:,} users"
     )
-    gc.collect()
-    gc.freeze()
+    keep_what_is_there()
     began = time.process_time()
     world = World(policy, snapshot)
     built = time.process_time() - began
-    gc.freeze()  # as the hub does: what is there to stay is not looked through again and again
+    keep_what_is_there()  # as the hub does
     print(f"  world from a snapshot  {built:8.2f} s, {_memory():.2f} GB resident")
     _cold(world)
     _warm(world, size, rounds, rng)
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="also the fleet of 600,000 GPUs")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
+    look_seldom()  # as the hub does
     measure("small", SMALL, options.rounds)
     if options.large:
         measure("large", LARGE, options.rounds)
