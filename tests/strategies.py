@@ -211,9 +211,9 @@ def _events(scene: Scene, what: str, value: Any, number: int) -> list[Event]:
         return []
     run = snapshot.runs[sorted(snapshot.runs)[value % len(snapshot.runs)]]
     if what == "stop":
-        if run.stop_at is not None:
-            return []  # who ends already is given no more time
-        return [Put(replace(run, state=RunState.STOPPING, stop_at=scene.now))]
+        # Who ends already is given no more time.
+        by = run.stop_at or scene.now
+        return [Put(replace(run, state=RunState.STOPPING, stop_at=by))]
     ended: list[Event] = [DropRun(run.id)]
     if run.draining:
         ended.append(Put(requeued_job(run, None)))
