@@ -15,7 +15,7 @@ SESSION: Example = {
     "sector": "dod",
     "institution": "arl",
     "assurance": "mfa",
-    "roles": [{"account": "arl", "roles": ["approver", "lead"]}],
+    "roles": [{"account": "arl", "roles": ["lead", "approver"]}],
     "actions": [],
     "powers": None,
     "signed_in_at": _AT,

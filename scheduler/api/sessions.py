@@ -16,7 +16,7 @@ from scheduler.api.deps import HubState, current_user, hub_of, idle_limit, requi
 from scheduler.api.openapi import answers
 from scheduler.core.model import Sector
 from scheduler.core.policy import Policy
-from scheduler.core.roles import Action, may, roles_of
+from scheduler.core.roles import Action, Role, may, roles_of
 from scheduler.db.identities import forget_identities
 from scheduler.db.sessions import SessionRow, list_sessions, revoke_all, revoke_session
 from scheduler.errors import Refused
@@ -176,7 +176,10 @@ def _session(hub: HubState, caller: Caller, policy: Policy | None) -> Session:
 
 def _roles(policy: Policy, user: str) -> tuple[RolesOn, ...]:
     held = roles_of(policy, user)
-    return tuple(RolesOn(account=name, roles=tuple(sorted(roles))) for name, roles in held.items())
+    return tuple(
+        RolesOn(account=name, roles=tuple(role for role in Role if role in roles))
+        for name, roles in held.items()
+    )
 
 
 def _actions(policy: Policy, user: str) -> tuple[Action, ...]:

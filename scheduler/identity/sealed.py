@@ -12,6 +12,7 @@ import os
 import secrets
 from binascii import Error as NotBase64
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,11 +57,14 @@ class Sealer:
 def sealer(folder: Path) -> Sealer:
     """Return the sealer of a data folder; its key is made once and is for its owner only."""
     file = folder / "identity.key"
-    try:
-        with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as new:
-            new.write(secrets.token_bytes(_KEY_BYTES))
-    except FileExistsError:
-        pass  # Made before, or by another hub at this moment.
+    if not file.exists():
+        new = folder / f"identity.key.{secrets.token_hex(4)}"
+        with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
+            out.write(secrets.token_bytes(_KEY_BYTES))
+        # Whole or not at all, and never over the key that another hub made at this moment.
+        with suppress(FileExistsError):
+            os.link(new, file)
+        new.unlink()
     key = file.read_bytes()
     if len(key) != _KEY_BYTES:
         raise SystemExit(f"{file} is no key of {_KEY_BYTES} bytes: remove it, and sign in again")

@@ -48,7 +48,7 @@ async def test_a_demo_user_signs_in_by_the_development_issuer(house):
     assert me["user"] == "lee"
     assert me["kind"] == "session"
     assert me["institution"] == "arl"
-    assert me["roles"][0] == {"account": "arl", "roles": ["approver", "lead"]}
+    assert me["roles"][0] == {"account": "arl", "roles": ["lead", "approver"]}
     assert (await browser.get("/v1/me")).json()["labels"] == ["controlled", "public"]
 
 
