@@ -3,26 +3,50 @@
 Streamlit runs this file from the top at every click; `portal/asgi.py` serves it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from portal.config import PortalSettings
+from portal.door import SIGN_OUT, link_to
 from portal.hub import HubProblem, HubUnreachable
-from portal.problems import come_back, say, say_away
+from portal.problems import come_back, say, say_away, say_session_ended
 from portal.session import sign_in, visit
-from portal.signin import Person, people
+from portal.signin import person
+from scheduler.wire.identity import Session
 
 ICON = str(Path(__file__).parent / "static" / "icon.png")  # a name would be fetched from afar
-COOKIE = "commonpool_demo_person"
-# Streamlit sets no cookies by itself. It holds a name: the tokens stay in the server.
-_remember = st.components.v2.component(
-    "remember",
-    js="""export default ({data}) => {
-        document.cookie = `${data}; path=/; SameSite=Strict; max-age=2592000`
-    }""",
+_DEVELOPMENT = "development"
+
+
+def _everybody(_: Session | None) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page: its file in `views` and path, what it is called, and who sees it in the list.
+
+    Who may do what, the hub decides; a page that is not listed only spares a refusal.
+    """
+
+    name: str
+    title: str
+    icon: str = ""
+    listed: Callable[[Session | None], bool] = _everybody
+    hidden: bool = False
+
+
+VIEWS = (
+    View("capacity", "Capacity", "dns"),
+    View("submit", "Submit a job", "add_circle"),
+    View("jobs", "My jobs", "list_alt"),
+    View("accounts", "Accounts", "account_tree"),
+    View("job", "Job", hidden=True),
 )
+"""All pages, in the order of the list; the first is where a visit begins."""
 
 
 def main() -> None:
@@ -30,93 +54,71 @@ def main() -> None:
     st.set_page_config("Commonpool", page_icon=ICON, layout="wide")
     st.logo(ICON, size="large")
     settings = PortalSettings()
-    # A flat list: sections make markup that screen readers stumble over.
-    page = st.navigation(_pages())
-    person = _who(people(settings), settings)
-    sign_in(person, settings.hub_url)
+    found = person(settings)
+    if found is None:
+        st.title("Not signed in")
+        say_session_ended()
+        return
+    problem = None
     try:
+        sign_in(found, settings.hub_url)
+    except HubProblem as refused:
+        problem = refused
+    # A flat list: sections make markup that screen readers stumble over.
+    page = st.navigation(_pages(visit().session))
+    _who()
+    try:
+        if problem is not None:
+            raise problem
         page.run()
     except HubUnreachable as away:
         say_away(away)
         come_back(visit().now)
-    except HubProblem as problem:
-        say(problem)
+    except HubProblem as refused:
+        say(refused)
 
 
-def _pages() -> list[st.Page]:
-    views = [
-        ("capacity", "Capacity", "dns"),
-        ("submit", "Submit a job", "add_circle"),
-        ("jobs", "My jobs", "list_alt"),
-        ("accounts", "Accounts", "account_tree"),
-    ]
-    shown = [
+def _pages(session: Session | None) -> list[st.Page]:
+    return [
         st.Page(
-            f"views/{name}.py",
-            title=title,
-            icon=f":material/{icon}:",
-            url_path=name,
-            default=name == "capacity",
+            f"views/{view.name}.py",
+            title=view.title,
+            icon=f":material/{view.icon}:" if view.icon else None,
+            url_path=view.name,
+            default=view is VIEWS[0],
+            visibility="hidden" if view.hidden or not view.listed(session) else "visible",
         )
-        for name, title, icon in views
+        for view in VIEWS
     ]
-    return [*shown, st.Page("views/job.py", title="Job", url_path="job", visibility="hidden")]
 
 
-def _who(found: Sequence[Person], settings: PortalSettings) -> Person:
-    """Return who looks; without anybody to be, say how to get somebody and stop."""
-    if not found:
-        _say_nobody(settings)
-    if settings.portal_token is not None:
-        return found[0]
-    names = {person.name: person for person in found}
-    if st.session_state.get("as") not in names:
-        st.session_state["as"] = _usual(names)
+def _who() -> None:
+    """Say in the sidebar who is signed in, as what, and how to end it."""
+    here = visit()
     with st.sidebar:
-        chosen = st.selectbox("You are", list(names), key="as", on_change=_forget_address)
-        st.warning(
-            "Whoever opens this page can be any demo user. Not for real use.",
-            title="Embedded demo sign-in",
-            icon=":material/warning:",
-        )
-        _remember(data=f"{COOKIE}={chosen}", key="remember")
-    return names[chosen or found[0].name]
+        st.markdown(f"Signed in as **{here.person.name}**")
+        if here.session is not None and here.session.roles:
+            st.caption(_roles(here.session))
+        if here.person.signed_in:
+            link_to(SIGN_OUT, "Sign out")
+        if here.session is not None and here.session.issuer == _DEVELOPMENT:
+            st.warning(
+                "Whoever opens this page can be any demo user. Not for real use.",
+                title="Development sign-in",
+                icon=":material/warning:",
+            )
 
 
-def _usual(names: Mapping[str, Person]) -> str:
-    """Return who looks where nobody was chosen just now.
-
-    That is who looked before (changing pages by program forgets what was chosen), whom the
-    address names, who looked last in this browser, or anybody.
-    """
-    before: Person | None = st.session_state.get("person")
-    said = (
-        before.name if before else "",
-        st.query_params.get("as", ""),
-        st.context.cookies.get(COOKIE, ""),
-    )
-    return next((name for name in said if name in names), next(iter(names)))
-
-
-def _forget_address() -> None:
-    """Drop the address's person: the chosen one counts, also after a reload."""
-    st.query_params.pop("as", None)
-
-
-def _say_nobody(settings: PortalSettings) -> None:
-    st.title("Nobody to sign in as")
-    place = settings.portal_tokens
-    missing = (
-        f"There is no user's token in `{place}` (a file `<name>.token` each)."
-        if place
-        else "`COMMONPOOL_PORTAL_TOKENS` names no folder of tokens."
-    )
-    st.info(
-        f"{missing} `commonpool up` starts the portal with its three demo users. By hand:"
-        " `commonpool portal --hub URL --tokens FOLDER`.",
-        icon=":material/person_off:",
-    )
-    st.stop()
+def _roles(session: Session) -> str:
+    """Return roles as people say them; those that flow down are said once, where they begin."""
+    said: list[str] = []
+    seen: set[str] = set()
+    for on in session.roles:
+        new = [role.value for role in on.roles if role.value not in seen]
+        if new:
+            said.append(f"{' and '.join(new)} of {on.account}")
+            seen.update(new)
+    return "; ".join(said)
 
 
 main()

@@ -1,4 +1,8 @@
-"""The portal as an ASGI application: `uvicorn portal.asgi:app`, one process of its own."""
+"""The portal as an ASGI application: `uvicorn portal.asgi:app`, one process of its own.
+
+From outside to inside: what is the hub's is passed on to it, the gate lets in who is signed in,
+and the pages are Streamlit's.
+"""
 
 import contextlib
 import gc
@@ -6,10 +10,18 @@ import importlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import streamlit as st
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+
+from portal.config import PortalSettings
+from portal.forward import Forward
+from portal.gate import Gate, Sessions
+from portal.headers import SecurityHeaders
+from scheduler.clock import SystemClock
 
 SCRIPT = Path(__file__).parent / "app.py"
 # What the first page would otherwise import while somebody waits for it.
@@ -39,6 +51,7 @@ async def prewarmed(_: st.App) -> AsyncIterator[dict[str, object]]:
     gc.collect()
     gc.freeze()
     yield {}
+    await _hub.aclose()
 
 
 async def alive(_: Request) -> PlainTextResponse:
@@ -46,4 +59,23 @@ async def alive(_: Request) -> PlainTextResponse:
     return PlainTextResponse("ok\n")
 
 
-app = st.App(SCRIPT, lifespan=prewarmed, routes=[Route("/livez", alive)])
+# A stream of events may be silent for long; a hub that is not there is told at once.
+_TIMEOUT = httpx.Timeout(None, connect=2.0)
+_settings = PortalSettings()
+_hub = httpx.AsyncClient(
+    base_url=_settings.hub_url,
+    timeout=_TIMEOUT,
+    limits=httpx.Limits(max_connections=500),
+    trust_env=False,
+)
+_sessions = Sessions(_hub, SystemClock()) if _settings.portal_token is None else None
+app = st.App(
+    SCRIPT,
+    lifespan=prewarmed,
+    routes=[Route("/livez", alive)],
+    middleware=[
+        Middleware(Forward, hub=_hub),
+        Middleware(SecurityHeaders),
+        Middleware(Gate, sessions=_sessions),
+    ],
+)

@@ -32,6 +32,7 @@ from scheduler.wire.diagnostics import (
     RecallPage,
     ShareList,
 )
+from scheduler.wire.identity import Session
 from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView, LogPage
 from scheduler.wire.operating import (
     DrainRequest,
@@ -64,7 +65,6 @@ class HubProblem(Exception):  # noqa: N818  # the word of RFC 9457, as in the wi
         self.value = problem.value
         self.limit = problem.limit
         self.next_step = problem.next_step
-        self.errors = problem.errors
         self.errors = problem.errors
         self.request_id = problem.request_id
         super().__init__(self.sentence())
@@ -108,11 +108,17 @@ def http_client() -> httpx.Client:
 class Hub:
     """One person's view of one hub. Safe to share between threads."""
 
-    def __init__(self, url: str, token: str, client: httpx.Client | None = None) -> None:
-        """Speak to `url` (scheme, host, port) with `token`, over `client` or a new one."""
+    def __init__(
+        self, url: str, token: str, client: httpx.Client | None = None, *, passive: bool = False
+    ) -> None:
+        """Speak to `url` (scheme, host, port) with `token`, over `client` or a new one.
+
+        `passive`: what only reads is no act of the person, and keeps no session alive.
+        """
         self.url = url.rstrip("/")
         self._client = client or http_client()
         self._headers = {"Authorization": f"Bearer {token}"}
+        self._passive = passive
 
     def close(self) -> None:
         """Close the connections, where no one else shares them."""
@@ -121,6 +127,10 @@ class Hub:
     def me(self) -> Me:
         """Return whom the token speaks for."""
         return self._read(Me, "/v1/me")
+
+    def session(self) -> Session:
+        """Return who the caller is, with roles, and until when."""
+        return self._read(Session, "/v1/session")
 
     def submit(self, request: JobRequest, idempotency_key: str | None = None) -> JobView:
         """Submit a job; the same key gives the same job back, however often it is sent."""
@@ -312,7 +322,7 @@ class Hub:
             response = self._client.request(
                 method,
                 self.url + path,
-                headers={**self._headers, **(headers or {})},
+                headers={**self._headers, **self._quietly(method), **(headers or {})},
                 params=params,
                 json=json,
                 content=content,
@@ -323,6 +333,9 @@ class Hub:
         if response.is_success:
             return response
         raise HubProblem(_problem(response))
+
+    def _quietly(self, method: str) -> dict[str, str]:
+        return {"X-CP-Passive": "1"} if self._passive and method == "GET" else {}
 
     def _parse(self, kind: type[Answer], response: httpx.Response) -> Answer:
         try:

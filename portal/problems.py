@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import wraps
 from typing import Concatenate, ParamSpec
+from urllib.parse import quote, urlsplit
 
 import httpx
 import streamlit as st
 
+from portal.door import SIGN_IN, link_to
 from portal.format import plain
 from portal.hub import HubProblem, HubUnreachable, sentences
 from portal.session import visit
@@ -17,10 +19,9 @@ LOOK_AGAIN = "3s"
 JUST_NOW = timedelta(seconds=1)
 Arguments = ParamSpec("Arguments")
 NEXT_STEPS = {
-    httpx.codes.UNAUTHORIZED: "The demo's tokens change when `commonpool up` starts with a new"
-    " data folder: start the portal with it again, or ask for a new token with"
+    httpx.codes.UNAUTHORIZED: "Sign in again, or ask for a new token with"
     " `commonpool token create`.",
-    httpx.codes.FORBIDDEN: "Choose a person who may do this, or ask an administrator.",
+    httpx.codes.FORBIDDEN: "Ask somebody who may do this, or an operator for the role.",
 }
 TITLES = {
     httpx.codes.UNAUTHORIZED: "The hub does not accept this token",
@@ -61,6 +62,9 @@ def panel(
 
 def say(problem: HubProblem) -> None:
     """Show a refusal: what, the limit, and what to do."""
+    if problem.status == httpx.codes.UNAUTHORIZED and visit().person.signed_in:
+        say_session_ended(problem.detail)
+        return
     body = plain(sentences(problem))
     if not problem.next_step and problem.status in NEXT_STEPS:
         body += " " + NEXT_STEPS[httpx.codes(problem.status)]
@@ -68,6 +72,18 @@ def say(problem: HubProblem) -> None:
         body += f" Name this when you ask for help: `{problem.request_id}`."
     title = next((said for code, said in TITLES.items() if code == problem.status), problem.title)
     st.error(body, title=title, icon=":material/block:")
+
+
+def say_session_ended(why: str = "") -> None:
+    """Show that nobody is signed in any more, and the way back to this very page."""
+    st.info(
+        f"{plain(why)} Jobs are not affected. Signing in brings you back to this page.".strip(),
+        title="Your session has ended",
+        icon=":material/lock:",
+    )
+    address = urlsplit(st.context.url or "/")
+    wanted = f"{address.path or '/'}{'?' + address.query if address.query else ''}"
+    link_to(f"{SIGN_IN}?next={quote(wanted, safe='/')}", "Sign in again")
 
 
 def say_away(away: HubUnreachable) -> None:

@@ -1,30 +1,38 @@
 """Who is looking, at which hub, at what time and in which zone: once per run of a page."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from portal.format import ago
 from portal.hub import Hub, HubUnreachable, http_client
 from portal.signin import Person
 from scheduler.clock import SystemClock
+from scheduler.wire.identity import Session
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What a page needs to know besides its own arguments."""
+    """What a page needs to know besides its own arguments.
+
+    `session` is who the hub says is looking, with roles and what they allow; None while it
+    never answered.
+    """
 
     hub: Hub
     person: Person
     now: datetime
     zone: tzinfo
+    session: Session | None = None
 
 
 @st.cache_resource(show_spinner=False)  # process-wide: connections only, no token, no answer
@@ -34,19 +42,41 @@ def _connections() -> httpx.Client:
 
 def sign_in(person: Person, hub_url: str) -> None:
     """Remember who looks; what another person was shown is forgotten."""
-    if st.session_state.get("person") != person:
+    before: Person | None = st.session_state.get("person")
+    if before is None or (before.name, before.token) != (person.name, person.token):
         st.session_state["shown"] = {}
         st.session_state["before"] = []
         st.session_state.pop("log", None)
+        st.session_state.pop("who", None)
     st.session_state["person"] = person
     st.session_state["hub_url"] = hub_url
+    _ask_who()
 
 
 def visit() -> Visit:
     """Return the present visit, also in a fragment that runs on its own."""
     person: Person = st.session_state["person"]
-    hub = Hub(st.session_state["hub_url"], person.token, _connections())
-    return Visit(hub, person, SystemClock().now(), _zone())
+    who: Session | None = st.session_state.get("who")
+    if who is not None and not person.signed_in:
+        person = replace(person, name=who.user)
+    hub = Hub(st.session_state["hub_url"], person.token, _connections(), passive=_looks_again())
+    return Visit(hub, person, SystemClock().now(), _zone(), who)
+
+
+def _ask_who() -> None:
+    """Ask the hub who looks, at each run of a page: roles change with the policy."""
+    # While it is away the last answer stays, and the page itself tells that it is.
+    with suppress(HubUnreachable):
+        st.session_state["who"] = visit().hub.session()
+
+
+def _looks_again() -> bool:
+    """Return whether only a part of the page runs: it looks again by itself, nobody acts.
+
+    A click within such a part counts as no act either; the next one outside it does.
+    """
+    context = get_script_run_ctx()
+    return context is not None and bool(context.fragment_ids_this_run)
 
 
 def is_dark() -> bool:

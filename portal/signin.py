@@ -1,44 +1,33 @@
-"""The embedded demo sign-in: people are the user tokens that lie in a folder.
+"""Who looks at the portal: whoever the gate let in, or the one person who has it to themselves.
 
-Whoever can open the portal can be any of them, so it is for one person's machine. Sites',
-nodes' and administrators' tokens may lie in the same folder; they are never offered.
+The gate's word is `st.user`; the secret with which the hub is asked is the session's cookie, as
+the browser's socket brought it. The portal keeps neither tokens nor passwords.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from portal.config import PortalSettings
+import streamlit as st
 
-USER_TOKEN = "cp_user_"  # noqa: S105  # how every user token starts, not one of them
+from portal.config import PortalSettings
+from portal.gate import COOKIE
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody the portal can speak for. `token_file` is None where no file holds the token."""
+    """Somebody the portal speaks for. `token_file` is None where no file holds the token."""
 
     name: str
     token: str = field(repr=False)
     token_file: Path | None = None
+    signed_in: bool = False
 
 
-def people(settings: PortalSettings) -> tuple[Person, ...]:
-    """Return who may be chosen, by name; read anew each time, since tokens are replaced."""
+def person(settings: PortalSettings) -> Person | None:
+    """Return who looks; None where the gate's word and the browser's cookie are not both there."""
     if settings.portal_token is not None:
-        return (Person("you", settings.portal_token.get_secret_value()),)
-    if settings.portal_tokens is None or not settings.portal_tokens.is_dir():
-        return ()
-    files = sorted(settings.portal_tokens.glob("*.token"))
-    found = ((file, _read(file)) for file in files)
-    return tuple(
-        Person(file.stem, token, file.absolute())
-        for file, token in found
-        if token.startswith(USER_TOKEN)
-    )
-
-
-def _read(file: Path) -> str:
-    """Return the file's token; empty for a file that is not ours to read or no text."""
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
+        return Person("you", settings.portal_token.get_secret_value())
+    name, secret = st.user.get("sub"), st.context.cookies.get(COOKIE)
+    if not (isinstance(name, str) and name and isinstance(secret, str) and secret):
+        return None
+    return Person(name, secret, signed_in=True)

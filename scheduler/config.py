@@ -39,6 +39,15 @@ class HubSettings(BaseSettings):
     record: Path | None = Field(
         default=None, description="Folder to record cycles into, for `commonpool replay`"
     )
+    identity: Path | None = Field(
+        default=None, description="YAML file of issuers and sessions: docs/identity.md"
+    )
+    public_url: str = Field(
+        default="", description="Of the portal and the hub, as browsers see them"
+    )
+    development_issuer: bool = Field(
+        default=False, description="Let anybody be anybody: for one machine, on loopback only"
+    )
     log_format: str = Field(default="console", pattern="^(console|json)$")
 
     @property

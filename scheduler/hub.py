@@ -42,6 +42,7 @@ from scheduler.files import FileStore
 from scheduler.fleet.launches import Launches
 from scheduler.fleet.memory import Fleet
 from scheduler.garbage import look_seldom
+from scheduler.identity.desk import build_desk
 from scheduler.loops.cycle import CycleLoop
 from scheduler.loops.fleet import FleetLoop
 from scheduler.loops.forecast import ForecastLoop, Past
@@ -98,6 +99,7 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
         play=play,
         fleet=fleet,
         launches=Launches(settings.launch_lease_seconds),
+        desk=build_desk(settings, clock),
     )
 
     @asynccontextmanager

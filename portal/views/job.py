@@ -63,7 +63,7 @@ def _say_absent(name: str) -> None:
     st.title("No such job")
     what = f"No job of yours is named “{plain(name)}”." if name else "The address names no job."
     st.info(
-        f"{what} Whose jobs you see is chosen at “You are” in the side bar.",
+        f"{what} Whose jobs you see, the side bar says.",
         icon=":material/search_off:",
     )
     st.page_link("views/jobs.py", label="All my jobs", icon=":material/list_alt:")

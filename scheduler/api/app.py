@@ -7,18 +7,23 @@ from fastapi import FastAPI
 
 from scheduler.api import (
     accounts,
+    cards,
+    development,
     diagnostics,
     jobs,
     nodes,
     openapi,
     operating,
     ops,
+    personal_tokens,
     policy,
     problems,
     prometheus,
     ray_jobs,
     ray_jobs_socket,
     recalls,
+    sessions,
+    sign_in,
     sites,
     telemetry,
     tokens,
@@ -51,7 +56,18 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.hub = hub
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
-    for room in (*rooms, diagnostics, operating, prometheus, recalls, telemetry, waste, what_if):
+    identity = (sessions, personal_tokens, sign_in, cards, development)
+    for room in (
+        *rooms,
+        *identity,
+        diagnostics,
+        operating,
+        prometheus,
+        recalls,
+        telemetry,
+        waste,
+        what_if,
+    ):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

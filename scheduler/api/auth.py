@@ -1,9 +1,10 @@
-"""Who is calling: the token of a request, and what it may be used for.
+"""Who is calling: the token or session of a request, and what it may be used for.
 
 A token comes as `Authorization: Bearer`, as the password of `Authorization: Basic`
 (a `~/.netrc` entry makes Ray's client do that), or as `X-Ray-Authorization`.
 Look-ups are kept for a few seconds, so that a busy client costs no query per request;
-another replica's revocation is therefore seen within `KEEP_SECONDS`.
+another replica's revocation is therefore seen within `KEEP_SECONDS`. People who signed in
+come with a session's cookie, or the portal brings it for them as a Bearer token.
 """
 
 import asyncio
@@ -18,10 +19,15 @@ from datetime import datetime
 import structlog
 
 from scheduler.clock import Clock
+from scheduler.core.policy import Policy
+from scheduler.core.roles import ALLOWED, Action, may
 from scheduler.db.engine import Database
+from scheduler.db.personal_tokens import PersonalRow
+from scheduler.db.sessions import SessionRow
 from scheduler.db.tokens import TokenRow, find_token, note_use
 from scheduler.errors import Refused, StorageUnavailable
 from scheduler.wire.accounts import Scope
+from scheduler.wire.identity import Kind, Power
 
 log = structlog.get_logger()
 
@@ -32,17 +38,41 @@ _SECRET = re.compile(r"cp_[a-z]+_[A-Za-z0-9_-]{20,100}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a valid token speaks for."""
+    """Whom a valid token or session speaks for.
+
+    `sees_all` and `ends_all` are about other people's jobs. `powers` are those of a personal
+    token, None for whoever may do all that the subject may.
+    """
 
     subject: str
     scope: Scope
     token_id: str
     expires_at: datetime | None = None
+    kind: Kind = Kind.TOKEN
+    powers: frozenset[Power] | None = None
+    session: SessionRow | None = None
+    sees_all: bool = False
+    ends_all: bool = False
 
     @property
     def sees(self) -> str | None:
-        """Return the user whose jobs the caller may see; None is everyone's (admin)."""
-        return None if self.scope is Scope.ADMIN else self.subject
+        """Return the user whose jobs the caller may see; None is everyone's."""
+        return None if self.scope is Scope.ADMIN or self.sees_all else self.subject
+
+    @property
+    def ends(self) -> str | None:
+        """Return the user whose jobs the caller may end or forget; None is everyone's."""
+        return None if self.scope is Scope.ADMIN or self.ends_all else self.subject
+
+    @property
+    def manages(self) -> bool:
+        """Return whether the caller may use all its roles; few personal tokens may."""
+        return self.powers is None or Power.MANAGE in self.powers
+
+    @property
+    def institution(self) -> str | None:
+        """Return the institution for which the caller signed in; None binds to none."""
+        return None if self.session is None else self.session.institution
 
 
 class TokenCache:
@@ -130,6 +160,42 @@ def caller_of(row: TokenRow | None, now: datetime) -> Caller:
     return Caller(row.subject, Scope(row.scope), row.id, row.expires_at)
 
 
+def caller_of_session(row: SessionRow, policy: Policy) -> Caller:
+    """Return the caller of a session that is alive."""
+    return Caller(
+        row.user,
+        Scope.USER,
+        row.id,
+        row.ends_at,
+        kind=Kind.SESSION,
+        session=row,
+        sees_all=may(policy, row.user, Action.SEE_JOBS),
+        ends_all=may(policy, row.user, Action.CANCEL_JOB),
+    )
+
+
+def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -> Caller:
+    """Return the caller of a personal token that was found.
+
+    Raises:
+        Refused: 401, unknown, revoked or expired, with the next step.
+    """
+    if row is None:
+        raise unauthorized("The personal token is not known to this hub, or was revoked.")
+    if row.expires_at <= now:
+        raise unauthorized(f"The personal token expired at {row.expires_at:%Y-%m-%d %H:%M} UTC.")
+    return Caller(
+        row.user,
+        Scope.USER,
+        row.id,
+        row.expires_at,
+        kind=Kind.PERSONAL,
+        powers=row.powers,
+        sees_all=Power.MANAGE in row.powers and may(policy, row.user, Action.SEE_JOBS),
+        ends_all=Power.MANAGE in row.powers and may(policy, row.user, Action.CANCEL_JOB),
+    )
+
+
 def unauthorized(detail: str) -> Refused:
     """Return the refusal of a caller whose token is missing or not valid."""
     return Refused(
@@ -138,9 +204,20 @@ def unauthorized(detail: str) -> Refused:
         status=401,
         field="Authorization",
         next_step=(
-            "Ask an admin for a token (`commonpool token create`) and send it as "
-            "`Authorization: Bearer <token>`."
+            "Sign in (`commonpool login`), or ask an admin for a token (`commonpool token create`)"
+            " and send it as `Authorization: Bearer <token>`."
         ),
+    )
+
+
+def session_ended(detail: str) -> Refused:
+    """Return the refusal of a session that is over."""
+    return Refused(
+        title="Session ended",
+        detail=detail,
+        status=401,
+        field="session",
+        next_step="Sign in again: /auth/start.",
     )
 
 
@@ -155,6 +232,35 @@ def wrong_scope(caller: Caller, scopes: tuple[Scope, ...]) -> Refused:
         value=caller.scope,
         limit=wanted,
         next_step=f"Use a token made with `commonpool token create --scope {scopes[0]}`.",
+    )
+
+
+def missing_role(caller: Caller, action: Action) -> Refused:
+    """Return the refusal of somebody whose roles do not allow an action on the whole hub."""
+    roles = " or ".join(sorted(ALLOWED[action]))
+    needs = f"the role {roles} on the account above all others" if roles else "an admin's token"
+    return Refused(
+        title="Not allowed",
+        detail=f"To {action.value.replace('_', ' ')} needs {needs}; {caller.subject} has it not.",
+        status=403,
+        field="role",
+        value=caller.subject,
+        limit=roles or "admin",
+        next_step="The policy gives roles: ask an operator of this hub.",
+    )
+
+
+def missing_power(caller: Caller, needed: Power) -> Refused:
+    """Return the refusal of a personal token that is for less than its owner may."""
+    powers = ", ".join(sorted(caller.powers or (Power.READ, Power.JOBS)))
+    return Refused(
+        title="Not allowed",
+        detail=f"This token is for {powers}, and this needs {needed}.",
+        status=403,
+        field="powers",
+        value=powers,
+        limit=needed,
+        next_step="Make a token that has it: `commonpool token create --mine`.",
     )
 
 

@@ -12,7 +12,21 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from scheduler.api.auth import Caller, TokenCache, caller_of, secret_of, unauthorized, wrong_scope
+from scheduler.api.auth import (
+    Caller,
+    TokenCache,
+    caller_of,
+    caller_of_personal,
+    caller_of_session,
+    missing_power,
+    missing_role,
+    secret_of,
+    session_ended,
+    unauthorized,
+    wrong_scope,
+)
+from scheduler.api.callers import People
+from scheduler.api.cookies import check_same_origin, session_cookie
 from scheduler.api.group_commit import GroupCommit
 from scheduler.api.insights import Insights
 from scheduler.clock import Clock
@@ -20,15 +34,19 @@ from scheduler.config import HubSettings
 from scheduler.core.eta import Eta, Score
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
+from scheduler.core.roles import Action, may
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.whatif import Play
+from scheduler.db import personal_tokens, sessions
 from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
 from scheduler.files import FileStore
 from scheduler.fleet.launches import Launches
 from scheduler.fleet.memory import Fleet
+from scheduler.identity.desk import Desk
 from scheduler.wake import Wake
 from scheduler.wire.accounts import Scope
+from scheduler.wire.identity import Power
 
 LookedAt = Callable[[], Awaitable[tuple[Policy, Snapshot] | None]]
 Foresee = Callable[[str, str, int, str], timedelta | None]
@@ -94,6 +112,12 @@ class HubState:
     pool_sites: PoolSites = field(default_factory=PoolSites)
     fleet: Fleet = field(default_factory=lambda: Fleet(fence_seconds=60))
     launches: Launches = field(default_factory=Launches)
+    desk: Desk = field(default_factory=Desk)
+
+    @cached_property
+    def people(self) -> People:
+        """Return the sessions and personal tokens that were seen lately."""
+        return People(self.db, self.clock)
 
     @cached_property
     def submissions(self) -> GroupCommit[Any, Any]:
@@ -104,6 +128,7 @@ class HubState:
         """Finish what requests began and did not wait for; to be called before `db` closes."""
         await self.submissions.settle()
         await self.tokens.settle()
+        await self.people.settle()
 
     async def policy(self) -> Policy:
         """Return the policy in force."""
@@ -117,31 +142,105 @@ def hub_of(conn: HTTPConnection) -> HubState:
     return hub
 
 
+PASSIVE = "x-cp-passive"
+"""The header of a page that looks again by itself: nobody acts, so a session goes on idling."""
+
+
 async def caller(conn: HTTPConnection) -> Caller:
-    """Return whom the request's token speaks for, of whatever scope.
+    """Return whom the request's token or session speaks for, of whatever scope.
 
     Raises:
-        Refused: 401, no token or one that is not valid.
+        Refused: 401, neither, or one that is not valid; 403, a cookie from a foreign page.
     """
     hub = hub_of(conn)
     secret = secret_of(conn.headers)
     if secret is None:
-        raise unauthorized("The request carries no token.")
-    row = await hub.tokens.find(hub.db, hub.clock, secret)
-    return caller_of(row, hub.clock.now())
+        secret = session_cookie(conn)
+        if secret is None:
+            raise unauthorized("The request carries no token and no session.")
+        check_same_origin(conn, hub.desk, secret)
+    if secret.startswith(sessions.PREFIX):
+        return await _session_caller(conn, hub, secret)
+    if secret.startswith(personal_tokens.PREFIX):
+        row = await hub.people.personal(secret)
+        return caller_of_personal(row, await hub.policy(), hub.clock.now())
+    return caller_of(await hub.tokens.find(hub.db, hub.clock, secret), hub.clock.now())
 
 
-def require(*scopes: Scope) -> Callable[[HTTPConnection], Awaitable[Caller]]:
-    """Return a dependency that lets in callers of these scopes, and admins."""
+async def _session_caller(conn: HTTPConnection, hub: HubState, secret: str) -> Caller:
+    row = await hub.people.session(secret)
+    if row is None:
+        raise session_ended("There is no such session.")
+    policy = await hub.policy()
+    if row.user not in {user.name for user in policy.users}:
+        raise session_ended(f"The policy knows no user '{row.user}' any more.")
+    idle, now = idle_limit(hub, policy, row.user), hub.clock.now()
+    if row.revoked_at is not None:
+        raise session_ended("This session was ended.")
+    if not row.alive(idle, now):
+        minutes = int(idle.total_seconds() // 60)
+        why = "its time was over" if row.ends_at <= now else f"{minutes} minutes without a click"
+        raise session_ended(f"This session has ended: {why}.")
+    if PASSIVE not in conn.headers:
+        hub.people.acted(secret, row)
+    return caller_of_session(row, policy)
+
+
+def idle_limit(hub: HubState, policy: Policy, user: str) -> timedelta:
+    """Return how long somebody may do nothing and stay signed in."""
+    times = hub.desk.file.sessions
+    operates = may(policy, user, Action.OPERATE_NODES)
+    return min(times.idle, times.operator_idle) if operates else times.idle
+
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def require(
+    *scopes: Scope, action: Action | None = None
+) -> Callable[[HTTPConnection], Awaitable[Caller]]:
+    """Return a dependency that lets in callers of these scopes, and admins.
+
+    With an `action`, people whose roles on the whole hub allow it are let in too.
+    """
 
     async def allowed(conn: HTTPConnection) -> Caller:
         found = await caller(conn)
-        if found.scope not in scopes and found.scope is not Scope.ADMIN:
-            raise wrong_scope(found, scopes)
-        return found
+        if found.scope is Scope.ADMIN:
+            return found
+        by_role = action is not None and Scope.USER not in scopes
+        _check_power(conn, found, Power.MANAGE if by_role else Power.JOBS)
+        if found.scope in scopes:
+            return found
+        if action is not None and found.scope is Scope.USER:
+            if may(await hub_of(conn).policy(), found.subject, action):
+                return found
+            raise missing_role(found, action)
+        raise wrong_scope(found, scopes)
 
     return allowed
 
 
+def _check_power(conn: HTTPConnection, found: Caller, to_change: Power) -> None:
+    """Hold a personal token to its powers; what only reads needs the least of them.
+
+    Raises:
+        Refused: 403, the token is for less.
+    """
+    if found.powers is None:
+        return
+    reads = conn.scope["type"] == "websocket" or conn.scope["method"] in _SAFE
+    needed = Power.READ if reads and to_change is not Power.MANAGE else to_change
+    if max(found.powers, key=_rank.__getitem__) not in _at_least(needed):
+        raise missing_power(found, needed)
+
+
+_rank = {power: place for place, power in enumerate(Power)}
+
+
+def _at_least(needed: Power) -> frozenset[Power]:
+    return frozenset(power for power in Power if _rank[power] >= _rank[needed])
+
+
 current_user = require(Scope.USER)
-"""The dependency of people's endpoints; `Caller.sees` is None for admins, who see all."""
+"""The dependency of people's endpoints; `Caller.sees` is None for those who see all."""

@@ -22,6 +22,7 @@ from scheduler.core import diagnostics
 from scheduler.core.diagnostics import Factors
 from scheduler.core.lifecycle import JobState
 from scheduler.core.policy import Policy
+from scheduler.core.roles import Action
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.world import World
 from scheduler.db.jobs import list_jobs
@@ -57,7 +58,9 @@ class PageQuery(BaseModel):
 
 
 @router.get("/diagnostics", response_model=Diagnostics, responses=answers(examples.DIAGNOSTICS))
-async def diag(request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN))]) -> Response:
+async def diag(
+    request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.DIAGNOSE))]
+) -> Response:
     """Say how planning goes: cycles, time by phase, queue depth, decisions, stale commits."""
     hub = hub_of(request)
     leads = await hub.looked_at() is not None

@@ -13,6 +13,7 @@ from scheduler.api import body, examples, ray_jobs_runtime_env
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.explanations import with_insight
+from scheduler.api.institutions import as_signed_in
 from scheduler.api.openapi import accepts, answers
 from scheduler.api.submit import find_packages, submit
 from scheduler.api.views import JobFacts, explanation, job_view, new_job_view
@@ -83,7 +84,7 @@ async def submit_job(
     # What a site can carry out is the same whichever front door a job came by.
     env, names = ray_jobs_runtime_env.check(asked.runtime_env)
     packages = await find_packages(hub, user.subject, names)
-    asked = asked.model_copy(update={"runtime_env": env})
+    asked = await as_signed_in(hub, user, asked.model_copy(update={"runtime_env": env}))
     job, created = await submit(hub, user.subject, asked, idempotency_key, packages)
     if created:
         return body.reply(new_job_view(job), 201)
@@ -124,10 +125,10 @@ async def cancel(request: Request, user: User, job: JobKey) -> Response:
     """End a job: at once where it waits, after its grace where it runs. Twice is once."""
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        found = await existing_job(conn, job, user)
+        found = await existing_job(conn, job, user, to_end=True)
         await cancel_job(conn, found.id, hub.clock.now(), user.subject)
         runs = (await runs_of(conn, [found.id])).get(found.id, [])
-        found = await existing_job(conn, found.id, user)
+        found = await existing_job(conn, found.id, user, to_end=True)
     ring_cancelled(hub, found, runs)
     (view,) = await _views(hub, [found])
     return body.reply(view)
@@ -166,13 +167,15 @@ async def log(
     )
 
 
-async def existing_job(conn: AsyncConnection, key: str, caller: Caller) -> JobRow:
-    """Return a job that the caller may see.
+async def existing_job(
+    conn: AsyncConnection, key: str, caller: Caller, *, to_end: bool = False
+) -> JobRow:
+    """Return a job that the caller may see, or may end.
 
     Raises:
         Refused: 404, in the same words whether it is absent or another's.
     """
-    found = await find_job(conn, key, caller.sees)
+    found = await find_job(conn, key, caller.ends if to_end else caller.sees)
     if found is None:
         raise Refused(
             title="Not found",

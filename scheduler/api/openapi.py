@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from scheduler.wire.accounts import Problem, TokenRequest
+from scheduler.wire.identity import PersonalTokenRequest
 from scheduler.wire.jobs import JobRequest
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest
 from scheduler.wire.reports import NodeReports
@@ -25,6 +26,7 @@ _MESSAGES: tuple[type[BaseModel], ...] = (
     DrainRequest,
     JobRequest,
     MaintenanceRequest,
+    PersonalTokenRequest,
     Problem,
     SiteSync,
     TokenRequest,

@@ -15,6 +15,7 @@ from scheduler.api.nodes import as_heard
 from scheduler.api.openapi import accepts, answers
 from scheduler.core.health import HEALTH, PROBE, Clears, Cordon
 from scheduler.core.model import Reservation
+from scheduler.core.roles import Action
 from scheduler.db.maintenance import (
     Window,
     cancel_maintenance,
@@ -41,7 +42,7 @@ from scheduler.wire.operating import (
 )
 
 router = APIRouter(prefix="/v1", tags=["operating"])
-Operator = Annotated[Caller, Depends(require(Scope.ADMIN))]
+Operator = Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.OPERATE_NODES))]
 
 
 @router.get("/nodes/{node}", response_model=NodeDetail, responses=answers(examples.NODE_DETAIL))

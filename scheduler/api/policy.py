@@ -12,6 +12,7 @@ from scheduler.api import body, examples
 from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of, require
 from scheduler.api.openapi import accepts_media, answers
+from scheduler.core.roles import Action
 from scheduler.db.in_use import refuse_what_is_in_use
 from scheduler.db.policies import current_policy, save_policy
 from scheduler.errors import Fault, Refused
@@ -52,7 +53,8 @@ async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) 
     responses=answers(examples.POLICY_APPLIED),
 )
 async def apply_policy(
-    request: Request, caller: Annotated[Caller, Depends(require(Scope.ADMIN))]
+    request: Request,
+    caller: Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.APPLY_POLICY))],
 ) -> Response:
     """Replace the policy. A document with any fault leaves the old one in force."""
     text = await _document(request)

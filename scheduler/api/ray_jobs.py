@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from scheduler.api import body
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
+from scheduler.api.institutions import as_signed_in
 from scheduler.api.jobs import job_facts, ring_cancelled
 from scheduler.api.openapi import accepts_media, answers
 from scheduler.api.problems import printable
@@ -133,7 +134,8 @@ async def submit_job(
     parsed = parse(asked)
     packages = await find_packages(hub, user.subject, parsed.packages)
     try:
-        job, created = await submit(hub, user.subject, parsed.request, idempotency_key, packages)
+        meant = await as_signed_in(hub, user, parsed.request)
+        job, created = await submit(hub, user.subject, meant, idempotency_key, packages)
     except Refused as refused:
         if refused.status == 409 and refused.field == "submission_id":  # noqa: PLR2004  # Conflict
             return _taken(refused.value or "")
@@ -213,7 +215,7 @@ async def stop(request: Request, user: User, job: JobKey) -> Response:
     """End a job: at once where it waits, after its grace where it runs."""
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        found = await find_job(conn, job, user.sees)
+        found = await find_job(conn, job, user.ends)
         if found is None:
             return absent(job)
         if found.state.is_terminal:
@@ -229,7 +231,7 @@ async def delete(request: Request, user: User, job: JobKey) -> Response:
     """Forget a job that has ended: it is in no list any more, and its id stays used."""
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        found = await find_job(conn, job, user.sees)
+        found = await find_job(conn, job, user.ends)
         if found is None:
             return absent(job)
         if not await delete_job(conn, found.id, hub.clock.now()):

@@ -1,4 +1,8 @@
-"""Tokens, for admins: issue, list, revoke. A secret is in one answer and nowhere else."""
+"""Tokens, for admins: issue, list, revoke. A secret is in one answer and nowhere else.
+
+An operator makes those of sites and agents only: one for a person, or an admin's, would let
+them be somebody else, or more than the policy made them.
+"""
 
 from typing import Annotated
 
@@ -10,12 +14,14 @@ from scheduler.api import body, examples
 from scheduler.api.auth import Caller
 from scheduler.api.deps import hub_of, require
 from scheduler.api.openapi import accepts, answers
+from scheduler.core.roles import Action
 from scheduler.db.tokens import issue_token, list_tokens, revoke_token
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope, TokenIssued, TokenList, TokenRequest
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
-Admin = Annotated[Caller, Depends(require(Scope.ADMIN))]
+_AGENTS = (Scope.SITE, Scope.NODE)
+Admin = Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.MANAGE_TOKENS))]
 
 
 @router.post(
@@ -25,9 +31,19 @@ Admin = Annotated[Caller, Depends(require(Scope.ADMIN))]
     openapi_extra=accepts(TokenRequest, examples.TOKEN_REQUEST),
     responses=answers(examples.TOKEN_ISSUED, 201, "Issued; the secret is shown this once"),
 )
-async def create_token(request: Request, _: Admin) -> Response:
+async def create_token(request: Request, caller: Admin) -> Response:
     """Issue a token."""
     asked = await body.read(request, TokenRequest)
+    if caller.scope is not Scope.ADMIN and asked.scope not in _AGENTS:
+        raise Refused(
+            title="Not allowed",
+            detail=f"An operator makes tokens for sites and agents, not of scope {asked.scope}.",
+            status=403,
+            field="scope",
+            value=asked.scope,
+            limit=", ".join(_AGENTS),
+            next_step="People sign in, or make tokens of their own: `commonpool login`.",
+        )
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
         issued = await issue_token(conn, asked, hub.clock.now())

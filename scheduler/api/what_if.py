@@ -14,6 +14,7 @@ from scheduler.api.deps import hub_of, require
 from scheduler.api.openapi import accepts, answers
 from scheduler.clock import Clock
 from scheduler.core.model import AccountName, AgreementId, PoolId
+from scheduler.core.roles import Action
 from scheduler.core.whatif import (
     CapChange,
     Change,
@@ -54,7 +55,7 @@ MOST_SECONDS = 300.0
     responses=answers(examples_planner.WHAT_IF),
 )
 async def ask_what_if(
-    request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN))]
+    request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.DIAGNOSE))]
 ) -> Response:
     """Play the recent past with and without changes; nothing is changed by asking."""
     asked = await body.read(request, WhatIfRequest)

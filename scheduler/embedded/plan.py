@@ -63,7 +63,7 @@ def specs(layout: Layout, policy: Policy, ports: Ports) -> tuple[Spec, ...]:
     found += [_site_agent(layout, ports, site.id) for site in policy.sites]
     found += [_node_agent(layout, ports, policy, pool) for pool in policy.pools]
     if ports.portal is not None:
-        found.append(_portal(layout, ports))
+        found.append(_portal(ports))
     return tuple(found)
 
 
@@ -85,8 +85,11 @@ def _command(*arguments: str | Path | int) -> tuple[str, ...]:
 
 
 def _hub(layout: Layout, ports: Ports) -> Spec:
+    """Return the hub, with the development issuer: whoever is on this machine may be anybody."""
     argv = _command("hub", "--data", layout.data, "--host", LOOPBACK, "--port", ports.hub)
-    return Spec("hub", argv)
+    public = ports.portal_url or ports.hub_url
+    sign_in = (("COMMONPOOL_PUBLIC_URL", public), ("COMMONPOOL_DEVELOPMENT_ISSUER", "true"))
+    return Spec("hub", argv, sign_in)
 
 
 def _site_agent(layout: Layout, ports: Ports, site: str) -> Spec:
@@ -114,8 +117,8 @@ def _node_agent(layout: Layout, ports: Ports, policy: Policy, pool: Pool) -> Spe
     return Spec(f"nodes-{pool.id}", argv, after_port=ports.hub)
 
 
-def _portal(layout: Layout, ports: Ports) -> Spec:
-    argv = _command("portal", "--hub", ports.hub_url, "--tokens", layout.tokens)
+def _portal(ports: Ports) -> Spec:
+    argv = _command("portal", "--hub", ports.hub_url)
     argv += ("--host", LOOPBACK, "--port", str(ports.portal))
     return Spec("portal", argv, after_port=ports.hub)
 

@@ -10,11 +10,27 @@ from starlette.routing import Route, WebSocketRoute
 from scheduler.wire.accounts import Scope
 from tests.waiting import eventually
 
-OPEN = {"/healthz", "/readyz", "/openapi.json"}
+# Nobody is known here yet: each has tests of its own (test_sign_in, test_cards, test_devices).
+SIGN_IN = {
+    "/auth/start",
+    "/auth/callback",
+    "/auth/institution",
+    "/auth/sign-out",
+    "/auth/signed-out",
+    "/auth/cac",
+    "/auth/development/authorize",
+}
+OPEN = {"/healthz", "/readyz", "/openapi.json"} | SIGN_IN
 
 # Which scopes a path takes besides admin's. A new path must be added here, or the test fails.
 SCOPES = {
     "/v1/me": set(Scope),
+    "/v1/session": set(Scope),
+    "/v1/sessions": {Scope.USER},
+    "/v1/sessions/{session}": {Scope.USER},
+    "/v1/identities/{user}": set(),
+    "/v1/personal-tokens": {Scope.USER},
+    "/v1/personal-tokens/{token_id}": {Scope.USER},
     "/v1/jobs": {Scope.USER},
     "/v1/jobs/{job}": {Scope.USER},
     "/v1/jobs/{job}/cancel": {Scope.USER},
@@ -54,7 +70,11 @@ SCOPES = {
     "/api/jobs/{job}/stop": {Scope.USER},
 }
 # The same path lets fewer in by another method.
-STRICTER = {("PUT", "/v1/policy"): set(), ("POST", "/v1/maintenance"): set()}
+STRICTER = {
+    ("PUT", "/v1/policy"): set(),
+    ("POST", "/v1/maintenance"): set(),
+    ("DELETE", "/v1/session"): {Scope.USER},
+}
 
 
 def guarded(app):
@@ -80,6 +100,7 @@ def routes(found):
 
 def filled(path):
     names = {"{site}": "national", "{token_id}": "t", "{run}": "cp-j-1", "{sha256}": "0" * 64}
+    names |= {"{session}": "s", "{user}": "u", "{node}": "n"}
     names |= {"{job}": "j", "{protocol}": "gcs", "{name}": "_ray_pkg_00.zip"}
     for name, value in names.items():
         path = path.replace(name, value)

@@ -46,13 +46,17 @@ def tokens(tmp_path):
 
 @pytest.fixture
 def open_page(tokens, hub_url, monkeypatch):
-    """Return a function that opens a page as somebody: `open_page("jobs", "dana")`."""
+    """Return a function that opens a page as somebody: `open_page("jobs", "dana")`.
+
+    Without a browser there is no cookie: the portal is one person's, by their token.
+    """
 
     def open_it(view="capacity", person="dana", url=hub_url, **query):
-        monkeypatch.setenv("COMMONPOOL_PORTAL_TOKENS", str(tokens))
+        token = (tokens / f"{person}.token").read_text().strip()
+        monkeypatch.setenv("COMMONPOOL_PORTAL_TOKEN", token)
         monkeypatch.setenv("COMMONPOOL_HUB_URL", url)
         at = AppTest.from_file(APP, default_timeout=20)
-        for name, value in {"as": person, **query}.items():
+        for name, value in query.items():
             at.query_params[name] = value
         if view != "capacity":  # the home page
             at.switch_page(f"views/{view}.py")

@@ -4,6 +4,7 @@ It speaks the wire's own messages over real HTTP on loopback. `python -m
 tests.portal.fake_hub` serves it to look at the portal by hand.
 """
 
+import re
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,10 @@ import uvicorn
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
 
+from portal.gate import COOKIE
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Tier
+from scheduler.core.roles import Role
 from scheduler.wire.accounts import (
     AccountList,
     Me,
@@ -23,6 +26,7 @@ from scheduler.wire.accounts import (
     Problem,
     Scope,
 )
+from scheduler.wire.identity import Kind, RolesOn, Session
 from scheduler.wire.jobs import (
     Explanation,
     JobPage,
@@ -61,6 +65,7 @@ class FakeHub:
         self.refusal = None  # a Refuse that every endpoint answers with, of these methods
         self.refused_methods = {"GET", "POST", "PUT"}
         self.requests = []
+        self.signed_out = set()
 
     def change(self, job, **fields):
         self.jobs[job] = self.jobs[job].model_copy(update=fields)
@@ -144,12 +149,36 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
         hub.requests.append(f"{request.method} {request.url.path}")
         if hub.refusal and request.method in hub.refused_methods:
             raise hub.refusal
-        user = authorization.removeprefix("Bearer cp_user_")
+        # A token, or a session as the portal brings it; both are made up of the name.
+        user = re.sub(r"^Bearer cp_(user|session)_", "", authorization)
+        if user in hub.signed_out:
+            raise Refuse(401, "Session ended", "This session was ended.")
         if user not in busy_day.PEOPLE:
             raise Refuse(401, "Unauthorized", "the token is unknown or revoked")
         return user
 
     who = Annotated[str, Depends(caller)]
+
+    @app.get("/v1/session")
+    def session(user: who, authorization: Annotated[str, Header()] = "") -> Session:
+        signed_in = "cp_session_" in authorization
+        account = busy_day.PEOPLE[user][0]
+        return Session(
+            user=user,
+            kind=Kind.SESSION if signed_in else Kind.TOKEN,
+            id=f"session-{user}",
+            issuer="development" if signed_in else None,
+            roles=(RolesOn(account=account, roles=(Role.RESEARCHER,)),) if account else (),
+        )
+
+    @app.get("/auth/{page}")
+    def sign_in_page(page: str, request: Request) -> Response:
+        html = f"<h1>the hub's {page}</h1>{request.url.query}"
+        response = Response(html, media_type="text/html")
+        if page.startswith("as-"):  # as after a sign-in
+            session = f"cp_session_{page.removeprefix('as-')}"
+            response.set_cookie(COOKIE, session, secure=True, httponly=True, samesite="lax")
+        return response
 
     @app.get("/v1/me")
     def me(user: who) -> Me:

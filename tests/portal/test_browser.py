@@ -12,7 +12,6 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from scheduler.core.lifecycle import JobState
-from tests.portal.busy_day import PEOPLE
 from tests.portal.fake_hub import FakeHub, serving
 from tests.waiting import until
 
@@ -65,12 +64,12 @@ class Place:
 
 
 @contextmanager
-def portal_process(hub_url, tokens, log):
+def portal_process(hub_url, log):
     command = [sys.executable, "-m", "uvicorn", "portal.asgi:app", "--port", "0"]
     with serving(FakeHub().app) as free:  # its port is free the moment it is gone
         port = free.rpartition(":")[2]
     command[-1] = port
-    env = os.environ | {"COMMONPOOL_HUB_URL": hub_url, "COMMONPOOL_PORTAL_TOKENS": str(tokens)}
+    env = os.environ | {"COMMONPOOL_HUB_URL": hub_url}
     with log.open("w") as out, subprocess.Popen(command, env=env, stdout=out, stderr=out) as it:
         try:
             url = f"http://127.0.0.1:{port}"
@@ -91,12 +90,10 @@ def answers(url):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("portal")
-    for name in PEOPLE:
-        (folder / f"{name}.token").write_text(f"cp_user_{name}")
     hub = FakeHub()
     with serving(hub.app) as hub_url:
         port = int(hub_url.rpartition(":")[2])
-    with portal_process(hub_url, folder, folder / "portal.log") as url:
+    with portal_process(hub_url, folder / "portal.log") as url:
         place = Place(url, hub, port)
         yield place
 
@@ -139,9 +136,16 @@ def fault(said):
 
 
 def go(page, path, person="dana"):
-    joint = "&" if "?" in path else "?"
-    page.goto(page.portal + path + ("" if "as=" in path else f"{joint}as={person}"))
+    """Open a page as somebody: `as=` in the path names another person."""
+    page.goto(page.portal + signed_in(page, path, person))
     settled(page)
+
+
+def signed_in(page, path, person="dana"):
+    """Give the browser a person's session, and return the path without its `as=`."""
+    path, _, other = path.partition("?as=")
+    page.goto(f"{page.portal}/auth/as-{other or person}")
+    return path
 
 
 def settled(page):
@@ -255,6 +259,7 @@ def test_a_hub_that_goes_away_is_named_and_its_return_is_noticed(visitor, place)
 
 @pytest.mark.parametrize("path", ["/", "/jobs", "/submit", "/job?id=sweep-large", "/accounts"])
 def test_a_page_opened_while_the_hub_is_away_fills_itself_in_later(visitor, place, path):
+    known_at_the_gate(visitor)
     place.hub_off()
     go_without_heading(visitor, path)
     away = visitor.get_by_text("No answer from the hub at").first
@@ -265,9 +270,13 @@ def test_a_page_opened_while_the_hub_is_away_fills_itself_in_later(visitor, plac
     expect(visitor.locator("h1").first).to_be_visible()
 
 
+def known_at_the_gate(page):
+    """Let the gate ask the hub who this is while it can: it remembers while the hub is away."""
+    page.goto(page.portal + signed_in(page, "/accounts"))
+
+
 def go_without_heading(page, path):
-    joint = "&" if "?" in path else "?"
-    page.goto(f"{page.portal}{path}{joint}as=dana")
+    page.goto(page.portal + path)
     page.locator(READY).wait_for(timeout=30 * SECONDS)
 
 
@@ -283,10 +292,7 @@ def test_the_address_holds_the_filter(visitor):
 
 
 def test_the_person_stays_over_pages_links_and_a_reload(visitor):
-    go(visitor, "/", "dana")
-    visitor.get_by_label("You are").click()
-    visitor.get_by_role("option", name="iris").click()
-    expect(visitor).not_to_have_url(re.compile("as="))
+    go(visitor, "/", "iris")
     visitor.get_by_role("link", name="My jobs").click()
     visitor.get_by_role("link", name="raysubmit_jforeign001").click()
     foreign = visitor.get_by_role("heading", name="raysubmit_jforeign001")
@@ -295,6 +301,23 @@ def test_the_person_stays_over_pages_links_and_a_reload(visitor):
     expect(foreign).to_be_visible(timeout=30 * SECONDS)
     visitor.go_back()
     expect(visitor.get_by_role("heading", name="My jobs")).to_be_visible()
+
+
+def test_whoever_is_not_signed_in_is_led_to_the_hubs_door_and_back(visitor):
+    visitor.context.clear_cookies()
+    visitor.goto(f"{visitor.portal}/jobs?state=failed")
+    expect(visitor.get_by_role("heading", name="the hub's start")).to_be_visible()
+    expect(visitor.locator("body")).to_contain_text("next=/jobs%3Fstate%3Dfailed")
+
+
+def test_a_session_that_is_ended_elsewhere_ends_at_the_next_click(visitor, fresh_hub):
+    go(visitor, "/jobs?state=failed", "iris")
+    fresh_hub.signed_out.add("iris")
+    visitor.get_by_role("link", name="Accounts").click()
+    expect(visitor.get_by_text("Your session has ended")).to_be_visible()
+    expect(visitor.get_by_text("GPUs")).to_have_count(0)
+    visitor.get_by_role("link", name="Sign in again").click()
+    expect(visitor.locator("body")).to_contain_text("next=/accounts")
 
 
 def test_exact_times_are_in_the_viewers_zone(visitor):

@@ -86,25 +86,35 @@ def test_a_full_disk_is_told_in_the_hubs_words(open_page, hub):
     assert "Try again in 5 s" in at.error[0].value
 
 
-def test_without_a_folder_of_tokens_the_page_says_how_to_get_one(monkeypatch, tmp_path):
-    monkeypatch.setenv("COMMONPOOL_PORTAL_TOKENS", str(tmp_path))
-    at = AppTest.from_file(APP).run()
+def test_without_a_session_the_page_says_so_and_asks_the_hub_nothing(monkeypatch, hub, hub_url):
+    monkeypatch.setenv("COMMONPOOL_HUB_URL", hub_url)
+    at = AppTest.from_file(APP, default_timeout=20).run()
     assert not at.exception
-    assert at.title[0].value == "Nobody to sign in as"
-    assert "commonpool up" in at.info[0].value
+    assert at.title[0].value == "Not signed in"
+    assert at.info[0].title == "Your session has ended"
+    assert hub.requests == []
 
 
-def test_the_demo_sign_in_says_loudly_that_it_is_one_and_offers_people_only(open_page):
-    at = open_page()
-    assert at.sidebar.selectbox[0].options == ["alex", "dana", "iris", "zoe"]
-    assert at.sidebar.warning[0].title == "Embedded demo sign-in"
-    assert "Not for real use" in at.sidebar.warning[0].value
+def test_the_gates_word_alone_is_not_enough_without_the_browsers_cookie(monkeypatch, hub, hub_url):
+    monkeypatch.setenv("COMMONPOOL_HUB_URL", hub_url)
+    at = AppTest.from_file(APP, default_timeout=20)
+    at.user = {"sub": "dana", "sid": "x"}
+    at.run()
+    assert not at.exception
+    assert at.title[0].value == "Not signed in"
+    assert hub.requests == []
+
+
+def test_the_sidebar_says_who_looks_and_as_what(open_page):
+    at = open_page("jobs", "iris")
+    assert at.sidebar.markdown[0].value == "Signed in as **iris**"
+    assert at.sidebar.caption[0].value == "researcher of acme-robotics"
 
 
 def test_with_one_token_nobody_chooses(monkeypatch, hub_url):
     monkeypatch.setenv("COMMONPOOL_HUB_URL", hub_url)
     monkeypatch.setenv("COMMONPOOL_PORTAL_TOKEN", "cp_user_dana")
-    at = AppTest.from_file(APP).run()
+    at = AppTest.from_file(APP, default_timeout=20).run()
     assert not at.exception
     assert not at.sidebar.selectbox
     assert at.title[0].value == "Capacity"
@@ -113,20 +123,8 @@ def test_with_one_token_nobody_chooses(monkeypatch, hub_url):
 def test_another_person_sees_another_persons_jobs(open_page):
     at = open_page("jobs", "iris")
     assert [link.label for link in at.get("page_link")] == [r"**raysubmit\_jforeign001**"]
-    field(at.selectbox, "You are").set_value("dana").run()
+    at = open_page("jobs", "dana")
     assert "**digits\\-two\\-nodes**" in [link.label for link in at.get("page_link")]
-
-
-def test_the_address_says_who_looks_until_somebody_else_is_chosen(open_page):
-    at = open_page("jobs", "iris")
-    assert field(at.selectbox, "You are").value == "iris"
-    field(at.selectbox, "You are").set_value("dana").run()
-    assert "as" not in at.query_params
-
-
-def test_a_person_whose_token_is_gone_is_nobodys_choice(open_page):
-    at = open_page("jobs", "nobody-of-that-name")
-    assert field(at.selectbox, "You are").value == "alex"
 
 
 class TestCapacity:
@@ -269,10 +267,10 @@ class TestJob:
         assert not at.exception
         assert at.title[0].value == "No such job"
 
-    def test_the_same_job_for_rays_own_tools_never_shows_the_token(self, open_page, tokens):
+    def test_the_same_job_for_rays_own_tools_never_shows_the_token(self, open_page):
         at = open_page("job", id="jdigits0001")
         command = next(code.value for code in at.code if "ray job submit" in code.value)
-        assert f"$(cat {tokens}/dana.token)" in command
+        assert "$COMMONPOOL_TOKEN" in command
         assert "cp_user_dana" not in command
 
     def test_every_state_of_a_run_can_be_shown(self, open_page, hub):

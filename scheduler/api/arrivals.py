@@ -1,0 +1,207 @@
+"""Somebody comes back from an issuer: from what it says of them to a session, or to a refusal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from scheduler.api import pages
+from scheduler.api.cookies import COOKIE, drop_cookie, session_cookie, set_cookie
+from scheduler.api.deps import HubState, hub_of
+from scheduler.core.claims import Asserted, NotAdmitted, admit, choices, read_claims
+from scheduler.core.model import AccountName, Sector
+from scheduler.core.policy import Policy
+from scheduler.db.identities import Subject, linked_user, note_identity, other_subject
+from scheduler.db.sessions import SignedIn, open_session, revoke_session
+from scheduler.errors import Refused
+
+log = structlog.get_logger()
+
+CHOICE_COOKIE = "__Host-cp_institution"
+CHOICE_LASTS = timedelta(minutes=10)
+_COOKIE_BYTES = 3_500
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What an issuer said of somebody, checked; `then` is the page they wanted."""
+
+    subject: Subject
+    claims: Mapping[str, object]
+    assurance: str
+    auth_time: datetime
+    then: str
+
+
+async def arrive(request: Request, arrival: Arrival) -> Response:
+    """Return the wanted page with a new session, or the question for which institution.
+
+    Raises:
+        Refused: 403, the policy does not let this person in, with the reason.
+    """
+    hub = hub_of(request)
+    policy = await hub.policy()
+    said = read_claims(hub.desk.rules(arrival.subject.issuer, policy), arrival.claims)
+    if isinstance(said, NotAdmitted):
+        raise _not_admitted(arrival.subject, said)
+    await _admitted(hub, policy, arrival.subject, said)
+    found = choices(policy, said)
+    if not found:
+        raise _not_admitted(
+            arrival.subject,
+            NotAdmitted(
+                f"Your organisation says you belong to {', '.join(said.institutions)}, and this "
+                f"hub knows '{said.user}' elsewhere.",
+                "Sign in with the issuer of the organisation that this hub knows you by.",
+            ),
+        )
+    if len(found) > 1:
+        return _which(hub, arrival, said, found)
+    return await _signed_in(request, arrival, said, found[0])
+
+
+async def chosen(request: Request, sealed: str, institution: str) -> Response:
+    """Return the wanted page with a session for the institution that was chosen.
+
+    Raises:
+        Refused: the question is too old, or the institution was not in it.
+    """
+    hub = hub_of(request)
+    value = hub.desk.sealer.open("institution", sealed, hub.clock.now())
+    if value is None or institution not in _texts(value["institutions"]):
+        raise begun_elsewhere()
+    arrival, said = _arrival_of(value)
+    # Minutes have gone by: the policy may have changed.
+    policy = await hub.policy()
+    await _admitted(hub, policy, arrival.subject, said)
+    if institution not in choices(policy, said):
+        raise begun_elsewhere()
+    response = await _signed_in(request, arrival, said, AccountName(institution))
+    drop_cookie(response, CHOICE_COOKIE)
+    return response
+
+
+def begun_elsewhere() -> Refused:
+    """Return the refusal of an answer to no question of this browser's."""
+    return Refused(
+        title="Sign-in not begun here",
+        detail="This sign-in was begun in another browser, or more than ten minutes ago.",
+        status=400,
+        next_step="Begin again.",
+    )
+
+
+async def _admitted(hub: HubState, policy: Policy, subject: Subject, said: Asserted) -> None:
+    """Hold a person against the policy, and against who they were before.
+
+    Raises:
+        Refused: 403.
+    """
+    refused = admit(policy, hub.desk.rules(subject.issuer, policy), said)
+    async with hub.db.reading() as conn:
+        linked = await linked_user(conn, subject)
+        taken = await other_subject(conn, subject, said.user)
+    if refused is None and linked not in {None, said.user}:
+        refused = _somebody_else(f"you as '{linked}', and your organisation now calls you", said)
+    if refused is None and taken:
+        refused = _somebody_else("another person as", said)
+    if refused is not None:
+        raise _not_admitted(subject, refused)
+
+
+def _somebody_else(before: str, said: Asserted) -> NotAdmitted:
+    return NotAdmitted(
+        f"This hub knows {before} '{said.user}'.",
+        "An operator can make it forget who that was: "
+        f"`commonpool admin forget-identity {said.user}`.",
+    )
+
+
+def _not_admitted(subject: Subject, why: NotAdmitted) -> Refused:
+    log.warning("sign_in_refused", issuer=subject.issuer, sub=subject.sub, why=why.reason)
+    return Refused("You cannot sign in here", why.reason, status=403, next_step=why.next_step)
+
+
+def _which(
+    hub: HubState, arrival: Arrival, said: Asserted, found: Sequence[AccountName]
+) -> Response:
+    if hub.desk.file.several_institutions == "refuse":
+        raise _not_admitted(
+            arrival.subject,
+            NotAdmitted(
+                f"You belong to {' and '.join(found)} here, and this hub signs nobody in for two.",
+                "Ask the lead of one of them to end your membership there.",
+            ),
+        )
+    value = _plain(arrival, said, found)
+    sealed = hub.desk.sealer.seal("institution", value, hub.clock.now(), CHOICE_LASTS)
+    if len(sealed) > _COOKIE_BYTES:  # Of many teams; the next sign-in with one choice has them.
+        value |= {"teams": [], "attributes": []}
+        sealed = hub.desk.sealer.seal("institution", value, hub.clock.now(), CHOICE_LASTS)
+    response = pages.page("institution", "For which institution?", institutions=found)
+    set_cookie(response, CHOICE_COOKIE, sealed, int(CHOICE_LASTS.total_seconds()))
+    return response
+
+
+async def _signed_in(
+    request: Request, arrival: Arrival, said: Asserted, institution: AccountName
+) -> Response:
+    hub = hub_of(request)
+    now, before = hub.clock.now(), session_cookie(request)
+    signed_in = SignedIn(
+        subject=arrival.subject,
+        said=said,
+        institution=institution,
+        assurance=arrival.assurance,
+        auth_time=min(arrival.auth_time, now),
+        user_agent=request.headers.get("user-agent", ""),
+    )
+    replaced = None if before is None else await hub.people.session(before)
+    async with hub.db.transaction() as conn:
+        await note_identity(conn, arrival.subject, said, arrival.assurance, now)
+        secret = await open_session(conn, signed_in, now, hub.desk.file.sessions.absolute)
+        if replaced is not None:
+            await revoke_session(conn, replaced.id, None, said.user, now)
+    hub.people.forget_all()
+    log.info("signed_in", user=said.user, issuer=arrival.subject.issuer, institution=institution)
+    response = RedirectResponse(arrival.then, status_code=303)
+    set_cookie(response, COOKIE, secret)
+    return response
+
+
+def _plain(arrival: Arrival, said: Asserted, found: Sequence[AccountName]) -> dict[str, object]:
+    return {
+        "subject": [arrival.subject.iss, arrival.subject.sub, arrival.subject.issuer],
+        "user": said.user,
+        "sector": said.sector.value,
+        "institutions": list(found),
+        "teams": list(said.teams),
+        "attributes": [[name, list(values)] for name, values in said.attributes],
+        "assurance": arrival.assurance,
+        "auth_time": arrival.auth_time.timestamp(),
+        "then": arrival.then,
+    }
+
+
+def _arrival_of(value: Mapping[str, object]) -> tuple[Arrival, Asserted]:
+    """Return what `_plain` wrote; it was sealed by us, so its shape holds."""
+    said = Asserted(
+        user=str(value["user"]),
+        sector=Sector(str(value["sector"])),
+        institutions=tuple(map(AccountName, _texts(value["institutions"]))),
+        teams=_texts(value["teams"]),
+        attributes=tuple(
+            (str(name), _texts(values))
+            for name, values in value["attributes"]  # type: ignore[attr-defined]  # ours
+        ),
+    )
+    at = datetime.fromtimestamp(float(str(value["auth_time"])), UTC)
+    subject = Subject(*_texts(value["subject"]))
+    return Arrival(subject, {}, str(value["assurance"]), at, str(value["then"])), said
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()

@@ -1,0 +1,128 @@
+"""Callers who are people: sessions and personal tokens, looked up and kept for a moment.
+
+What is kept is a row of some seconds ago, so a revocation by another replica is seen within
+`KEEP_SECONDS`; one by this process at once. That somebody acted in a session is stored beside
+the request, and only where it was no page that looks again by itself (`X-CP-Passive: 1`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.clock import Clock
+from scheduler.db.engine import Database
+from scheduler.db.personal_tokens import (
+    PersonalRow,
+    find_personal,
+    is_well_formed,
+    note_personal_use,
+)
+from scheduler.db.sessions import SEEN_RESOLUTION, SessionRow, digest, find_session, note_seen
+from scheduler.errors import StorageUnavailable
+
+log = structlog.get_logger()
+
+KEEP_SECONDS = 3.0
+MAX_KEPT = 10_000
+_MAX_SECRET = 200
+Row = TypeVar("Row")
+
+
+class _Kept(Generic[Row]):
+    """Rows by the digest of their secret, for some seconds each."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._rows: dict[str, tuple[float, Row]] = {}
+
+    def get(self, key: str) -> Row | None:
+        at, row = self._rows.get(key, (0.0, None))
+        return row if row is not None and self._clock() - at < KEEP_SECONDS else None
+
+    def put(self, key: str, row: Row) -> None:
+        if len(self._rows) >= MAX_KEPT:
+            self._rows.clear()
+        self._rows[key] = (self._clock(), row)
+
+    def clear(self) -> None:
+        self._rows.clear()
+
+
+class People:
+    """Finds sessions and personal tokens by their secrets."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        """Look up in a database; times are the clock's."""
+        self._db = db
+        self._clock = clock
+        self._sessions = _Kept[SessionRow](clock.monotonic)
+        self._tokens = _Kept[PersonalRow](clock.monotonic)
+        self._noting: set[asyncio.Task[None]] = set()
+
+    async def session(self, secret: str) -> SessionRow | None:
+        """Return a session, alive or not; None where there is none of that secret."""
+        if len(secret) > _MAX_SECRET:
+            return None
+        key = digest(secret)
+        row = self._sessions.get(key)
+        if row is None:
+            async with self._db.reading() as conn:
+                row = await find_session(conn, secret)
+            if row is not None:
+                self._sessions.put(key, row)
+        return row
+
+    def acted(self, secret: str, row: SessionRow) -> None:
+        """Note that somebody acts in a session that is alive."""
+        now = self._clock.now()
+        if now - row.seen_at >= SEEN_RESOLUTION:
+            self._sessions.put(digest(secret), replace(row, seen_at=now))
+            self._note("session", lambda conn: note_seen(conn, row.id, now))
+
+    async def personal(self, secret: str) -> PersonalRow | None:
+        """Return a personal token, expired or not; None where it is unknown or revoked."""
+        if len(secret) > _MAX_SECRET or not is_well_formed(secret):
+            return None
+        key = digest(secret)
+        row = self._tokens.get(key)
+        if row is None:
+            async with self._db.reading() as conn:
+                row = await find_personal(conn, secret)
+            if row is None:
+                return None
+            self._tokens.put(key, self._used(row, self._clock.now()))
+        return row
+
+    def forget_all(self) -> None:
+        """Look everybody up again: something was revoked."""
+        self._sessions.clear()
+        self._tokens.clear()
+
+    async def settle(self) -> None:
+        """Wait until what was begun beside requests is stored; the database closes next."""
+        await asyncio.gather(*self._noting)
+
+    def _used(self, row: PersonalRow, now: datetime) -> PersonalRow:
+        if not row.use_is_worth_noting(now):
+            return row
+        self._note("personal_token", lambda conn: note_personal_use(conn, row.id, now))
+        return replace(row, last_used_at=now)
+
+    def _note(self, what: str, write: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+        """Write beside the request, which does not wait for it."""
+        task = asyncio.create_task(self._write(what, write))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+    async def _write(self, what: str, write: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+        try:
+            async with self._db.transaction() as conn:
+                await write(conn)
+        except StorageUnavailable as error:
+            # Only a time of last use is lost: a full disk must not end a read.
+            log.warning("use_not_noted", of=what, error=str(error))
