@@ -34,7 +34,7 @@ from scheduler.core.model import (
     User,
 )
 from scheduler.core.policy import Policy, Rules, TierRules
-from scheduler.core.policy_found import Found
+from scheduler.core.policy_found import ACCOUNT_PEOPLE, Found
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -121,7 +121,7 @@ def _account(row: Mapping[str, Any]) -> Account:
         parent=row.get("parent"),
         sector=Sector(row["sector"]),
         weight=row.get("weight", 1),
-        members=frozenset(row.get("members", ())),
+        **{people: frozenset(row.get(people, ())) for people in ACCOUNT_PEOPLE},
     )
 
 

@@ -88,13 +88,21 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A node of the tree; leaves (accounts without children) hold queues."""
+    """A node of the tree; leaves (accounts without children) hold queues.
+
+    `members` may submit there. The other people are those of the account with all below it:
+    what each may do is in `roles.py`.
+    """
 
     name: AccountName
     parent: AccountName | None
     sector: Sector
     weight: int = 1
     members: frozenset[str] = frozenset()
+    leads: frozenset[str] = frozenset()
+    approvers: frozenset[str] = frozenset()
+    operators: frozenset[str] = frozenset()
+    auditors: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,13 @@ from itertools import count, pairwise
 from scheduler.core.policy import Policy, TierRules
 from scheduler.core.policy_check_quotas import agreements, quotas, sums
 from scheduler.core.policy_check_windows import budgets, placed, reservations
-from scheduler.core.policy_found import Found, Path, ancestors, not_too_long
+from scheduler.core.policy_found import (
+    ACCOUNT_PEOPLE,
+    Found,
+    Path,
+    ancestors,
+    not_too_long,
+)
 
 
 def problems(policy: Policy, broken: frozenset[str] = frozenset()) -> Iterator[Found]:
@@ -76,9 +82,9 @@ def _members(policy: Policy) -> Iterator[Found]:
     users = {u.name for u in policy.users}
     parents = {a.parent for a in policy.accounts}
     for index, account in enumerate(policy.accounts):
-        for member in sorted(account.members):
-            if member not in users:
-                yield Found(("accounts", index, "members"), f"no user is named '{member}'")
+        for people in ACCOUNT_PEOPLE:
+            for person in sorted(getattr(account, people) - users):
+                yield Found(("accounts", index, people), f"no user is named '{person}'")
         if account.members and account.name in parents:
             yield Found(
                 ("accounts", index, "members"),

@@ -9,6 +9,9 @@ from scheduler.core.model import Account, AccountName
 LONGEST = timedelta(days=3660)
 """No duration of a policy is longer: ten years, far beyond any campaign."""
 
+ACCOUNT_PEOPLE = ("members", "leads", "approvers", "operators", "auditors")
+"""The fields of an account that name people; `roles.py` says what each may do."""
+
 Path = tuple[str | int, ...]
 
 

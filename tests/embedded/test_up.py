@@ -75,7 +75,7 @@ def test_an_instance_comes_up_and_goes_down_and_leaves_nothing(layout, parts, to
     parts(hub=SLEEP, agent=SLEEP)
     started = up.bring_up(wishes(layout), told.narrator)
     assert started.fresh
-    assert started.people == ("dana", "alex", "iris")
+    assert started.people == ("dana", "alex", "iris", "lee", "pat", "ops", "audra")
     assert look(layout).presence is Presence.UP
     assert [(s.name, s.up) for s in statuses(layout)] == [
         ("supervisor", True),

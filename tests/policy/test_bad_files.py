@@ -31,26 +31,26 @@ BAD = [
     pytest.param(
         changed("{name: arl, parent: national", "{name: arl, parent: arl-vision"),
         [
-            "line 30: accounts[1].parent: 'arl' is its own ancestor; accounts form one tree",
-            "line 31: accounts[2].parent: 'arl-vision' is its own ancestor; accounts form one tree",
+            "line 34: accounts[1].parent: 'arl' is its own ancestor; accounts form one tree",
+            "line 35: accounts[2].parent: 'arl-vision' is its own ancestor; accounts form one tree",
         ],
         id="a circle, and nothing of what follows from it",
     ),
     pytest.param(
         changed("account: acme-robotics, pool", "account: acme-robotic, pool"),
-        ["line 80: quotas[6].account: no account is named 'acme-robotic'"],
+        ["line 84: quotas[6].account: no account is named 'acme-robotic'"],
         id="an unknown account",
     ),
     pytest.param(
         changed("owner: state-u\n", "owner: statue\n"),
-        ["line 55: pools[1].owner: no account is named 'statue'"],
+        ["line 59: pools[1].owner: no account is named 'statue'"],
         id="an unknown owner, and nothing of what follows from it",
     ),
     pytest.param(
         f"{DEMO}\n  - {ACADEMIA}, valid_from: 2027-01-01, valid_to: 2028-01-01}}\n",
         [
             (
-                "line 100: agreements[2].valid_from: 'more' overlaps 'arl-lends-academia', "
+                "line 104: agreements[2].valid_from: 'more' overlaps 'arl-lends-academia', "
                 "which lends 'arl-team' to the same borrower until 2036-01-01T00:00:00+00:00: make "
                 "them one"
             )
@@ -61,7 +61,7 @@ BAD = [
         changed("acme, pool: national-hub, nominal: 8", "acme, pool: national-hub, nominal: 16"),
         [
             (
-                "line 79: quotas[5].nominal: with this row the accounts under 'national' have 40 "
+                "line 83: quotas[5].nominal: with this row the accounts under 'national' have 40 "
                 "GPUs of nominal, 'national' itself has 32: give them less, or it more"
             )
         ],
@@ -71,7 +71,7 @@ BAD = [
         changed("name: acme, parent", "name: acme, weight: 0, parent"),
         [
             (
-                "line 34: accounts[5].weight: 0 is not allowed: a whole number, 1 or more; the "
+                "line 38: accounts[5].weight: 0 is not allowed: a whole number, 1 or more; the "
                 "larger, the more an account gets among its siblings"
             )
         ],
@@ -81,15 +81,15 @@ BAD = [
         changed("name: acme, parent", "name: acme, wieght: 2, parent"),
         [
             (
-                "line 34: accounts[5].wieght: is not known here; known are members, name, parent, "
-                "sector, weight"
+                "line 38: accounts[5].wieght: is not known here; known are approvers, auditors, "
+                "leads, members, name, operators, parent, sector, weight"
             )
         ],
         id="an unknown field",
     ),
     pytest.param(
         changed("nominal: 16, lend_max: 16, borrow_max: 0", "nominal: lots"),
-        ['line 74: quotas[0].nominal: "lots" is not allowed: GPUs guaranteed, 0 or more'],
+        ['line 78: quotas[0].nominal: "lots" is not allowed: GPUs guaranteed, 0 or more'],
         id="a word for a number",
     ),
     pytest.param(
@@ -121,7 +121,7 @@ BAD = [
         f"{DEMO}{BUDGET}, valid_from: 2027-01-01, valid_to: 2026-01-01}}\n",
         [
             (
-                "line 101: budgets[0].valid_to: 2026-01-01T00:00:00+00:00 is not after valid_from "
+                "line 105: budgets[0].valid_to: 2026-01-01T00:00:00+00:00 is not after valid_from "
                 "2027-01-01T00:00:00+00:00"
             )
         ],
@@ -132,7 +132,7 @@ BAD = [
         f"  - {KEPT}, id: r2, ends_at: 2027-01-02}}\n",
         [
             (
-                "line 102: reservations[1].starts_at: with 'r1' at the same time, 6 nodes of "
+                "line 106: reservations[1].starts_at: with 'r1' at the same time, 6 nodes of "
                 "'national-hub' would be taken, which has 4"
             )
         ],
@@ -145,7 +145,7 @@ BAD = [
         + f"\n  - {INDUSTRY}, cap: 7, valid_from: 2026-01-01, valid_to: 2027-01-01}}\n",
         [
             (
-                "line 100: agreements[2].cap: 7 GPUs, but 'state-u-nlp' may lend 6 of its pools "
+                "line 104: agreements[2].cap: 7 GPUs, but 'state-u-nlp' may lend 6 of its pools "
                 "(lend_max, its own and of those above it)"
             )
         ],
@@ -156,7 +156,7 @@ BAD = [
         changed("ARL vision", "ARL visi\u00f3n").encode("latin-1"),
         [
             (
-                "line 38: (the file): is not UTF-8 text (byte 0xf3): convert it, with iconv -t "
+                "line 42: (the file): is not UTF-8 text (byte 0xf3): convert it, with iconv -t "
                 "UTF-8 for example"
             )
         ],
@@ -166,7 +166,7 @@ BAD = [
         changed("cap: 8", "cap: -8").replace("\n", "\r\n"),
         [
             (
-                "line 87: agreements[0].cap: -8 is not allowed: GPUs lent at once over all its "
+                "line 91: agreements[0].cap: -8 is not allowed: GPUs lent at once over all its "
                 "pools, 1 or more"
             )
         ],

@@ -270,7 +270,7 @@ MISTAKES = [
         "sector: industry, members",
         "sektor: industry, members",
         "accounts[6].sektor",
-        "known are members, name",
+        "known are approvers, auditors, leads, members, name",
         id="a misspelt field",
     ),
     pytest.param(

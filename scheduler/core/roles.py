@@ -1,0 +1,142 @@
+"""Who may do what, on which account: five roles, one table.
+
+A role is given by policy, on an account: `members` are its researchers, and `leads`,
+`approvers`, `operators` and `auditors` are those of the account with all below it. So a role
+on the root is one of the whole federation. Nothing is allowed that the table does not say.
+
+A person acts for themselves besides: their own jobs, tokens and sessions need no role.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from scheduler.core.model import Account, AccountName
+from scheduler.core.policy import Policy
+from scheduler.core.policy_found import ancestors
+
+
+class Role(StrEnum):
+    """What somebody is on an account."""
+
+    RESEARCHER = "researcher"
+    LEAD = "lead"
+    APPROVER = "approver"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+
+
+class Action(StrEnum):
+    """What somebody may want to do that is not about themselves alone."""
+
+    SUBMIT_JOB = "submit_job"
+    SEE_JOBS = "see_jobs"  # other people's, with their logs
+    CANCEL_JOB = "cancel_job"  # other people's
+    SEE_USAGE = "see_usage"
+    MANAGE_MEMBERS = "manage_members"
+    ASK = "ask"  # for a project, a budget, an agreement, a reservation, a threshold crossing
+    SEE_REQUESTS = "see_requests"  # other people's
+    DECIDE_REQUEST = "decide_request"
+    OFFER_LOAN = "offer_loan"
+    RECALL_LOAN = "recall_loan"
+    PROPOSE_POLICY = "propose_policy"
+    APPROVE_POLICY = "approve_policy"
+    APPLY_POLICY = "apply_policy"
+    DIAGNOSE = "diagnose"  # the planner's own figures, and what-if
+    OPERATE_NODES = "operate_nodes"  # cordon, drain, resume, maintenance
+    MANAGE_TOKENS = "manage_tokens"  # other people's, sites' and agents'
+    REVOKE_SESSIONS = "revoke_sessions"  # other people's
+    READ_AUDIT = "read_audit"
+
+
+_R, _L, _A, _O, _U = Role
+ALLOWED: Mapping[Action, frozenset[Role]] = {
+    Action.SUBMIT_JOB: frozenset({_R}),
+    Action.SEE_JOBS: frozenset({_L, _O, _U}),
+    Action.CANCEL_JOB: frozenset({_L, _O}),
+    Action.SEE_USAGE: frozenset({_R, _L, _A, _O, _U}),
+    Action.MANAGE_MEMBERS: frozenset({_L}),
+    Action.ASK: frozenset({_R, _L}),
+    Action.SEE_REQUESTS: frozenset({_L, _A, _O, _U}),
+    Action.DECIDE_REQUEST: frozenset({_A}),
+    Action.OFFER_LOAN: frozenset({_L}),
+    Action.RECALL_LOAN: frozenset({_L, _O}),
+    Action.PROPOSE_POLICY: frozenset({_L, _O}),
+    Action.APPROVE_POLICY: frozenset({_A}),
+    # Whoever applies a policy alone is outside the rule of two people: no role is.
+    Action.APPLY_POLICY: frozenset(),
+    Action.DIAGNOSE: frozenset({_O, _U}),
+    Action.OPERATE_NODES: frozenset({_O}),
+    Action.MANAGE_TOKENS: frozenset({_O}),
+    Action.REVOKE_SESSIONS: frozenset({_O}),
+    Action.READ_AUDIT: frozenset({_O, _U}),
+}
+"""Which roles may do what. Administrators' tokens are no people, and are not in it."""
+
+
+def roles_of(policy: Policy, user: str) -> Mapping[AccountName, frozenset[Role]]:
+    """Return what a user is, by account; accounts on which they are nothing are left out.
+
+    Roles flow down the tree: a lead of the parent leads the children too. Membership does not.
+    """
+    accounts = {account.name: account for account in policy.accounts}
+    held = {name: _held(accounts, name, user) for name in accounts}
+    return {name: roles for name, roles in held.items() if roles}
+
+
+def may(policy: Policy, user: str, action: Action, account: AccountName | None = None) -> bool:
+    """Return whether a user may act on an account; None is the whole federation, the root.
+
+    An account that the policy does not have allows nothing.
+    """
+    accounts = {known.name: known for known in policy.accounts}
+    at = root(policy) if account is None else account
+    return at in accounts and not ALLOWED[action].isdisjoint(_held(accounts, at, user))
+
+
+def accounts_for(policy: Policy, user: str, action: Action) -> frozenset[AccountName]:
+    """Return every account on which a user may act so."""
+    allowed = ALLOWED[action]
+    held = roles_of(policy, user)
+    return frozenset(name for name, roles in held.items() if not allowed.isdisjoint(roles))
+
+
+def holders(policy: Policy, role: Role, account: AccountName) -> frozenset[str]:
+    """Return who has a role on an account, given there or above."""
+    accounts = {known.name: known for known in policy.accounts}
+    chain = [accounts[name] for name in ancestors(accounts, account)]
+    if role is Role.RESEARCHER:
+        return chain[0].members if chain else frozenset()
+    return frozenset[str]().union(*(_given(above)[role] for above in chain))
+
+
+def root(policy: Policy) -> AccountName | None:
+    """Return the account above all others; None where there is no account."""
+    return next((account.name for account in policy.accounts if account.parent is None), None)
+
+
+def institution(policy: Policy, account: AccountName) -> AccountName | None:
+    """Return the account right below the root that an account belongs to.
+
+    It is what "two approvers from different institutions" compares; the root and unknown
+    accounts belong to none.
+    """
+    chain = ancestors({known.name: known for known in policy.accounts}, account)
+    return chain[-2] if len(chain) > 1 else None
+
+
+def _held(accounts: Mapping[AccountName, Account], name: AccountName, user: str) -> frozenset[Role]:
+    above = [_given(accounts[at]) for at in ancestors(accounts, name)]
+    roles = {role for given in above for role, people in given.items() if user in people}
+    if user in accounts[name].members:
+        roles.add(Role.RESEARCHER)
+    return frozenset(roles)
+
+
+def _given(account: Account) -> Mapping[Role, frozenset[str]]:
+    """Return the roles that flow down from an account, and to whom."""
+    return {
+        Role.LEAD: account.leads,
+        Role.APPROVER: account.approvers,
+        Role.OPERATOR: account.operators,
+        Role.AUDITOR: account.auditors,
+    }
