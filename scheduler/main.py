@@ -70,6 +70,7 @@ COMMANDS = {
     "what-if": Late(_REPLAY, _RUN, "Play the past under another policy.", "what-if"),
     "replay": Late(_REPLAY, _RUN, "Plan a recording again.", "replay"),
     "simulate": Late("scheduler.sim.cli:app", _RUN, "Replay a trace of jobs under a policy."),
+    "audit": Late("scheduler.audit_cli:app", _RUN, "Read, verify or export the audit log."),
     "node": Late("scheduler.node_cli:app", _RUN, "List, show, drain or reserve nodes."),
     "waste": Late("scheduler.node_cli:waste_app", _RUN, "Say what GPUs did with their leases."),
     "token": Late(_ADMIN + "token_app", _RUN, "Create, list or revoke tokens."),

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from scheduler.api import (
     accounts,
+    audit,
     diagnostics,
     jobs,
     nodes,
@@ -51,7 +52,17 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.hub = hub
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
-    for room in (*rooms, diagnostics, operating, prometheus, recalls, telemetry, waste, what_if):
+    for room in (
+        *rooms,
+        audit,
+        diagnostics,
+        operating,
+        prometheus,
+        recalls,
+        telemetry,
+        waste,
+        what_if,
+    ):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

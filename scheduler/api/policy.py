@@ -3,17 +3,19 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler import policy_file
 from scheduler.api import body, examples
+from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of, require
 from scheduler.api.openapi import accepts_media, answers
-from scheduler.db.in_use import refuse_what_is_in_use
-from scheduler.db.policies import current_policy, save_policy
+from scheduler.db import audit
+from scheduler.db.policies import current_policy
+from scheduler.db.policy_door import Change, replace_policy
 from scheduler.errors import Fault, Refused
 from scheduler.wire.accounts import PolicyApplied, Scope
 
@@ -52,9 +54,17 @@ async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) 
     responses=answers(examples.POLICY_APPLIED),
 )
 async def apply_policy(
-    request: Request, caller: Annotated[Caller, Depends(require(Scope.ADMIN))]
+    request: Request,
+    caller: Annotated[Caller, Depends(require(Scope.ADMIN))],
+    reason: Annotated[
+        str,
+        Query(max_length=500, description="Why, where a policy is in force already"),
+    ] = "",
 ) -> Response:
-    """Replace the policy. A document with any fault leaves the old one in force."""
+    """Replace the policy, alone: the way around two people, so it says why.
+
+    A document with any fault leaves the old one in force.
+    """
     text = await _document(request)
     try:
         # Parsing holds the interpreter for as long as the file is large.
@@ -63,11 +73,12 @@ async def apply_policy(
         raise _faulty(error) from None
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        await refuse_what_is_in_use(conn, new)
-        revision, changed = await save_policy(conn, text, hub.clock.now(), caller.subject)
-    if changed:
+        change = Change(text, new, who(caller), reason, alone=True)
+        replaced = await replace_policy(conn, change, hub.clock.now())
+        await audit.record(conn, replaced.entries)
+    if replaced.changed:
         hub.wake.ring("cycle")
-    return body.reply(PolicyApplied(revision=revision, changed=changed))
+    return body.reply(PolicyApplied(revision=replaced.revision, changed=replaced.changed))
 
 
 async def _document(request: Request) -> str:

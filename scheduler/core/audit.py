@@ -132,9 +132,16 @@ def _said(entry: Entry) -> dict[str, Any]:
 
 def hash_of(row: Row, sequence: int) -> str:
     """Return the hash that a row's words have at a place of the chain."""
-    said = [getattr(row, name) for name in _WORDS]
+    return _hash(sequence, _words(row))
+
+
+def _words(row: Row) -> str:
     at = row.at.astimezone(UTC).isoformat(timespec="microseconds")
-    return sha256(_text([_FORM, sequence, row.previous, at, *said]).encode()).hexdigest()
+    return _text([row.previous, at, *(getattr(row, name) for name in _WORDS)])
+
+
+def _hash(sequence: int, words: str) -> str:
+    return sha256(f'["{_FORM}",{sequence},{words}]'.encode()).hexdigest()
 
 
 _WORDS = tuple(
@@ -274,7 +281,8 @@ def _changed(row: Row) -> Broken:
     """Tell a row that is another's from one whose words were changed."""
     number = row.sequence
     near = range(max(1, number - _LOOK), number + _LOOK)
-    place = next((at for at in near if hash_of(row, at) == row.hash), None)
+    words = _words(row)
+    place = next((at for at in near if _hash(at, words) == row.hash), None)
     if place is not None:
         told = f"what is row {number} now was written as row {place}"
         return Broken(number, Wrong.REORDERED, told)
