@@ -18,6 +18,7 @@ from scheduler.wire.accounts import Problem, TokenRequest
 from scheduler.wire.jobs import JobRequest
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest
 from scheduler.wire.reports import NodeReports
+from scheduler.wire.requests import NewRequest, RequestComment, RequestDecision, RequestEdit
 from scheduler.wire.sites import SiteSync
 from scheduler.wire.what_if import WhatIfRequest
 
@@ -25,7 +26,11 @@ _MESSAGES: tuple[type[BaseModel], ...] = (
     DrainRequest,
     JobRequest,
     MaintenanceRequest,
+    NewRequest,
     Problem,
+    RequestComment,
+    RequestDecision,
+    RequestEdit,
     SiteSync,
     TokenRequest,
     WhatIfRequest,

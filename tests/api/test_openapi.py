@@ -26,6 +26,7 @@ from scheduler.api import (
     examples_audit,
     examples_operating,
     examples_planner,
+    examples_requests,
     examples_telemetry,
 )
 from scheduler.api.app import create_app
@@ -42,6 +43,7 @@ from scheduler.wire import (
     nodes,
     operating,
     reports,
+    requests,
     sites,
     telemetry,
     what_if,
@@ -54,7 +56,8 @@ DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock(
 MESSAGES = {
     name: message
     for module in (
-        *(accounts, audit, diagnostics, jobs, nodes, operating, reports, sites, telemetry, what_if),
+        *(accounts, audit, diagnostics, jobs, nodes, operating, reports),
+        *(requests, sites, telemetry, what_if),
     )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
@@ -69,7 +72,8 @@ def message_of(example):
 EXAMPLES = {
     name: example
     for module in (
-        *(examples, examples_audit, examples_operating, examples_planner, examples_telemetry),
+        *(examples, examples_audit, examples_operating, examples_planner, examples_requests),
+        examples_telemetry,
     )
     for name, example in vars(module).items()
     if name.isupper() and name != "POLICY" and not name.startswith("_")
