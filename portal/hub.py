@@ -302,11 +302,20 @@ class Hub:
         return self._read(kind, path, asked)
 
     def tell(
-        self, kind: type[Answer], path: str, message: BaseModel, method: str = "POST"
+        self,
+        kind: type[Answer],
+        path: str,
+        message: BaseModel | None = None,
+        method: str = "POST",
     ) -> Answer:
         """Send a message to a path and return the answer."""
-        content = message.model_dump(mode="json", exclude_unset=True)
-        return self._parse(kind, self._send(method, path, json=content))
+        said = None if message is None else message.model_dump(mode="json", exclude_unset=True)
+        return self._parse(kind, self._send(method, path, json=said))
+
+    def tell_text(self, kind: type[Answer], path: str, text: str) -> Answer:
+        """Send YAML to a path and return the answer."""
+        yaml = {"Content-Type": "text/yaml"}
+        return self._parse(kind, self._send("POST", path, headers=yaml, content=text.encode()))
 
     def fetch(self, path: str, asked: Mapping[str, str | int | None] | None = None) -> bytes:
         """Return what is at a path as it comes."""

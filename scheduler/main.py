@@ -60,6 +60,7 @@ COMMANDS = {
     "recalls": Late(_PLANNER, _WORK, "Say how long owners waited for what they lent.", "recalls"),
     "top": Late("portal.cli_top:app", _WORK, "Watch GPUs, and who uses them.", "top"),
     "pools": Late(_PEOPLE, _WORK, "Show what is free, tier by tier.", "pools"),
+    "request": Late("portal.cli_requests:app", _WORK, "Ask for what others decide on; decide."),
     "estimate": Late("scheduler.estimate_cli:app", _WORK, "Say what a training run takes."),
     "hub": Late(_ADMIN + "hub_app", _RUN, "Run a hub in the foreground."),
     "site-agent": Late("agents.site.main:app", _RUN, "Carry out leases at one site."),

@@ -1,6 +1,6 @@
 """Examples of requests and decisions, for the OpenAPI document."""
 
-from scheduler.api.examples import Example
+from scheduler.api.examples import POLICY, Example
 
 _AT = "2026-03-02T12:00:00Z"
 _LATER = "2026-03-16T12:00:00Z"
@@ -78,4 +78,23 @@ REQUEST_IMPACT: Example = {
     "jobs_start_less": 0,
     "runs_recalled": 0,
     "accounts": [{"account": "arl-vision", "before": 8, "after": 16}],
+}
+
+POLICY_TEXT = POLICY
+
+POLICY_REVISIONS: Example = {
+    "revisions": [
+        {
+            "revision": 7,
+            "applied_at": _AT,
+            "applied_by": "pat",
+            "sha256": _DIGEST,
+            "lines": 104,
+        }
+    ]
+}
+
+POLICY_CHECKED: Example = {
+    "problems": [{"line": 12, "field": "quotas[3].nominal", "reason": "is more than its parent's"}],
+    "warnings": [],
 }

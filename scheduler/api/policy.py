@@ -21,16 +21,16 @@ from scheduler.wire.accounts import PolicyApplied, Scope
 
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
-_YAML = "text/yaml"
-_DOCUMENT = {"description": "YAML by scheduler/policy.schema.json (docs/policy.md)"}
-_TAKEN = frozenset({_YAML, "application/yaml", "application/x-yaml", "text/plain"})
+YAML = "text/yaml"
+DOCUMENT = {"description": "YAML by scheduler/policy.schema.json (docs/policy.md)"}
+_TAKEN = frozenset({YAML, "application/yaml", "application/x-yaml", "text/plain"})
 
 
 @router.get(
     "",
     response_class=Response,
     responses={
-        200: {"content": {_YAML: {"schema": _DOCUMENT, "example": examples.POLICY}}},
+        200: {"content": {YAML: {"schema": DOCUMENT, "example": examples.POLICY}}},
     },
 )
 async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) -> Response:
@@ -44,13 +44,13 @@ async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) 
             status=404,
             next_step="An admin loads one with `commonpool policy apply FILE`.",
         )
-    return Response(stored.document, media_type=_YAML, headers={"ETag": f'"{stored.revision}"'})
+    return Response(stored.document, media_type=YAML, headers={"ETag": f'"{stored.revision}"'})
 
 
 @router.put(
     "",
     response_model=PolicyApplied,
-    openapi_extra=accepts_media(_YAML, _DOCUMENT, examples.POLICY),
+    openapi_extra=accepts_media(YAML, DOCUMENT, examples.POLICY),
     responses=answers(examples.POLICY_APPLIED),
 )
 async def apply_policy(
@@ -65,7 +65,7 @@ async def apply_policy(
 
     A document with any fault leaves the old one in force.
     """
-    text = await _document(request)
+    text = await document_of(request)
     try:
         # Parsing holds the interpreter for as long as the file is large.
         new = await asyncio.to_thread(policy_file.load, text, 0)
@@ -81,10 +81,15 @@ async def apply_policy(
     return body.reply(PolicyApplied(revision=replaced.revision, changed=replaced.changed))
 
 
-async def _document(request: Request) -> str:
+async def document_of(request: Request) -> str:
+    """Return the YAML of a request's body.
+
+    Raises:
+        Refused: it is of another media type, or no text.
+    """
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() not in _TAKEN:
-        raise body.unsupported_media(_YAML, given)
+        raise body.unsupported_media(YAML, given)
     try:
         text = (await request.body()).decode()
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
 """Requests as people see them: what they may do, what is lacking, what it would change."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from scheduler import policy_file
@@ -9,8 +9,10 @@ from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState
 from scheduler.core import approvals
 from scheduler.core.approvals import Request, RequestState, Standing
+from scheduler.core.model import AccountName
 from scheduler.core.policy import Policy
 from scheduler.core.policy_diff import Differences, differences
+from scheduler.core.roles import Action, accounts_for
 from scheduler.core.snapshot import Snapshot
 from scheduler.db.planning import load_snapshot
 from scheduler.db.policies import current_policy, policy_in_force
@@ -135,8 +137,11 @@ def _you_may(request: Request, policy: Policy, caller: Caller, *, decides: bool)
     return [*said, "comment"]
 
 
-async def impact(hub: HubState, change: Change) -> RequestImpact:
-    """Plan the present under the policy in force and with a change; say what differs."""
+async def impact(hub: HubState, change: Change, caller: Caller) -> RequestImpact:
+    """Plan the present under the policy in force and with a change; say what differs.
+
+    Jobs are named to whoever may see them; of all others it tells the numbers.
+    """
     async with hub.db.reading() as conn:
         stored = await current_policy(conn)
         now_policy = await policy_in_force(conn)
@@ -155,7 +160,14 @@ async def impact(hub: HubState, change: Change) -> RequestImpact:
         found = await asyncio.to_thread(
             _differ, hub, _with(old, windows), _with(new, windows), snapshot
         )
-    return _impact(found, now_policy.revision)
+    return _impact(found, now_policy, caller)
+
+
+def sees_jobs_of(policy: Policy, caller: Caller) -> Callable[[AccountName], bool]:
+    """Return of which accounts a caller may see other people's jobs."""
+    if caller.scope is Scope.ADMIN:
+        return lambda account: True  # noqa: ARG005  # admins see all
+    return accounts_for(policy, caller.subject, Action.SEE_JOBS).__contains__
 
 
 def _differ(hub: HubState, old: Policy, new: Policy, snapshot: Snapshot) -> Differences:
@@ -167,13 +179,16 @@ def _with(policy: Policy, windows: tuple[object, ...]) -> Policy:
     return replace(policy, reservations=(*policy.reservations, *windows))  # type: ignore[arg-type]
 
 
-def _impact(found: Differences, revision: int) -> RequestImpact:
+def _impact(found: Differences, policy: Policy, caller: Caller) -> RequestImpact:
+    seen = sees_jobs_of(policy, caller)
+    jobs = [job for job in found.jobs if job.user == caller.subject or seen(job.account)]
+    runs = [run for run in found.runs if seen(run.account)]
     return RequestImpact(
-        revision=revision,
+        revision=policy.revision,
         fits=True,
         rows=tuple(row.sentence() for row in found.rows[:_MOST]),
-        jobs=tuple(job.sentence() for job in found.jobs[:_MOST]),
-        runs=tuple(run.sentence() for run in found.runs[:_MOST]),
+        jobs=tuple(job.sentence() for job in jobs[:_MOST]),
+        runs=tuple(run.sentence() for run in runs[:_MOST]),
         jobs_start_more=sum(job.starts_after and not job.starts_before for job in found.jobs),
         jobs_start_less=sum(job.starts_before and not job.starts_after for job in found.jobs),
         runs_recalled=sum(run.recalled for run in found.runs),

@@ -81,6 +81,7 @@ async def create_request(request: HttpRequest, caller: User) -> Response:
         await _check(policy, caller, asked.change)
         step = Step(conn, who(caller), name, hub.clock.now())
         await steps.create(step, Asked(asked.change, asked.reason, asked.draft), policy)
+    hub.wake.ring("notices")
     return await _shown(hub, caller, name, 201)
 
 
@@ -172,7 +173,7 @@ async def request_impact(request: HttpRequest, caller: User, request_id: Id) -> 
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         row = await _visible(hub, conn, caller, request_id)
-    return body.reply(await request_views.impact(hub, row.asked()))
+    return body.reply(await request_views.impact(hub, row.asked(), caller))
 
 
 @router.put(

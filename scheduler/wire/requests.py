@@ -238,8 +238,8 @@ class RequestImpact(Message):
     fits: bool = Field(description="Whether it could be put in force now")
     why_not: str = ""
     rows: tuple[str, ...] = Field(default=(), description="What the policy would say otherwise")
-    jobs: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = Field(default=(), description="Those that the caller may see")
+    runs: tuple[str, ...] = Field(default=(), description="Those that the caller may see")
     jobs_start_more: int = 0
     jobs_start_less: int = 0
     runs_recalled: int = 0

@@ -29,6 +29,10 @@ SCOPES = {
     "/v1/prio": {Scope.USER},
     "/v1/queue": {Scope.USER},
     "/v1/diagnostics": set(),
+    "/v1/policy/revisions": {Scope.USER},
+    "/v1/policy/revisions/{revision}": {Scope.USER},
+    "/v1/policy/check": {Scope.USER},
+    "/v1/policy/diff": {Scope.USER},
     "/v1/audit": set(),
     "/v1/requests": {Scope.USER},
     "/v1/requests/{request_id}": {Scope.USER},
@@ -92,6 +96,7 @@ def routes(found):
 
 def filled(path):
     names = {"{site}": "national", "{token_id}": "t", "{run}": "cp-j-1", "{sha256}": "0" * 64}
+    names |= {"{revision}": "1", "{request_id}": "r1"}
     names |= {"{job}": "j", "{protocol}": "gcs", "{name}": "_ray_pkg_00.zip"}
     for name, value in names.items():
         path = path.replace(name, value)

@@ -42,6 +42,7 @@ from scheduler.wire import (
     jobs,
     nodes,
     operating,
+    policies,
     reports,
     requests,
     sites,
@@ -56,7 +57,7 @@ DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock(
 MESSAGES = {
     name: message
     for module in (
-        *(accounts, audit, diagnostics, jobs, nodes, operating, reports),
+        *(accounts, audit, diagnostics, jobs, nodes, operating, policies, reports),
         *(requests, sites, telemetry, what_if),
     )
     for name, message in vars(module).items()
@@ -76,7 +77,7 @@ EXAMPLES = {
         examples_telemetry,
     )
     for name, example in vars(module).items()
-    if name.isupper() and name != "POLICY" and not name.startswith("_")
+    if name.isupper() and name not in {"POLICY", "POLICY_TEXT"} and not name.startswith("_")
 }
 
 

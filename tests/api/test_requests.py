@@ -339,7 +339,10 @@ async def test_the_impact_is_planned_on_the_present(house):
     )
     change = {"kind": "policy", "base_revision": 1, "document": text}
     asked = await ask(house, "lee", change)
-    found = (await house.call("pat", "GET", f"/v1/requests/{asked['id']}/impact")).json()
+    path = f"/v1/requests/{asked['id']}/impact"
+    stranger = (await house.call("pat", "GET", path)).json()
+    assert (stranger["jobs"], stranger["jobs_start_less"]) == ([], 1), "iris's job is not pat's"
+    found = (await house.call("audra", "GET", path)).json()
     assert found["fits"]
     assert found["rows"] == ["quotas: acme in national-hub: borrow_max from 24 to 0"]
     assert (found["jobs_start_less"], found["jobs_start_more"]) == (1, 0)
