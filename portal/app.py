@@ -49,6 +49,10 @@ def _pages() -> list[st.Page]:
         ("submit", "Submit a job", "add_circle"),
         ("jobs", "My jobs", "list_alt"),
         ("accounts", "Accounts", "account_tree"),
+        ("requests", "Requests", "inbox"),
+        ("approvals", "Approvals", "approval"),
+        ("policy", "Policy", "policy"),
+        ("audit", "Audit", "fact_check"),
     ]
     shown = [
         st.Page(

@@ -1,11 +1,12 @@
 """The audit log: read it, follow its chain, take it away. Each reading is in the log itself."""
 
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -22,6 +23,7 @@ from scheduler.db import audit
 from scheduler.db.audit_reading import lines, verify, view_of
 from scheduler.errors import Refused
 from scheduler.wire.audit import AuditPage, AuditVerdict, Checkpoint
+from scheduler.wire.nodes import Instant
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
@@ -34,6 +36,17 @@ async def _reader(request: Request, caller: Annotated[Caller, Depends(current_us
 
 
 Reader = Annotated[Caller, Depends(_reader)]
+
+
+def _written(value: object) -> object:
+    """Refuse numbers: pydantic would take them for seconds since 1970."""
+    if isinstance(value, str) and not _INSTANT.fullmatch(value):
+        raise ValueError("an instant with its offset, such as 2026-03-02T12:00:00Z")
+    return value
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)")
+WrittenInstant = Annotated[Instant, BeforeValidator(_written)]
 
 
 class AuditQuery(BaseModel):
@@ -49,8 +62,8 @@ class AuditQuery(BaseModel):
     )
     object: str | None = Field(default=None, max_length=200, examples=["job:jq4k2mzx7wab"])
     decision: str | None = Field(default=None, max_length=64)
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: WrittenInstant | None = None
+    until: WrittenInstant | None = None
     before: int | None = Field(
         default=None, ge=1, le=_NUMBER, description="The `next` of the page before"
     )

@@ -36,6 +36,8 @@ _MESSAGES: tuple[type[BaseModel], ...] = (
     WhatIfRequest,
 )
 _REF = "#/components/schemas/{model}"
+# What has no body, and may come too late.
+_STEPS = ("/apply", "/send")
 _OPEN = frozenset({"/healthz", "/readyz"})
 
 ABOUT = """The hub of a Commonpool: allocates GPUs of many sites under one policy.
@@ -145,7 +147,7 @@ def _may_meet(status: str, path: str, operation: Mapping[str, Any]) -> bool:
             # A policy is absent until the first one is applied.
             return "{" in path or path == "/v1/policy"
         case "409":
-            return has_body
+            return has_body or path.endswith(_STEPS)
         case "413" | "415":
             return has_body
         case "422":
