@@ -44,6 +44,10 @@ VIEWS = (
     View("submit", "Submit a job", "add_circle"),
     View("jobs", "My jobs", "list_alt"),
     View("accounts", "Accounts", "account_tree"),
+    View("requests", "Requests", "inbox"),
+    View("approvals", "Approvals", "approval"),
+    View("policy", "Policy", "policy"),
+    View("audit", "Audit", "fact_check"),
     View("job", "Job", hidden=True),
 )
 """All pages, in the order of the list; the first is where a visit begins."""

@@ -266,10 +266,14 @@ class Hub:
         """Return the policy in force, as its YAML text."""
         return self._send("GET", "/v1/policy").text
 
-    def apply_policy(self, document: str) -> PolicyApplied:
-        """Replace the policy (admin scope)."""
+    def apply_policy(self, document: str, reason: str = "") -> PolicyApplied:
+        """Replace the policy, alone (admin scope); one in force is replaced with a reason."""
         response = self._send(
-            "PUT", "/v1/policy", headers={"Content-Type": "text/yaml"}, content=document.encode()
+            "PUT",
+            "/v1/policy",
+            headers={"Content-Type": "text/yaml"},
+            params={"reason": reason} if reason else {},
+            content=document.encode(),
         )
         return self._parse(PolicyApplied, response)
 
@@ -300,6 +304,33 @@ class Hub:
         """Upload a zip and return the URI for `runtime_env["working_dir"]`."""
         self._send("PUT", f"/api/packages/gcs/{quote(name, safe='')}", content=data)
         return f"gcs://{name}"
+
+    def ask(
+        self, kind: type[Answer], path: str, asked: Mapping[str, str | int | None] | None = None
+    ) -> Answer:
+        """Return the answer at a path, for those who know endpoints of their own."""
+        return self._read(kind, path, asked)
+
+    def tell(
+        self,
+        kind: type[Answer],
+        path: str,
+        message: BaseModel | None = None,
+        method: str = "POST",
+    ) -> Answer:
+        """Send a message to a path and return the answer."""
+        said = None if message is None else message.model_dump(mode="json", exclude_unset=True)
+        return self._parse(kind, self._send(method, path, json=said))
+
+    def tell_text(self, kind: type[Answer], path: str, text: str) -> Answer:
+        """Send YAML to a path and return the answer."""
+        yaml = {"Content-Type": "text/yaml"}
+        return self._parse(kind, self._send("POST", path, headers=yaml, content=text.encode()))
+
+    def fetch(self, path: str, asked: Mapping[str, str | int | None] | None = None) -> bytes:
+        """Return what is at a path as it comes."""
+        params = {key: value for key, value in (asked or {}).items() if value is not None}
+        return self._send("GET", path, params=params).content
 
     def _read(
         self, kind: type[Answer], path: str, asked: Mapping[str, str | int | None] | None = None

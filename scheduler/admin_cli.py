@@ -69,15 +69,24 @@ def policy_check(file: PolicyFile) -> None:
 @policy_app.command("apply")
 @with_door
 def policy_apply(
-    door: Door, file: PolicyFile, database_url: DatabaseUrl = "", as_json: AsJson = False
+    door: Door,
+    file: PolicyFile,
+    reason: Annotated[
+        str, typer.Option(help="Why you go around the rule of two people; the audit log keeps it.")
+    ] = "",
+    database_url: DatabaseUrl = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Check a policy and put it in force as the next revision."""
+    """Check a policy and put it in force as the next revision, alone.
+
+    The usual way is a proposal that a second person approves: `commonpool request`.
+    """
     document = read_policy(file)
     if isinstance(door, Hub):
-        place, applied = door.url, door.apply_policy(document)
+        place, applied = door.url, door.apply_policy(document, reason)
     else:
         direct = Direct(door, database_url)
-        place, applied = direct.place, direct.apply_policy(document, "commonpool policy apply")
+        place, applied = direct.place, direct.apply_policy(document, reason)
     if as_json:
         tables.print_json(applied)
         return

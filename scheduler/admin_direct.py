@@ -1,6 +1,7 @@
 """The operator's work on a database without a hub: whoever can write its folder is its admin."""
 
 import asyncio
+import getpass
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,15 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler import policy_file
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import HubSettings
+from scheduler.core.audit import Entry, Head, Who
 from scheduler.core.policy import Policy
 from scheduler.core.snapshot import Snapshot
-from scheduler.db import policies, tokens
+from scheduler.db import audit, policies, tokens
+from scheduler.db.audit import Wanted
+from scheduler.db.audit_reading import lines, verify, view_of
 from scheduler.db.engine import Database
-from scheduler.db.in_use import refuse_what_is_in_use
 from scheduler.db.planning import load_snapshot
+from scheduler.db.policy_door import Change, replace_policy
 from scheduler.errors import Fault, Refused
 from scheduler.policy_text import PolicyProblem, decoded
 from scheduler.wire.accounts import PolicyApplied, TokenIssued, TokenList, TokenRequest
+from scheduler.wire.audit import AuditPage, AuditVerdict, Checkpoint
 
 Answer = TypeVar("Answer")
 
@@ -57,7 +62,7 @@ class Direct:
             self._settings.data.mkdir(parents=True, exist_ok=True)
         self._run(lambda db: db.migrate())
 
-    def apply_policy(self, document: str, by: str) -> PolicyApplied:
+    def apply_policy(self, document: str, reason: str) -> PolicyApplied:
         """Store a policy as the next revision.
 
         Raises:
@@ -67,9 +72,10 @@ class Direct:
         new = policy_file.load(document, 0)
 
         async def save(conn: AsyncConnection) -> PolicyApplied:
-            await refuse_what_is_in_use(conn, new)
-            revision, changed = await policies.save_policy(conn, document, self._clock.now(), by)
-            return PolicyApplied(revision=revision, changed=changed)
+            change = Change(document, new, _operator(), reason, alone=True)
+            replaced = await replace_policy(conn, change, self._clock.now())
+            await audit.record(conn, replaced.entries)
+            return PolicyApplied(revision=replaced.revision, changed=replaced.changed)
 
         return self._write(save)
 
@@ -91,7 +97,14 @@ class Direct:
 
     def issue_token(self, request: TokenRequest) -> TokenIssued:
         """Make a token."""
-        return self._write(lambda conn: tokens.issue_token(conn, request, self._clock.now()))
+
+        async def issue(conn: AsyncConnection) -> TokenIssued:
+            now = self._clock.now()
+            issued = await tokens.issue_token(conn, request, now)
+            await audit.record(conn, [tokens.token_entry(issued, _operator(), now)])
+            return issued
+
+        return self._write(issue)
 
     def tokens(self) -> TokenList:
         """Return every token, without secrets."""
@@ -103,10 +116,53 @@ class Direct:
         Raises:
             Refused: there is no such token that still works.
         """
-        if not self._write(lambda conn: tokens.revoke_token(conn, token_id, self._clock.now())):
+
+        async def revoke(conn: AsyncConnection) -> bool:
+            now = self._clock.now()
+            if not await tokens.revoke_token(conn, token_id, now):
+                return False
+            entry = Entry(now, _operator(), "token.revoke", f"token:{token_id}")
+            await audit.record(conn, [entry])
+            return True
+
+        if not self._write(revoke):
             raise Refused(
                 "No such token", f"no working token has the id {token_id}", 404, field="id"
             )
+
+    def audit_page(self, wanted: Wanted, before: int | None, limit: int) -> AuditPage:
+        """Return a page of the audit log, newest first; that it was read is in it after."""
+
+        async def read(conn: AsyncConnection) -> AuditPage:
+            found = await audit.list_rows(conn, wanted, before, limit + 1)
+            await audit.record(conn, [self._read("audit.read")])
+            page = found[:limit]
+            more = page[-1].sequence if len(found) > limit else None
+            return AuditPage(rows=tuple(view_of(row) for row in page), next=more)
+
+        return self._write(read)
+
+    def audit_verdict(self, first: int, last: int | None, known: Head | None) -> AuditVerdict:
+        """Follow the audit log's chain; nothing is written, so that a copy can be checked."""
+        return self._write(lambda conn: verify(conn, first, last, known))
+
+    def audit_checkpoint(self) -> Checkpoint:
+        """Return where the audit log ends now."""
+        head = self._write(audit.head_of)
+        return Checkpoint(sequence=head.sequence, hash=head.hash, at=self._clock.now())
+
+    def audit_export(self, first: int, last: int | None) -> str:
+        """Return rows of the audit log as JSON lines with their seal."""
+
+        async def export(conn: AsyncConnection) -> str:
+            text = "".join([piece async for piece in lines(conn, first, last)])
+            await audit.record(conn, [self._read("audit.export")])
+            return text
+
+        return self._write(export)
+
+    def _read(self, action: str) -> Entry:
+        return Entry(self._clock.now(), _operator(), action, "audit")
 
     def is_there(self) -> bool:
         """Return whether there is a database to look at."""
@@ -133,6 +189,15 @@ class Direct:
                 await db.close()
 
         return asyncio.run(opened())
+
+
+def _operator() -> Who:
+    """Return who works on the database itself: whoever the machine says runs this command."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may have users without names
+        name = "unknown"
+    return Who(f"{name} on the machine", "command")
 
 
 def read_policy(file: Path) -> str:

@@ -5,7 +5,7 @@ Scheduling policy is not configuration: it is data with a revision (`core/policy
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -48,6 +48,15 @@ class HubSettings(BaseSettings):
     development_issuer: bool = Field(
         default=False, description="Let anybody be anybody: for one machine, on loopback only"
     )
+    portal_url: str = Field(default="", description="Where people reach the portal, for links")
+    smtp_host: str = Field(default="", description="Mail server for notices; empty sends none")
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    smtp_security: str = Field(default="starttls", pattern="^(none|starttls|tls)$")
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_from: str = Field(default="commonpool@localhost", description="Sender of notices")
+    webhook_url: str = Field(default="", description="Told of every notice, as signed JSON")
+    webhook_secret: SecretStr = SecretStr("")
     log_format: str = Field(default="console", pattern="^(console|json)$")
 
     @property

@@ -47,8 +47,10 @@ from scheduler.loops.cycle import CycleLoop
 from scheduler.loops.fleet import FleetLoop
 from scheduler.loops.forecast import ForecastLoop, Past
 from scheduler.loops.idle import IdleLoop
+from scheduler.loops.notices import NoticeLoop
 from scheduler.loops.supervise import Loop, Supervisor, alone, elected
 from scheduler.loops.watch import WatchLoop
+from scheduler.notify import Sender, Smtp, Webhook
 from scheduler.replay.recorder import Recorder
 from scheduler.sim.past import play
 from scheduler.wake import Wake
@@ -76,7 +78,8 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
     recorder = None if settings.record is None else Recorder(settings.record)
     cycle = CycleLoop(db, wake, clock, settings.cycle_seconds, recorder)
     forecasts = ForecastLoop(cycle, clock, _past_of(db), _StoredEtas(db))
-    loops = (cycle, WatchLoop(db, wake, clock, settings), forecasts)
+    notices = NoticeLoop(db, clock, _senders(settings), settings.portal_url)
+    loops = (cycle, WatchLoop(db, wake, clock, settings), forecasts, notices)
     leadership = alone if db.dialect == "sqlite" else elected(db)
     supervisor = Supervisor(leadership, loops, wake)
     # Reports come to every process, so what follows from them is not for the leader alone.
@@ -116,6 +119,25 @@ def build_hub(settings: HubSettings, clock: Clock) -> Hub:
             await db.close()
 
     return Hub(state, create_app(state, lifespan), supervisor)
+
+
+def _senders(settings: HubSettings) -> list[Sender]:
+    """Return the ways to tell people that the settings name."""
+    ways: list[Sender] = []
+    if settings.smtp_host:
+        ways.append(
+            Smtp(
+                host=settings.smtp_host,
+                port=settings.smtp_port,
+                sender=settings.smtp_from,
+                security=settings.smtp_security,
+                user=settings.smtp_user,
+                password=settings.smtp_password,
+            )
+        )
+    if settings.webhook_url:
+        ways.append(Webhook(settings.webhook_url, settings.webhook_secret))
+    return ways
 
 
 def _hearers(

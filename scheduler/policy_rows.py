@@ -35,6 +35,7 @@ from scheduler.core.model import (
 )
 from scheduler.core.policy import Policy, Rules, TierRules
 from scheduler.core.policy_found import ACCOUNT_PEOPLE, Found
+from scheduler.core.request_kinds import ApprovalRule, RequestKind, rule_for
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -49,6 +50,7 @@ def policy(
     pools: tuple[Pool, ...] = made["pools"]
     kept = made.pop("reservations") + made.pop("maintenance")
     read.found.extend(_same_day(made["hardware"]))
+    read.found.extend(_same_kind(made["approvals"]))
     # Newest first, before the built-in table: the first valid row of a model counts.
     added = sorted(made.pop("hardware"), key=lambda row: row.valid_from, reverse=True)
     return Policy(
@@ -127,7 +129,8 @@ def _account(row: Mapping[str, Any]) -> Account:
 
 def _user(row: Mapping[str, Any]) -> User:
     labels = frozenset(row.get("labels", ("public",)))
-    return User(row["name"], labels, row.get("max_gpus"), row.get("max_pending"))
+    limits = row.get("max_gpus"), row.get("max_pending")
+    return User(row["name"], labels, *limits, email=row.get("email", ""))
 
 
 def _pool(row: Mapping[str, Any]) -> Pool:
@@ -260,6 +263,24 @@ def _hardware(row: Mapping[str, Any]) -> Hardware:
     )
 
 
+def _approval(row: Mapping[str, Any]) -> ApprovalRule:
+    usual = rule_for((), RequestKind(row["kind"]))
+    approvers = row.get("approvers", max(usual.approvers, row.get("institutions", 1)))
+    institutions = row.get("institutions", min(usual.institutions, approvers))
+    if institutions > approvers:
+        raise ValueError(f"{approvers} approvers cannot be from {institutions} institutions")
+    expires = duration(row["expires"]) if "expires" in row else usual.expires
+    return ApprovalRule(usual.kind, approvers, institutions, expires)
+
+
+def _same_kind(rows: Sequence[ApprovalRule]) -> Iterator[Found]:
+    """Two rules of one kind of request: which of them counts is unclear."""
+    kinds = [row.kind for row in rows]
+    for index, kind in enumerate(kinds):
+        if kind in kinds[:index]:
+            yield Found(("approvals", index, "kind"), f"there is a rule for {kind} already")
+
+
 _ROWS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "users": _user,
     "accounts": _account,
@@ -272,4 +293,5 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "budgets": _budget,
     "reservations": _reservation,
     "maintenance": _maintenance,
+    "approvals": _approval,
 }

@@ -1,6 +1,7 @@
 """Jobs, for people: submit, list, look at, cancel, explain, read the log."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.api import body, examples, ray_jobs_runtime_env
+from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.explanations import with_insight
@@ -18,7 +20,9 @@ from scheduler.api.openapi import accepts, answers
 from scheduler.api.submit import find_packages, submit
 from scheduler.api.views import JobFacts, explanation, job_view, new_job_view
 from scheduler.api.whole_log import job_is_whole
+from scheduler.core.audit import Entry, Who
 from scheduler.core.lifecycle import JobState
+from scheduler.db import audit
 from scheduler.db.jobs import (
     cancel_job,
     events_of,
@@ -85,7 +89,7 @@ async def submit_job(
     env, names = ray_jobs_runtime_env.check(asked.runtime_env)
     packages = await find_packages(hub, user.subject, names)
     asked = await as_signed_in(hub, user, asked.model_copy(update={"runtime_env": env}))
-    job, created = await submit(hub, user.subject, asked, idempotency_key, packages)
+    job, created = await submit(hub, who(user), asked, idempotency_key, packages)
     if created:
         return body.reply(new_job_view(job), 201)
     (view,) = await _views(hub, [job])
@@ -126,8 +130,7 @@ async def cancel(request: Request, user: User, job: JobKey) -> Response:
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
         found = await existing_job(conn, job, user, to_end=True)
-        await cancel_job(conn, found.id, hub.clock.now(), user.subject)
-        runs = (await runs_of(conn, [found.id])).get(found.id, [])
+        runs = await cancel_audited(conn, found, who(user, found.user), hub.clock.now())
         found = await existing_job(conn, found.id, user, to_end=True)
     ring_cancelled(hub, found, runs)
     (view,) = await _views(hub, [found])
@@ -165,6 +168,18 @@ async def log(
     return body.reply(
         LogPage(text=data.decode(errors="replace"), next_offset=next_offset, complete=complete)
     )
+
+
+async def cancel_audited(
+    conn: AsyncConnection, job: JobRow, by: Who, now: datetime
+) -> Sequence[RunRow]:
+    """End a job and say so in the audit log, where it changes; return its runs."""
+    state = await cancel_job(conn, job.id, now, by.actor)
+    runs = (await runs_of(conn, [job.id])).get(job.id, [])
+    if state is not job.state:
+        before, after = {"state": job.state.value}, {"state": state.value}
+        await audit.record(conn, [Entry(now, by, "job.cancel", f"job:{job.id}", before, after)])
+    return runs
 
 
 async def existing_job(

@@ -19,6 +19,7 @@ from scheduler.wire.identity import PersonalTokenRequest
 from scheduler.wire.jobs import JobRequest
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest
 from scheduler.wire.reports import NodeReports
+from scheduler.wire.requests import NewRequest, RequestComment, RequestDecision, RequestEdit
 from scheduler.wire.sites import SiteSync
 from scheduler.wire.what_if import WhatIfRequest
 
@@ -26,13 +27,19 @@ _MESSAGES: tuple[type[BaseModel], ...] = (
     DrainRequest,
     JobRequest,
     MaintenanceRequest,
+    NewRequest,
     PersonalTokenRequest,
     Problem,
+    RequestComment,
+    RequestDecision,
+    RequestEdit,
     SiteSync,
     TokenRequest,
     WhatIfRequest,
 )
 _REF = "#/components/schemas/{model}"
+# What has no body, and may come too late.
+_STEPS = ("/apply", "/send")
 _OPEN = frozenset({"/healthz", "/readyz"})
 
 ABOUT = """The hub of a Commonpool: allocates GPUs of many sites under one policy.
@@ -142,7 +149,7 @@ def _may_meet(status: str, path: str, operation: Mapping[str, Any]) -> bool:
             # A policy is absent until the first one is applied.
             return "{" in path or path == "/v1/policy"
         case "409":
-            return has_body
+            return has_body or path.endswith(_STEPS)
         case "413" | "415":
             return has_body
         case "422":

@@ -9,13 +9,16 @@ from starlette.responses import Response
 
 from scheduler.api import body
 from scheduler.api import examples_operating as examples
+from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of, require
 from scheduler.api.nodes import as_heard
 from scheduler.api.openapi import accepts, answers
+from scheduler.core.audit import Entry, Values
 from scheduler.core.health import HEALTH, PROBE, Clears, Cordon
 from scheduler.core.model import Reservation
 from scheduler.core.roles import Action
+from scheduler.db import audit
 from scheduler.db.maintenance import (
     Window,
     cancel_maintenance,
@@ -66,8 +69,12 @@ async def drain(node: str, request: Request, caller: Operator) -> Response:
     notice = None if asked.notice_seconds is None else timedelta(seconds=asked.notice_seconds)
     order = DrainOrder(caller.subject, asked.reason, asked.until, notice)
     async with hub.db.transaction() as conn:
-        policy = await hub.policies.current(conn)
-        sites = await drain_node(conn, node, order, policy, hub.clock.now())
+        now, policy = hub.clock.now(), await hub.policies.current(conn)
+        before = _state(await cordon_of_node(conn, node))
+        sites = await drain_node(conn, node, order, policy, now)
+        after = {"until": asked.until, "notice_seconds": asked.notice_seconds, "told": sites}
+        entry = Entry(now, who(caller), "node.drain", f"node:{node}", before, after, asked.reason)
+        await audit.record(conn, [entry])
     for site in sites:
         hub.wake.ring(f"site:{site}")
     hub.wake.ring("cycle")
@@ -83,7 +90,11 @@ async def resume(node: str, request: Request, caller: Operator) -> Response:
     """End a node's cordon, whoever said so; it works again from its next report on."""
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        await resume_node(conn, node, caller.subject, hub.clock.now())
+        now = hub.clock.now()
+        before = _state(await cordon_of_node(conn, node))
+        if await resume_node(conn, node, caller.subject, now):
+            entry = Entry(now, who(caller), "node.resume", f"node:{node}", before)
+            await audit.record(conn, [entry])
     hub.fleet.doubt(node)
     hub.wake.ring("cycle")
     return await _detail(hub, node)
@@ -111,7 +122,20 @@ async def plan_window(request: Request, caller: Operator) -> Response:
     hub = hub_of(request)
     window = Window(asked.nodes, asked.starts_at, asked.ends_at, asked.reason, caller.subject)
     async with hub.db.transaction() as conn:
-        await plan_maintenance(conn, window, hub.clock.now())
+        now = hub.clock.now()
+        names = await plan_maintenance(conn, window, now)
+        after = {"names": names, "nodes": asked.nodes, "from": asked.starts_at, "to": asked.ends_at}
+        about = tuple(f"node:{node}" for node in asked.nodes)
+        entry = Entry(
+            at=now,
+            who=who(caller),
+            action="maintenance.plan",
+            object=f"maintenance:{names[0]}",
+            after=after,
+            reason=asked.reason,
+            about=about,
+        )
+        await audit.record(conn, [entry])
     hub.wake.ring("cycle")
     return await _windows(hub)
 
@@ -125,9 +149,18 @@ async def cancel_window(name: str, request: Request, caller: Operator) -> Respon
     """Undo planned maintenance."""
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        await cancel_maintenance(conn, name, caller.subject, hub.clock.now())
+        now = hub.clock.now()
+        await cancel_maintenance(conn, name, caller.subject, now)
+        entry = Entry(now, who(caller), "maintenance.cancel", f"maintenance:{name}")
+        await audit.record(conn, [entry])
     hub.wake.ring("cycle")
     return await _windows(hub)
+
+
+def _state(cordon: Cordon | None) -> Values | None:
+    if cordon is None:
+        return None
+    return {"action": cordon.action.name.lower(), "why": cordon.why, "by": cordon.by}
 
 
 async def _detail(hub: HubState, node: str) -> Response:

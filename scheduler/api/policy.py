@@ -3,33 +3,35 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler import policy_file
 from scheduler.api import body, examples
+from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of, require
 from scheduler.api.openapi import accepts_media, answers
 from scheduler.core.roles import Action
-from scheduler.db.in_use import refuse_what_is_in_use
-from scheduler.db.policies import current_policy, save_policy
+from scheduler.db import audit
+from scheduler.db.policies import current_policy
+from scheduler.db.policy_door import Change, replace_policy
 from scheduler.errors import Fault, Refused
 from scheduler.wire.accounts import PolicyApplied, Scope
 
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
-_YAML = "text/yaml"
-_DOCUMENT = {"description": "YAML by scheduler/policy.schema.json (docs/policy.md)"}
-_TAKEN = frozenset({_YAML, "application/yaml", "application/x-yaml", "text/plain"})
+YAML = "text/yaml"
+DOCUMENT = {"description": "YAML by scheduler/policy.schema.json (docs/policy.md)"}
+_TAKEN = frozenset({YAML, "application/yaml", "application/x-yaml", "text/plain"})
 
 
 @router.get(
     "",
     response_class=Response,
     responses={
-        200: {"content": {_YAML: {"schema": _DOCUMENT, "example": examples.POLICY}}},
+        200: {"content": {YAML: {"schema": DOCUMENT, "example": examples.POLICY}}},
     },
 )
 async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) -> Response:
@@ -43,21 +45,28 @@ async def policy(request: Request, _: Annotated[Caller, Depends(current_user)]) 
             status=404,
             next_step="An admin loads one with `commonpool policy apply FILE`.",
         )
-    return Response(stored.document, media_type=_YAML, headers={"ETag": f'"{stored.revision}"'})
+    return Response(stored.document, media_type=YAML, headers={"ETag": f'"{stored.revision}"'})
 
 
 @router.put(
     "",
     response_model=PolicyApplied,
-    openapi_extra=accepts_media(_YAML, _DOCUMENT, examples.POLICY),
+    openapi_extra=accepts_media(YAML, DOCUMENT, examples.POLICY),
     responses=answers(examples.POLICY_APPLIED),
 )
 async def apply_policy(
     request: Request,
     caller: Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.APPLY_POLICY))],
+    reason: Annotated[
+        str,
+        Query(max_length=500, description="Why, where a policy is in force already"),
+    ] = "",
 ) -> Response:
-    """Replace the policy. A document with any fault leaves the old one in force."""
-    text = await _document(request)
+    """Replace the policy, alone: the way around two people, so it says why.
+
+    A document with any fault leaves the old one in force.
+    """
+    text = await document_of(request)
     try:
         # Parsing holds the interpreter for as long as the file is large.
         new = await asyncio.to_thread(policy_file.load, text, 0)
@@ -65,17 +74,23 @@ async def apply_policy(
         raise _faulty(error) from None
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        await refuse_what_is_in_use(conn, new)
-        revision, changed = await save_policy(conn, text, hub.clock.now(), caller.subject)
-    if changed:
+        change = Change(text, new, who(caller), reason, alone=True)
+        replaced = await replace_policy(conn, change, hub.clock.now())
+        await audit.record(conn, replaced.entries)
+    if replaced.changed:
         hub.wake.ring("cycle")
-    return body.reply(PolicyApplied(revision=revision, changed=changed))
+    return body.reply(PolicyApplied(revision=replaced.revision, changed=replaced.changed))
 
 
-async def _document(request: Request) -> str:
+async def document_of(request: Request) -> str:
+    """Return the YAML of a request's body.
+
+    Raises:
+        Refused: it is of another media type, or no text.
+    """
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() not in _TAKEN:
-        raise body.unsupported_media(_YAML, given)
+        raise body.unsupported_media(YAML, given)
     try:
         text = (await request.body()).decode()
     except UnicodeDecodeError as error:

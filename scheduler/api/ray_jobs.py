@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from scheduler.api import body
+from scheduler.api.audited import RAY, who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.institutions import as_signed_in
-from scheduler.api.jobs import job_facts, ring_cancelled
+from scheduler.api.jobs import cancel_audited, job_facts, ring_cancelled
 from scheduler.api.openapi import accepts_media, answers
 from scheduler.api.problems import printable
 from scheduler.api.ray_jobs_request import parse
@@ -40,7 +41,9 @@ from scheduler.api.ray_jobs_views import (
     status,
 )
 from scheduler.api.submit import find_packages, submit
-from scheduler.db.jobs import cancel_job, delete_job, find_job, list_jobs, runs_of
+from scheduler.core.audit import Entry
+from scheduler.db import audit
+from scheduler.db.jobs import delete_job, find_job, list_jobs, runs_of
 from scheduler.db.packages import find_package, save_package
 from scheduler.db.rows import JobRow
 from scheduler.db.sites import ray_versions
@@ -115,7 +118,11 @@ async def upload_package(
     hub = hub_of(request)
     sha256, size = await hub.files.put_package(request.stream(), hub.settings.max_package_bytes)
     async with hub.db.transaction() as conn:
-        await save_package(conn, user.subject, name, sha256, size, hub.clock.now())
+        now, after = hub.clock.now(), {"sha256": sha256, "bytes": size}
+        await save_package(conn, user.subject, name, sha256, size, now)
+        by = who(user, source=RAY)
+        entry = Entry(now, by, "package.upload", f"package:{name}", after=after)
+        await audit.record(conn, [entry])
     return Response()
 
 
@@ -134,8 +141,9 @@ async def submit_job(
     parsed = parse(asked)
     packages = await find_packages(hub, user.subject, parsed.packages)
     try:
+        by = who(user, source=RAY)
         meant = await as_signed_in(hub, user, parsed.request)
-        job, created = await submit(hub, user.subject, meant, idempotency_key, packages)
+        job, created = await submit(hub, by, meant, idempotency_key, packages)
     except Refused as refused:
         if refused.status == 409 and refused.field == "submission_id":  # noqa: PLR2004  # Conflict
             return _taken(refused.value or "")
@@ -220,8 +228,8 @@ async def stop(request: Request, user: User, job: JobKey) -> Response:
             return absent(job)
         if found.state.is_terminal:
             return body.reply(Stopped(stopped=False))
-        await cancel_job(conn, found.id, hub.clock.now(), user.subject)
-        runs = (await runs_of(conn, [found.id])).get(found.id, [])
+        by = who(user, found.user, RAY)
+        runs = await cancel_audited(conn, found, by, hub.clock.now())
     ring_cancelled(hub, found, runs)
     return body.reply(Stopped(stopped=True))
 
@@ -234,8 +242,11 @@ async def delete(request: Request, user: User, job: JobKey) -> Response:
         found = await find_job(conn, job, user.ends)
         if found is None:
             return absent(job)
-        if not await delete_job(conn, found.id, hub.clock.now()):
+        now = hub.clock.now()
+        if not await delete_job(conn, found.id, now):
             return _not_ended(found)
+        by = who(user, found.user, RAY)
+        await audit.record(conn, [Entry(now, by, "job.hide", f"job:{found.id}")])
     return body.reply(Deleted(deleted=True))
 
 

@@ -17,8 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.api.deps import HubState
 from scheduler.core import admission
+from scheduler.core.audit import Entry, Who
 from scheduler.core.model import ReservationId
 from scheduler.core.policy import Policy
+from scheduler.db import audit
 from scheduler.db.jobs import (
     DuplicateJob,
     NewJob,
@@ -42,17 +44,22 @@ _VISIBLE = re.compile(r"[!-~]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request as its front door understood it."""
+    """A request as its front door understood it, and who sent it."""
 
-    user: str
+    who: Who
     request: JobRequest
     idempotency_key: str | None = None
     packages: Sequence[PackageRef] = ()
 
+    @property
+    def user(self) -> str:
+        """Return whose job it is to be."""
+        return self.who.on_behalf_of or self.who.actor
+
 
 async def submit(
     hub: HubState,
-    user: str,
+    who: Who,
     request: JobRequest,
     idempotency_key: str | None = None,
     packages: Sequence[PackageRef] = (),
@@ -70,7 +77,7 @@ async def submit(
     check_text(request)
     if idempotency_key is not None and not _VISIBLE.fullmatch(idempotency_key):
         raise _bad_key(idempotency_key)
-    submission = Submission(user, request, idempotency_key, packages)
+    submission = Submission(who, request, idempotency_key, packages)
     job, created = await hub.submissions.put(submission, partial(_store, hub))
     if created:
         hub.wake.ring("cycle")
@@ -143,7 +150,28 @@ async def _store(
         answers[place] = (
             _replayed(row, job.request_sha256) if isinstance(row, DuplicateJob) else (row, True)
         )
+    entries = [
+        _entry(submissions[place], row)
+        for place, row in zip(new, stored, strict=True)
+        if not isinstance(row, DuplicateJob)
+    ]
+    await audit.record(conn, entries)
     return [answers[place] for place in range(len(submissions))]
+
+
+def _entry(submission: Submission, job: JobRow) -> Entry:
+    """Return what the audit log says: what was asked for, and nothing that may hold a secret."""
+    after = {
+        "submission_id": job.submission_id,
+        "account": job.account,
+        "nodes": job.shape.nodes,
+        "gpus_per_node": job.shape.gpus_per_node,
+        "label": job.shape.label,
+        "priority": job.priority.value,
+        "time_limit_seconds": int(job.time_limit.total_seconds()),
+        "request_sha256": job.request_sha256,
+    }
+    return Entry(job.submitted_at, submission.who, "job.submit", f"job:{job.id}", after=after)
 
 
 async def _seen_before(

@@ -11,11 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scheduler.api import body, examples
+from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import hub_of, require
 from scheduler.api.openapi import accepts, answers
+from scheduler.core.audit import Entry
 from scheduler.core.roles import Action
-from scheduler.db.tokens import issue_token, list_tokens, revoke_token
+from scheduler.db import audit
+from scheduler.db.tokens import issue_token, list_tokens, revoke_token, token_entry
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope, TokenIssued, TokenList, TokenRequest
 
@@ -46,7 +49,9 @@ async def create_token(request: Request, caller: Admin) -> Response:
         )
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        issued = await issue_token(conn, asked, hub.clock.now())
+        now = hub.clock.now()
+        issued = await issue_token(conn, asked, now)
+        await audit.record(conn, [token_entry(issued, who(caller), now)])
     return body.reply(issued, 201)
 
 
@@ -59,12 +64,16 @@ async def tokens(request: Request, _: Admin) -> Response:
 
 @router.delete("/{token_id}", status_code=204)
 async def delete_token(
-    request: Request, _: Admin, token_id: Annotated[str, Path(examples=["9f86d081884c7d65"])]
+    request: Request, caller: Admin, token_id: Annotated[str, Path(examples=["9f86d081884c7d65"])]
 ) -> Response:
     """Revoke a token: here at once, at other replicas of the hub within seconds."""
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        revoked = await revoke_token(conn, token_id, hub.clock.now())
+        now = hub.clock.now()
+        revoked = await revoke_token(conn, token_id, now)
+        if revoked:
+            entry = Entry(now, who(caller), "token.revoke", f"token:{token_id}")
+            await audit.record(conn, [entry])
     hub.tokens.forget_all()
     if not revoked:
         raise Refused(

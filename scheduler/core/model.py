@@ -113,6 +113,7 @@ class User:
     labels: frozenset[str] = frozenset({"public"})
     max_gpus: int | None = None
     max_pending: int | None = None
+    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from scheduler.core.model import (
     Tier,
     User,
 )
+from scheduler.core.request_kinds import ApprovalRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ class Policy:
     labels: tuple[Label, ...] = ()
     budgets: tuple[Budget, ...] = ()
     reservations: tuple[Reservation, ...] = ()
+    approvals: tuple[ApprovalRule, ...] = ()
 
     def tier_rules(self, tier: Tier) -> TierRules:
         """Return a tier's rules.

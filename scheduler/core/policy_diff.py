@@ -180,6 +180,7 @@ _SECTIONS = (
     "budgets",
     "reservations",
     "hardware",
+    "approvals",
 )
 
 

@@ -1,6 +1,7 @@
 """The policy in force: one document per revision, none ever changed."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -81,6 +82,32 @@ def _spending(policy: Policy) -> tuple[object, ...]:
     """Return what totals of budgets and first starts of reservations depend on."""
     parents = {account.name: account.parent for account in policy.accounts}
     return policy.budgets, policy.reservations, parents
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A revision as it was written, with its digest."""
+
+    revision: int
+    document: str
+    sha256: str
+    applied_at: datetime
+    applied_by: str
+
+
+async def revisions(conn: AsyncConnection, most: int) -> list[Revision]:
+    """Return the latest revisions, newest first."""
+    names = ("revision", "document", "sha256", "applied_at", "applied_by")
+    query = select(*(policies.c[name] for name in names))
+    rows = await conn.execute(query.order_by(policies.c.revision.desc()).limit(most))
+    return [Revision(*row) for row in rows]
+
+
+async def policy_texts(conn: AsyncConnection, wanted: Sequence[int]) -> dict[int, str]:
+    """Return the texts of these revisions, as far as they are there."""
+    query = select(policies.c.revision, policies.c.document)
+    rows = await conn.execute(query.where(policies.c.revision.in_(wanted)))
+    return {row.revision: row.document for row in rows}
 
 
 class PolicyCache:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.core.audit import Entry, Who
 from scheduler.db.tables import tokens
 from scheduler.wire.accounts import Scope, TokenIssued, TokenRequest, TokenView
 
@@ -56,6 +57,16 @@ async def issue_token(conn: AsyncConnection, request: TokenRequest, now: datetim
         )
     )
     return issued
+
+
+def token_entry(issued: TokenIssued, by: Who, now: datetime) -> Entry:
+    """Return what the audit log says of a token: all but its secret."""
+    after = {
+        "subject": issued.subject,
+        "scope": issued.scope.value,
+        "expires_at": issued.expires_at,
+    }
+    return Entry(now, by, "token.issue", f"token:{issued.id}", after=after)
 
 
 async def find_token(conn: AsyncConnection, secret: str, now: datetime) -> TokenRow | None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from scheduler import policy_file
 from scheduler.clock import Clock, SystemClock
 from scheduler.config import HubSettings
+from scheduler.core.audit import Who
 from scheduler.core.policy import Policy
-from scheduler.db import policies, tokens
+from scheduler.db import audit, policies, tokens
 from scheduler.db.engine import Database
+from scheduler.db.policy_door import Change, replace_policy
 from scheduler.embedded.layout import Layout
 from scheduler.embedded.trouble import Trouble
 from scheduler.wire.accounts import Scope, TokenRequest
@@ -20,6 +22,7 @@ from scheduler.wire.accounts import Scope, TokenRequest
 # The repository's own copy is the only one; an installed package names a file.
 DEMO_POLICY = Path(__file__).parents[2] / "infra" / "policies" / "demo.yaml"
 _TOKEN_DAYS = 366
+_WHO = Who("commonpool up", "command")
 
 
 def prepare(layout: Layout, policy: Path | None, clock: Clock | None = None) -> Policy:
@@ -51,9 +54,12 @@ async def _policy(db: Database, layout: Layout, file: Path | None, clock: Clock)
         if stored is not None and file is None:
             return policy_file.load(stored.document, stored.revision)
         document = read_policy(file or DEMO_POLICY)
-        revision, _ = await policies.save_policy(conn, document, clock.now(), "commonpool up")
+        new = policy_file.load(document, 0)
+        change = Change(document, new, _WHO, "the file that `commonpool up` was given")
+        replaced = await replace_policy(conn, change, clock.now())
+        await audit.record(conn, replaced.entries)
     layout.policy.write_text(document)
-    return policy_file.load(document, revision)
+    return policy_file.load(document, replaced.revision)
 
 
 def read_policy(file: Path) -> str:
@@ -96,6 +102,7 @@ async def _token(db: Database, file: Path, request: TokenRequest, clock: Clock) 
         if row is not None and not row.has_expired(now):
             return
         issued = await tokens.issue_token(conn, request, now)
+        await audit.record(conn, [tokens.token_entry(issued, _WHO, now)])
     write_secret(file, issued.token)
 
 

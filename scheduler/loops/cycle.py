@@ -14,6 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from scheduler import metrics
 from scheduler.clock import Clock
+from scheduler.core.decided import decided
 from scheduler.core.decisions import Plan, Reserve
 from scheduler.core.model import AccountName, Job
 from scheduler.core.plan import plan as decide
@@ -21,6 +22,7 @@ from scheduler.core.policy import Policy
 from scheduler.core.snapshot import Event, Put, Snapshot
 from scheduler.core.verdicts import Holds
 from scheduler.core.world import World
+from scheduler.db import audit
 from scheduler.db.engine import Database
 from scheduler.db.holds import Some, Told, by_account
 from scheduler.db.planning import (
@@ -247,7 +249,10 @@ class CycleLoop:
         async with self._db.transaction() as conn:
             if await revision_in_force(conn) != plan.policy_revision:
                 return None
-            return await commit_plan(conn, plan, world.policy, self._stored, some)
+            committed = await commit_plan(conn, plan, world.policy, self._stored, some)
+            entry = decided(world, committed.plan, self._id)
+            await audit.record(conn, () if entry is None else (entry,))
+            return committed
 
     def _gauge(self, world: World) -> None:
         """Show what waits and what runs; of a large world seldom, for all of it is counted."""

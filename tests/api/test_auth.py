@@ -45,6 +45,22 @@ SCOPES = {
     "/v1/prio": {Scope.USER},
     "/v1/queue": {Scope.USER},
     "/v1/diagnostics": set(),
+    "/v1/policy/revisions": {Scope.USER},
+    "/v1/policy/revisions/{revision}": {Scope.USER},
+    "/v1/policy/check": {Scope.USER},
+    "/v1/policy/diff": {Scope.USER},
+    "/v1/audit": set(),
+    "/v1/requests": {Scope.USER},
+    "/v1/requests/{request_id}": {Scope.USER},
+    "/v1/requests/{request_id}/impact": {Scope.USER},
+    "/v1/requests/{request_id}/send": {Scope.USER},
+    "/v1/requests/{request_id}/decide": {Scope.USER},
+    "/v1/requests/{request_id}/apply": {Scope.USER},
+    "/v1/requests/{request_id}/withdraw": {Scope.USER},
+    "/v1/requests/{request_id}/comment": {Scope.USER},
+    "/v1/audit/checkpoint": set(),
+    "/v1/audit/verify": set(),
+    "/v1/audit/export": set(),
     "/v1/what-if": set(),
     "/v1/tokens": set(),
     "/v1/tokens/{token_id}": set(),
@@ -101,6 +117,7 @@ def routes(found):
 def filled(path):
     names = {"{site}": "national", "{token_id}": "t", "{run}": "cp-j-1", "{sha256}": "0" * 64}
     names |= {"{session}": "s", "{user}": "u", "{node}": "n"}
+    names |= {"{revision}": "1", "{request_id}": "r1"}
     names |= {"{job}": "j", "{protocol}": "gcs", "{name}": "_ray_pkg_00.zip"}
     for name, value in names.items():
         path = path.replace(name, value)

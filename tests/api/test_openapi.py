@@ -21,7 +21,14 @@ from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from scheduler.api import examples, examples_operating, examples_planner, examples_telemetry
+from scheduler.api import (
+    examples,
+    examples_audit,
+    examples_operating,
+    examples_planner,
+    examples_requests,
+    examples_telemetry,
+)
 from scheduler.api.app import create_app
 from scheduler.clock import SystemClock
 from scheduler.config import HubSettings
@@ -30,11 +37,14 @@ from scheduler.db.tokens import issue_token
 from scheduler.hub import build_hub
 from scheduler.wire import (
     accounts,
+    audit,
     diagnostics,
     jobs,
     nodes,
     operating,
+    policies,
     reports,
+    requests,
     sites,
     telemetry,
     what_if,
@@ -47,7 +57,8 @@ DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock(
 MESSAGES = {
     name: message
     for module in (
-        *(accounts, diagnostics, jobs, nodes, operating, reports, sites, telemetry, what_if),
+        *(accounts, audit, diagnostics, jobs, nodes, operating, policies, reports),
+        *(requests, sites, telemetry, what_if),
     )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
@@ -61,9 +72,12 @@ def message_of(example):
 
 EXAMPLES = {
     name: example
-    for module in (examples, examples_operating, examples_planner, examples_telemetry)
+    for module in (
+        *(examples, examples_audit, examples_operating, examples_planner, examples_requests),
+        examples_telemetry,
+    )
     for name, example in vars(module).items()
-    if name.isupper() and name != "POLICY" and not name.startswith("_")
+    if name.isupper() and name not in {"POLICY", "POLICY_TEXT"} and not name.startswith("_")
 }
 
 

@@ -11,7 +11,9 @@ YAML = {"Content-Type": "text/yaml"}
 
 async def put(house, text, headers=None):
     content = text.encode() if isinstance(text, str) else text
-    return await house.call("admin", "PUT", "/v1/policy", content=content, headers=headers or YAML)
+    why = {"params": {"reason": "the test says so"}}
+    headers = headers or YAML
+    return await house.call("admin", "PUT", "/v1/policy", content=content, headers=headers, **why)
 
 
 async def test_the_policy_is_read_as_it_was_written(house):
@@ -115,3 +117,15 @@ async def test_an_account_with_waiting_jobs_cannot_get_children(house):
     answer = await put(house, POLICY.replace("\nsites:", child, 1))
     assert answer.status_code in (409, 422), answer.text
     assert "acme-robotics" in answer.text
+
+
+async def test_whoever_goes_around_two_people_says_why(bare):
+    async def apply(text):
+        return await bare.call("admin", "PUT", "/v1/policy", content=text.encode(), headers=YAML)
+
+    assert (await apply(POLICY)).status_code == 200, "the first has nobody to go around"
+    assert (await apply(POLICY)).status_code == 200, "and the same again changes nothing"
+    refused = await apply(POLICY + "# more\n")
+    assert refused.status_code == 422
+    assert refused.json()["field"] == "reason"
+    assert "--reason" in refused.json()["next_step"]

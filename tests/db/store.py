@@ -26,7 +26,8 @@ from tests.build import NOON
 async def empty(conn):
     """Delete every row."""
     for table in reversed(metadata.sorted_tables):
-        await conn.execute(table.delete())
+        if not table.name.startswith("audit_"):  # it refuses
+            await conn.execute(table.delete())
 
 
 async def put_in_force(conn, policy: Policy):

@@ -1,0 +1,86 @@
+"""What was asked for, and how to ask: projects, budgets, agreements, reservations, members."""
+
+import streamlit as st
+
+from portal.hub import HubProblem
+from portal.hub_requests import Requests
+from portal.newrequest import KINDS, draw_form
+from portal.problems import panel
+from portal.requestparts import draw_line, draw_request
+from portal.session import latest, visit
+from scheduler.core.approvals import RequestState
+from scheduler.core.request_kinds import RequestKind
+
+EVERY = "15s"
+SHOWN = 50
+NOT_FOUND = 404
+ANY_STATE, ANY_KIND = "any state", "any kind"
+WHOSE = {"all that I may see": None, "only mine": "me", "only others'": "others"}
+
+
+def page() -> None:
+    """Draw one request, the form for a new one, or the list, as the address says."""
+    st.title("Requests")
+    name, new = st.query_params.get("id", ""), st.query_params.get("new", "")
+    if name:
+        _back()
+        _one(name)
+    elif new in KINDS:
+        _back()
+        draw_form(RequestKind(new))
+    else:
+        _new_links()
+        _list()
+
+
+def _back() -> None:
+    st.page_link("views/requests.py", label="All requests", icon=":material/arrow_back:")
+
+
+def _one(name: str) -> None:
+    try:
+        draw_request(name, impact=False)
+    except HubProblem as problem:
+        if problem.status != NOT_FOUND:
+            raise
+        st.info("There is no such request that you may see.", icon=":material/search_off:")
+
+
+def _new_links() -> None:
+    st.markdown("Ask for …")
+    with st.container(horizontal=True):
+        for kind, (label, icon) in KINDS.items():
+            st.page_link("views/requests.py", label=label, icon=icon, query_params={"new": kind})
+        st.page_link("views/policy.py", label="another policy", icon=":material/policy:")
+
+
+def _list() -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        whose = st.selectbox("Whose", list(WHOSE), key="whose", bind="query-params", width=220)
+        states = [ANY_STATE, *(state.value for state in RequestState)]
+        state = st.selectbox("State", states, key="of-state", bind="query-params", width=180)
+        kinds = [ANY_KIND, *(kind.value for kind in RequestKind)]
+        kind = st.selectbox("Kind", kinds, key="of-kind", bind="query-params", width=180)
+    panel(_rows, EVERY)(
+        WHOSE[whose or "all that I may see"],
+        None if state == ANY_STATE else state,
+        None if kind == ANY_KIND else kind,
+    )
+
+
+def _rows(whose: str | None, state: str | None, kind: str | None) -> None:
+    here = visit()
+    asked = {"who": whose, "state": state, "kind": kind}
+    found = latest(f"requests {asked}", lambda: Requests(here.hub).page(asked, limit=SHOWN))
+    if not found.requests:
+        narrowed = whose or state or kind
+        said = "No request matches." if narrowed else "Nobody has asked for anything yet."
+        st.info(f"{said} Ask for something above.", icon=":material/inbox:")
+        return
+    for one in found.requests:
+        draw_line(one, here, "requests")
+    if found.next:
+        st.caption(f"The latest {SHOWN}. All: `commonpool request list --after {found.next}`.")
+
+
+page()
