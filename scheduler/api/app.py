@@ -9,6 +9,8 @@ from scheduler.api import (
     accounts,
     diagnostics,
     jobs,
+    ledger,
+    ledger_files,
     nodes,
     openapi,
     operating,
@@ -22,6 +24,7 @@ from scheduler.api import (
     sites,
     telemetry,
     tokens,
+    usage,
     waste,
     what_if,
 )
@@ -51,7 +54,8 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.hub = hub
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
-    for room in (*rooms, diagnostics, operating, prometheus, recalls, telemetry, waste, what_if):
+    more = (diagnostics, operating, prometheus, recalls, telemetry, waste, what_if)
+    for room in (*rooms, *more, ledger, ledger_files, usage):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

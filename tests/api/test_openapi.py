@@ -21,7 +21,13 @@ from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from scheduler.api import examples, examples_operating, examples_planner, examples_telemetry
+from scheduler.api import (
+    examples,
+    examples_ledger,
+    examples_operating,
+    examples_planner,
+    examples_telemetry,
+)
 from scheduler.api.app import create_app
 from scheduler.clock import SystemClock
 from scheduler.config import HubSettings
@@ -32,11 +38,13 @@ from scheduler.wire import (
     accounts,
     diagnostics,
     jobs,
+    ledger,
     nodes,
     operating,
     reports,
     sites,
     telemetry,
+    usage,
     what_if,
 )
 from scheduler.wire.accounts import Scope, TokenRequest
@@ -47,7 +55,8 @@ DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock(
 MESSAGES = {
     name: message
     for module in (
-        *(accounts, diagnostics, jobs, nodes, operating, reports, sites, telemetry, what_if),
+        *(accounts, diagnostics, jobs, ledger, nodes, operating, reports, sites, telemetry, usage),
+        what_if,
     )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
@@ -61,7 +70,13 @@ def message_of(example):
 
 EXAMPLES = {
     name: example
-    for module in (examples, examples_operating, examples_planner, examples_telemetry)
+    for module in (
+        examples,
+        examples_ledger,
+        examples_operating,
+        examples_planner,
+        examples_telemetry,
+    )
     for name, example in vars(module).items()
     if name.isupper() and name != "POLICY" and not name.startswith("_")
 }

@@ -6,7 +6,8 @@ import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from scheduler.db import node_tables as _node_tables  # noqa: F401  # they register themselves
+from scheduler.db import ledger_tables as _ledger_tables  # noqa: F401  # they register themselves
+from scheduler.db import node_tables as _node_tables  # noqa: F401  # as above
 from scheduler.db.tables import UtcDateTime, metadata
 
 
