@@ -48,6 +48,8 @@ def _pages() -> list[st.Page]:
         ("capacity", "Capacity", "dns"),
         ("submit", "Submit a job", "add_circle"),
         ("jobs", "My jobs", "list_alt"),
+        ("usage", "Usage and budgets", "savings"),
+        ("sharing", "Sharing", "handshake"),
         ("accounts", "Accounts", "account_tree"),
     ]
     shown = [

@@ -291,6 +291,16 @@ class Hub:
         self._send("PUT", f"/api/packages/gcs/{quote(name, safe='')}", content=data)
         return f"gcs://{name}"
 
+    def ask(
+        self, kind: type[Answer], path: str, asked: Mapping[str, str | int | None] | None = None
+    ) -> Answer:
+        """Return what a path answers, as a message; for what has a file of its own."""
+        return self._read(kind, path, asked)
+
+    def file(self, path: str, asked: Mapping[str, str | int]) -> bytes:
+        """Return a file that the hub makes, as it comes."""
+        return self._send("GET", path, params=asked).content
+
     def _read(
         self, kind: type[Answer], path: str, asked: Mapping[str, str | int | None] | None = None
     ) -> Answer:

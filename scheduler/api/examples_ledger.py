@@ -13,6 +13,7 @@ LEDGER_PAGE: Example = {
     "until": "2026-03-02T09:31:30Z",
     "by": "sector",
     "loans_in_all": 1,
+    "simulated_loans": 0,
     "balances": [
         {
             "name": "academic",
@@ -76,6 +77,7 @@ LEDGER_PAGE: Example = {
             "started_at": "2026-03-02T08:00:00Z",
             "ended_at": "2026-03-02T09:30:00Z",
             "recalled_at": "2026-03-02T09:20:00Z",
+            "simulated": False,
             "run": None,
         }
     ],

@@ -1,5 +1,6 @@
 """Who lent what to whom: sums for everybody, loans and entries for those whom they concern."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Context, Decimal
@@ -133,23 +134,28 @@ async def ledger(
         wanted = Wanted(since, until, reach.accounts)
         found = await some_loans(conn, wanted, query.after, query.limit + 1)
         times = await _recalls(conn, hub, (since, until))
-    shown = found[: query.limit]
-    more = str(shown[-1].id) if len(found) > query.limit else None
-    return body.reply(
-        LedgerPage(
-            since=since,
-            until=until,
-            by=query.by,
-            loans_in_all=sums.loans,
-            balances=_balances(sums),
-            matrix=_matrix(sums),
-            concentration=tuple(_concentration(one) for one in sums.concentrations()),
-            recalls=times,
-            entries_of=reach.accounts,
-            loans=tuple(loan_view(one, reach) for one in shown),
-            entries=tuple(entry_view(one) for one in entries(shown, since, until)),
-            next=more,
-        )
+    return body.reply(ledger_page(sums, (found, query.limit), reach, times))
+
+
+def ledger_page(
+    sums: Sums, found: tuple[Sequence[Loan], int], reach: Reach, recalls: tuple[RecallView, ...]
+) -> LedgerPage:
+    """Return what is told: sums of all, and as many of the loans found as a page may hold."""
+    shown = found[0][: found[1]]
+    return LedgerPage(
+        since=sums.since,
+        until=sums.until,
+        by=sums.by,
+        loans_in_all=sums.loans,
+        simulated_loans=sums.simulated,
+        balances=_balances(sums),
+        matrix=_matrix(sums),
+        concentration=tuple(_concentration(one) for one in sums.concentrations()),
+        recalls=recalls,
+        entries_of=reach.accounts,
+        loans=tuple(loan_view(one, reach) for one in shown),
+        entries=tuple(entry_view(one) for one in entries(shown, sums.since, sums.until)),
+        next=str(shown[-1].id) if len(found[0]) > found[1] else None,
     )
 
 
@@ -213,6 +219,7 @@ def loan_view(loan: Loan, reach: Reach) -> LoanView:
         started_at=loan.started_at,
         ended_at=loan.ended_at,
         recalled_at=loan.recalled_at,
+        simulated=loan.is_simulated,
         run=loan.run if reach.shows_run(loan) else None,
     )
 

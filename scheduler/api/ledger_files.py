@@ -41,6 +41,7 @@ COLUMNS = (
     "since",
     "until",
     "recalled_at",
+    "simulated",
     "h100e_seconds",
 )
 _PAGE = 2_000
@@ -131,6 +132,8 @@ def _text(value: object) -> str:
     match value:
         case None:
             return ""
+        case bool():
+            return str(value).lower()
         case datetime():
             return value.isoformat()
         case int() | str():
@@ -159,6 +162,7 @@ def _values(entry: Entry) -> tuple[object, ...]:
         entry.since,
         entry.until,
         loan.recalled_at,
+        loan.is_simulated,
         seconds(entry.amount),
     )
 
@@ -185,6 +189,7 @@ class _ParquetFile:
         self._arrow = pa
         moment = pa.timestamp("us", tz="UTC")
         kinds = {"loan": pa.int64(), "gpus": pa.int32(), "h100e_factor_thousandths": pa.int32()}
+        kinds["simulated"] = pa.bool_()
         kinds |= dict.fromkeys(("since", "until", "recalled_at"), moment)
         kinds["h100e_seconds"] = pa.decimal128(38, 9)
         self._schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])

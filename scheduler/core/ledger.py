@@ -55,6 +55,7 @@ class Loan:
 
     `factor` is in thousandths of an H100, as at the start (R15). `ended_at` None goes on.
     `recalled_at` is when the run was told to leave for an owner; None where it was not (R10).
+    Behind a simulated loan stood no GPU.
     """
 
     id: int
@@ -69,6 +70,7 @@ class Loan:
     started_at: datetime
     ended_at: datetime | None = None
     recalled_at: datetime | None = None
+    is_simulated: bool = False
 
     def amount(self, since: datetime, until: datetime) -> int:
         """Return what was lent between two times, in 10^-9 H100e-seconds; never below zero.
@@ -166,6 +168,7 @@ class Sums:
     matrix: dict[tuple[str, str], Cell] = field(default_factory=dict)
     tiers: dict[Tier, dict[str, int]] = field(default_factory=dict)
     loans: int = 0
+    simulated: int = 0
 
     def add(self, loan: Loan) -> None:
         """Count a loan's part between the two times; the order of loans is all one."""
@@ -188,6 +191,7 @@ class Sums:
         tier = self.tiers.setdefault(loan.tier, {})
         tier[borrower] = tier.get(borrower, 0) + entry.amount
         self.loans += 1
+        self.simulated += loan.is_simulated
 
     def concentrations(self) -> Iterator[Concentration]:
         """Yield how concentrated borrowing is in each tier where anything was lent."""

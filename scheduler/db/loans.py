@@ -157,7 +157,7 @@ def _loans(wanted: Wanted) -> Select[Any]:
     )
     columns = (times.pool, times.factor, times.started_at, times.ended_at, runs.c.agreement)
     query = (
-        select(loans, *columns, recalled.label("recalled_at"))
+        select(loans, *columns, runs.c.simulated, recalled.label("recalled_at"))
         .join(runs, runs.c.id == loans.c.run_id)
         .join(usage_intervals, times.run_id == loans.c.run_id)
         .where(times.started_at < wanted.until)
@@ -184,6 +184,7 @@ def _loan(row: Row[Any]) -> Loan:
         started_at=row.started_at,
         ended_at=row.ended_at,
         recalled_at=row.recalled_at,
+        is_simulated=bool(row.simulated),
     )
 
 

@@ -41,6 +41,7 @@ class LoanView(Message):
     recalled_at: AwareDatetime | None = Field(
         description="When its run was told to leave for an owner; null where it was not (R10)"
     )
+    simulated: bool
     run: str | None = Field(default=None, description="For the borrower's own people and admins")
 
 
@@ -93,6 +94,7 @@ class LedgerPage(Message):
     until: AwareDatetime
     by: By
     loans_in_all: int
+    simulated_loans: int = Field(description="Of these: behind them stood no GPU")
     balances: tuple[BalanceView, ...]
     matrix: tuple[CellView, ...]
     concentration: tuple[ConcentrationView, ...]
