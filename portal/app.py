@@ -43,6 +43,8 @@ VIEWS = (
     View("capacity", "Capacity", "dns"),
     View("submit", "Submit a job", "add_circle"),
     View("jobs", "My jobs", "list_alt"),
+    View("usage", "Usage and budgets", "savings"),
+    View("sharing", "Sharing", "handshake"),
     View("accounts", "Accounts", "account_tree"),
     View("requests", "Requests", "inbox"),
     View("approvals", "Approvals", "approval"),

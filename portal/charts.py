@@ -6,6 +6,7 @@ Dictionaries, since Altair and Plotly objects cost ten to forty times as much pe
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from portal.format import count
 from scheduler.wire.accounts import AccountView, PoolView
@@ -88,11 +89,11 @@ def capacity(pools: Sequence[PoolView], *, legend: bool, dark: bool = False) -> 
         },
     }
     body: dict[str, object] = {
-        "encoding": {"y": _names("pool", heads, dark=dark)},
+        "encoding": {"y": names_above("pool", heads, dark=dark)},
         "layer": [_bars(x, legend=legend), numbers],
     }
     height = ROW_PIXELS * len(pools) + (LEGEND_PIXELS if legend else 0)
-    return Chart(_spec(rows, height, body, dark=dark), capacity_sentence(pools))
+    return Chart(spec_of(rows, height, body, dark=dark), capacity_sentence(pools))
 
 
 def _bars(x: Mapping[str, object], *, legend: bool) -> dict[str, object]:
@@ -113,7 +114,7 @@ def _bars(x: Mapping[str, object], *, legend: bool) -> dict[str, object]:
     }
 
 
-def _names(field: str, names: Sequence[str], *, dark: bool) -> dict[str, object]:
+def names_above(field: str, names: Sequence[str], *, dark: bool) -> dict[str, object]:
     """Return a vertical axis whose names stand above the bars: a narrow screen has no side."""
     axis = {
         "labelAlign": "left",
@@ -152,7 +153,7 @@ def usage(accounts: Sequence[AccountView], *, dark: bool = False) -> Chart:
     body: dict[str, object] = {
         "mark": {"type": "bar", "height": 26, "yOffset": 10},
         "encoding": {
-            "y": _names("account", names, dark=dark),
+            "y": names_above("account", names, dark=dark),
             "x": {"field": "H100e-hours", "type": "quantitative", "axis": None},
             "color": {
                 "field": "sector",
@@ -164,14 +165,26 @@ def usage(accounts: Sequence[AccountView], *, dark: bool = False) -> Chart:
     }
     said = f"Recent H100e-hours by account. {'; '.join(names)}."
     height = ROW_PIXELS * len(rows) + LEGEND_PIXELS
-    return Chart(_spec(rows, height, body, dark=dark), said)
+    return Chart(spec_of(rows, height, body, dark=dark), said)
 
 
-def in_tree(accounts: Sequence[AccountView]) -> list[tuple[AccountView, int]]:
+class InTree(Protocol):
+    """What stands for an account of the tree."""
+
+    @property
+    def account(self) -> str: ...
+    @property
+    def parent(self) -> str | None: ...
+
+
+Row = TypeVar("Row", bound=InTree)
+
+
+def in_tree(accounts: Sequence[Row]) -> list[tuple[Row, int]]:
     """Return each account after its parent, by name, with its depth from 0."""
     names = {account.account for account in accounts}
 
-    def below(parent: str | None, depth: int) -> list[tuple[AccountView, int]]:
+    def below(parent: str | None, depth: int) -> list[tuple[Row, int]]:
         children = [
             each
             for each in sorted(accounts, key=lambda each: each.account)
@@ -184,9 +197,10 @@ def in_tree(accounts: Sequence[AccountView]) -> list[tuple[AccountView, int]]:
     return below(None, 0)
 
 
-def _spec(
+def spec_of(
     rows: list[dict[str, object]], height: int, body: dict[str, object], *, dark: bool
 ) -> dict[str, object]:
+    """Return a whole specification: rows of data, and how they are drawn."""
     return {
         "data": {"values": rows},
         "height": height,

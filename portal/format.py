@@ -10,6 +10,7 @@ from typing import Literal
 
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import QuotaClass, RunState, Tier
+from scheduler.wire.usage import BudgetView
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 UNITS = {"s": timedelta(seconds=1), "m": MINUTE, "h": HOUR, "d": DAY}
@@ -156,3 +157,15 @@ def shortened(text: str, longest: int = 80) -> str:
     """Return one line of at most `longest` characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def when_used_up(budget: BudgetView) -> str:
+    """Return when a budget is used up if use goes on as it went: likely, and how sure."""
+    if budget.per_day is None:
+        return "too few days to tell"
+    if budget.earliest is None:
+        return f"lasts until {budget.valid_to:%Y-%m-%d}"
+    latest = "may last" if budget.latest is None else f"{budget.latest:%Y-%m-%d}"
+    likely = "probably lasts" if budget.likely is None else f"{budget.likely:%Y-%m-%d}"
+    sure = budget.earliest == budget.latest
+    return likely if sure else f"{likely} ({budget.earliest:%Y-%m-%d} to {latest})"

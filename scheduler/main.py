@@ -41,6 +41,7 @@ class Late:
 
 
 _EMBEDDED, _PEOPLE, _ADMIN = "scheduler.embedded.cli:app", "portal.cli:app", "scheduler.admin_cli:"
+_SHARING = "portal.cli_ledger:app"
 _PLANNER, _REPLAY = "portal.cli_planner:app", "scheduler.replay_cli:app"
 COMMANDS = {
     "up": Late(_EMBEDDED, _HERE, "Start everything on this machine.", "up"),
@@ -58,6 +59,8 @@ COMMANDS = {
     "shares": Late(_PLANNER, _WORK, "Show the tree of accounts by share.", "shares"),
     "prio": Late(_PLANNER, _WORK, "Show what orders waiting jobs.", "prio"),
     "recalls": Late(_PLANNER, _WORK, "Say how long owners waited for what they lent.", "recalls"),
+    "ledger": Late(_SHARING, _WORK, "Show who lent what to whom.", "ledger"),
+    "usage": Late(_SHARING, _WORK, "Show what your accounts used and have left.", "usage"),
     "top": Late("portal.cli_top:app", _WORK, "Watch GPUs, and who uses them.", "top"),
     "pools": Late(_PEOPLE, _WORK, "Show what is free, tier by tier.", "pools"),
     "request": Late("portal.cli_requests:app", _WORK, "Ask for what others decide on; decide."),

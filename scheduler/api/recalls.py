@@ -47,9 +47,9 @@ async def recalls(
         RecallPage(
             since=since,
             until=now,
-            lenders=_views(found.lenders),
-            pools=_views(found.pools),
-            pairs=_views(found.pairs),
+            lenders=views_of(found.lenders),
+            pools=views_of(found.pools),
+            pairs=views_of(found.pairs),
         )
     )
 
@@ -76,7 +76,8 @@ async def _published(hub: HubState, since: datetime, now: datetime) -> Published
         return published(await recalls_since(conn, since), now)
 
 
-def _views(rows: Sequence[Recalls]) -> tuple[RecallView, ...]:
+def views_of(rows: Sequence[Recalls]) -> tuple[RecallView, ...]:
+    """Return sums of recalls as messages."""
     return tuple(
         RecallView(
             lender=one.lender,

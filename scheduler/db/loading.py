@@ -134,7 +134,7 @@ async def load_snapshot(conn: AsyncConnection, policy: Policy) -> Snapshot:
         nodes=await reported_nodes(conn),
         usage=await _usage(conn),
         spent=await _spent(conn),
-        claims=await _claims(conn),
+        claims=await reservation_claims_of(conn),
         turnovers=await pool_turnovers(conn),
     )
 
@@ -177,7 +177,7 @@ async def _events(conn: AsyncConnection, keys: Mapping[str, set[str]]) -> list[E
     nodes_now = await reported_nodes(conn, keys.get("node", ()))
     usage_now = await _usage(conn, keys.get("usage", ()))
     spent_now = await _spent(conn, keys.get("spent", ()))
-    claims_now = await _claims(conn, keys.get("claim", ()))
+    claims_now = await reservation_claims_of(conn, keys.get("claim", ()))
     gone: list[Event] = [
         *(DropRun(RunId(key)) for key in sorted(keys.get("run", ())) if key not in runs_now),
         *(DropJob(JobId(key)) for key in sorted(keys.get("job", ())) if key not in jobs_now),
@@ -241,9 +241,10 @@ async def _spent(
     }
 
 
-async def _claims(
+async def reservation_claims_of(
     conn: AsyncConnection, reservations: Iterable[str] | None = None
 ) -> dict[ReservationId, Claim]:
+    """Return when reservations were first used: all, or those named (R7)."""
     query = select(reservation_claims).order_by(reservation_claims.c.reservation)
     rows = await _rows(conn, query, reservation_claims.c.reservation, reservations)
     return {ReservationId(r["reservation"]): Claim(r["reservation"], r["at"]) for r in rows}

@@ -38,7 +38,7 @@ from scheduler.core.model import (
     StopReason,
 )
 from scheduler.core.policy import Policy
-from scheduler.db import budgets, etas, recalls
+from scheduler.db import budgets, etas, loans, recalls
 from scheduler.db.engine import insert_into
 from scheduler.db.holds import Some, Told
 from scheduler.db.loading import (
@@ -56,14 +56,7 @@ from scheduler.db.shapes import slots_json
 from scheduler.db.tables import jobs, lease_gpus, runs, usage_intervals
 from scheduler.db.tables import turnovers as turnover_rows
 
-__all__ = [
-    "Changes",
-    "Committed",
-    "commit_plan",
-    "has_changes",
-    "load_snapshot",
-    "take_changes",
-]
+__all__ = ["Changes", "Committed", "commit_plan", "has_changes", "load_snapshot", "take_changes"]
 
 _Gpu = tuple[NodeId, int]
 
@@ -308,6 +301,7 @@ async def _lease(
     await budgets.claim(conn, claimed, now)
     await etas.settle(conn, [run.job for run in new], now)
     await recalls.record(conn, new, leaves, policy)
+    await loans.record(conn, new, policy)
     notes = [JobNote(run.job, now, "leased", _grant(run, start), run.id) for run, start in pairs]
     await write_history(conn, notes)
 

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi import checks
 from scheduler.api import (
     examples,
     examples_audit,
+    examples_ledger,
     examples_operating,
     examples_planner,
     examples_requests,
@@ -40,6 +41,7 @@ from scheduler.wire import (
     audit,
     diagnostics,
     jobs,
+    ledger,
     nodes,
     operating,
     policies,
@@ -47,6 +49,7 @@ from scheduler.wire import (
     requests,
     sites,
     telemetry,
+    usage,
     what_if,
 )
 from scheduler.wire.accounts import Scope, TokenRequest
@@ -57,8 +60,8 @@ DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock(
 MESSAGES = {
     name: message
     for module in (
-        *(accounts, audit, diagnostics, jobs, nodes, operating, policies, reports),
-        *(requests, sites, telemetry, what_if),
+        *(accounts, audit, diagnostics, jobs, ledger, nodes, operating, policies, reports),
+        *(requests, sites, telemetry, usage, what_if),
     )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
@@ -73,7 +76,8 @@ def message_of(example):
 EXAMPLES = {
     name: example
     for module in (
-        *(examples, examples_audit, examples_operating, examples_planner, examples_requests),
+        *(examples, examples_audit, examples_ledger, examples_operating, examples_planner),
+        examples_requests,
         examples_telemetry,
     )
     for name, example in vars(module).items()

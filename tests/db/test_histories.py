@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from scheduler.core import metering
+from scheduler.core.ledger import By, Sums
 from scheduler.core.lifecycle import JobState
 from scheduler.core.snapshot import Claim
+from scheduler.db.loans import Wanted, each_loan
 from scheduler.db.planning import load_snapshot
 from scheduler.db.tables import jobs, lease_gpus, runs, usage, usage_intervals
+from tests.build import NOON
 from tests.db.small_hub import POLICY, RESERVED, Hub, budget
 
 SECOND = timedelta(seconds=1)
@@ -33,6 +36,7 @@ async def claims(hub: Hub):
         leased = (await conn.execute(select(lease_gpus))).all()
         intervals = (await conn.execute(select(usage_intervals))).all()
         balances = {row.account: row for row in await conn.execute(select(usage))}
+        lent = [loan async for loan in each_loan(conn, Wanted(NOON, hub.now))]
         loaded = await load_snapshot(conn, hub.policy)
     open_runs = {run["id"]: run for run in all_runs if run["ended_at"] is None}
     _one_run_per_job(all_jobs, open_runs)
@@ -41,6 +45,7 @@ async def claims(hub: Hub):
     _settled_once([run for run in all_runs if run["job_id"] not in paid], intervals, balances)
     _spent(hub.policy, all_jobs, all_runs, intervals, loaded)
     _claimed(hub.policy, all_jobs, all_runs, loaded)
+    _balanced(all_runs, intervals, lent, hub.now)
     assert world.snapshot() == loaded
     assert len(hub.site.begun) == len(set(hub.site.begun))
     assert max(Counter(hub.site.occupied()).values(), default=1) == 1
@@ -63,6 +68,22 @@ def _no_gpu_twice(leased, open_runs):
         for gpu in gpus
     }
     assert {(row.run_id, row.node_id, row.gpu, bool(row.draining)) for row in leased} == expected
+
+
+def _balanced(all_runs, intervals, lent, now):
+    """Check that what was borrowed was lent by somebody, and that the ledger sums to zero (R1)."""
+    gpus = Counter()
+    for loan in lent:
+        gpus[loan.run] += loan.gpus
+        assert (loan.lender.account, loan.borrower.account) == ("own", "guest")
+    borrowed = {run["id"]: run["gpus"] for run in all_runs if run["quota_class"] == 2}
+    began = {row.run_id for row in intervals if row.started_at < now and row.ended_at != NOON}
+    assert gpus == {name: borrowed[name] for name in borrowed if name in began}
+    for by in By:
+        sums = Sums(by, NOON, now)
+        for loan in lent:
+            sums.add(loan)
+        assert sum(balance.net for balance in sums.balances.values()) == 0
 
 
 def _settled_once(all_runs, intervals, balances):

@@ -35,7 +35,7 @@ from scheduler.wire.jobs import (
     LogPage,
 )
 from scheduler.wire.telemetry import TelemetryPage
-from tests.portal import busy_day
+from tests.portal import busy_day, lent_days
 
 LOG_STEP = 65_536
 
@@ -58,6 +58,11 @@ class FakeHub:
         self.pools = busy_day.pools()
         self.nodes = busy_day.nodes(self.now)
         self.accounts = busy_day.accounts()
+        self.loans = lent_days.loans(self.now)
+        self.recalls = lent_days.recalls()
+        self.budgets = lent_days.budgets(self.now)
+        self.used_days = lent_days.used_days(self.now)
+        self.waste = lent_days.waste()
         self.jobs = {job.id: job for job in busy_day.jobs(self.now)}
         self.logs = {"jdigits0001": "".join(f"epoch {n}: loss {2 / n:.3f}\n" for n in range(1, 41))}
         self.packages = {}
@@ -257,6 +262,8 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
         return LogPage(
             text=piece, next_offset=offset + len(piece), complete=found.state.is_terminal
         )
+
+    lent_days.serve(app, hub, caller)
 
     @app.get("/api/packages/gcs/{name}")
     def has_package(_: who, name: str) -> Response:

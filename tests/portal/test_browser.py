@@ -44,7 +44,11 @@ PAGES = {
     "ended": "/job?id=evening-run-1",
     "absent": "/job?id=not-there",
     "accounts": "/accounts",
+    "usage": "/usage",
+    "sharing": "/sharing",
+    "sharing-accounts": "/sharing?by=account&days=90&as=iris",
     "no-jobs": "/jobs?as=alex",
+    "no-usage": "/usage?as=zoe",
     "no-account": "/submit?as=zoe",
 }
 
@@ -162,7 +166,10 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size)
     assert visitor.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert visitor.locator('[data-testid="stException"]').count() == 0
     assert visitor.title().endswith(
-        ("Commonpool", "Capacity", "Submit a job", "My jobs", "Job", "Accounts")
+        (
+            *("Commonpool", "Capacity", "Submit a job", "My jobs", "Job", "Accounts"),
+            *("Usage and budgets", "Sharing"),
+        )
     )
 
 

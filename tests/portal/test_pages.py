@@ -9,7 +9,7 @@ from scheduler.core.model import RunState, Tier
 from tests.portal.conftest import APP, NOBODY_LISTENS
 from tests.portal.fake_hub import Refuse
 
-VIEWS = ["capacity", "submit", "jobs", "job", "accounts"]
+VIEWS = ["capacity", "submit", "jobs", "job", "accounts", "usage", "sharing"]
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_a_hub_that_is_away_is_named_with_its_url_and_what_to_do(open_page, view
     assert at.error[0].title == f"No answer from the hub at `{NOBODY_LISTENS}`"
 
 
-@pytest.mark.parametrize("view", ["capacity", "jobs", "accounts", "submit", "job"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_while_the_hub_is_away_its_last_answer_stays_and_says_its_age(open_page, monkeypatch, view):
     at = open_page(view, id="jdigits0001")
     tables = len(at.table)
