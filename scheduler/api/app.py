@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from scheduler.api import (
     accounts,
     diagnostics,
+    dry_run,
     jobs,
     nodes,
     openapi,
@@ -50,7 +51,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.hub = hub
     # Paths are tried in this order, and a fleet's reports are most of what comes.
-    rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
+    rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
     for room in (*rooms, diagnostics, operating, prometheus, recalls, telemetry, waste, what_if):
         app.include_router(room.router)
     problems.install(app)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from scheduler.wire.accounts import Problem, TokenRequest
+from scheduler.wire.dry_run import DryRunRequest
 from scheduler.wire.jobs import JobRequest
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest
 from scheduler.wire.reports import NodeReports
@@ -23,6 +24,7 @@ from scheduler.wire.what_if import WhatIfRequest
 
 _MESSAGES: tuple[type[BaseModel], ...] = (
     DrainRequest,
+    DryRunRequest,
     JobRequest,
     MaintenanceRequest,
     Problem,

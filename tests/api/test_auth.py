@@ -16,6 +16,7 @@ OPEN = {"/healthz", "/readyz", "/openapi.json"}
 SCOPES = {
     "/v1/me": set(Scope),
     "/v1/jobs": {Scope.USER},
+    "/v1/jobs/dry-run": {Scope.USER},
     "/v1/jobs/{job}": {Scope.USER},
     "/v1/jobs/{job}/cancel": {Scope.USER},
     "/v1/jobs/{job}/explanation": {Scope.USER},
