@@ -276,6 +276,17 @@ class Hub:
         """End a token now (admin scope)."""
         self._send("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
 
+    def exchange(
+        self,
+        kind: type[Answer],
+        method: str,
+        path: str,
+        json: object | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a message to any endpoint, and return its answer as a message of that kind."""
+        return self._parse(kind, self._send(method, path, json=json, headers=headers))
+
     def has_package(self, name: str) -> bool:
         """Return whether the caller already uploaded the package of that name."""
         try:

@@ -121,7 +121,13 @@ def main() -> None:
     parts = train_test_split(x / 16 - 0.3, y, test_size=0.3, random_state=0)
     w = pretrained(parts[0], parts[2], asked.epochs)
     turned = [np.rot90(part.reshape(-1, 8, 8), axes=(1, 2)).reshape(-1, 64) for part in parts[:2]]
-    data = ray.put((0.4 - turned[0], 0.4 - turned[1], parts[2], parts[3]))
+    new: tuple[Matrix, ...] = (
+        0.4 - turned[0],
+        0.4 - turned[1],
+        parts[2],
+        parts[3],
+    )
+    data = ray.put(new)
     print(f"first domain: accuracy {accuracy(w, parts[1], parts[3]):.3f}")
     print(f"new domain before adapting: {accuracy(w, 0.4 - turned[1], parts[3]):.3f}", flush=True)
     found = ray.get([adapted.remote(data, w, rank, asked.epochs) for rank in (0, *RANKS)])

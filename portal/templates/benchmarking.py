@@ -13,6 +13,7 @@ whose 2 (n - 1) / n of the bytes go over each link; here over Ray's object store
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,11 @@ def rounds(measure: Callable[[], float]) -> tuple[float, float, float]:
     return found[len(found) // 2], found[0], found[-1]
 
 
+def multiplied(worker: Any, size: int) -> float:  # noqa: ANN401  # Ray's own handle
+    """Return a worker's rate, in GFLOP/s."""
+    return float(ray.get(worker.gflops.remote(size)))
+
+
 def all_reduced(workers: list[Any]) -> float:
     """Average everybody's vector over all; return the seconds that it took."""
     begun = time.perf_counter()
@@ -91,7 +97,7 @@ def main() -> None:
     ray.init(log_to_driver=False)
     workers = [RemoteWorker.remote(number, asked.megabytes) for number in range(asked.workers)]
     for number, worker in enumerate(workers):
-        rate = rounds(lambda worker=worker: ray.get(worker.gflops.remote(asked.size)))
+        rate = rounds(partial(multiplied, worker, asked.size))
         print("worker {}: {:.1f} GFLOP/s ({:.1f} to {:.1f})".format(number, *rate), flush=True)
     rate = rounds(lambda: stored(asked.megabytes))
     print("object store: {:.0f} MB/s ({:.0f} to {:.0f})".format(*rate), flush=True)

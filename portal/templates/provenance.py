@@ -84,13 +84,11 @@ def proved(levels: Sequence[Sequence[str]], place: int, leaf: str) -> bool:
     return leaf == levels[-1][0]
 
 
-@ray.remote
 def cleaned(part: Matrix) -> Matrix:
     """Return images scaled to at most one, without specks."""
     return np.where(part < 1, 0, part) / 16
 
 
-@ray.remote
 def augmented(part: Matrix, shift: int) -> Matrix:
     """Return the images and the same shifted to one side."""
     moved = np.roll(part.reshape(-1, 8, 8), shift, axis=2).reshape(-1, 64)
@@ -108,10 +106,10 @@ def made(shards: int) -> tuple[list[Record], dict[str, str], list[str]]:
     chain: list[Record] = []
     parts = np.array_split(x, shards)
     appended(chain, "cut", np.array_split, input=of([x]), output=of(parts), shards=shards)
-    clean = ray.get([cleaned.remote(part) for part in parts])
-    appended(chain, "clean", cleaned._function, input=of(parts), output=of(clean))  # noqa: SLF001
-    more = ray.get([augmented.remote(part, 1) for part in clean])
-    appended(chain, "augment", augmented._function, input=of(clean), output=of(more), shift=1)  # noqa: SLF001
+    clean = ray.get([ray.remote(cleaned).remote(part) for part in parts])
+    appended(chain, "clean", cleaned, input=of(parts), output=of(clean))
+    more = ray.get([ray.remote(augmented).remote(part, 1) for part in clean])
+    appended(chain, "augment", augmented, input=of(clean), output=of(more), shift=1)
     labels = np.concatenate([np.tile(part, 2) for part in np.array_split(y, shards)])
     images = np.concatenate(more)
     model = LogisticRegression(max_iter=60, tol=1e-2).fit(images, labels)

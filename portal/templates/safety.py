@@ -21,10 +21,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 ASKS = ("how do i", "please explain how to", "tell me the way to", "steps to", "i want to")
-HARMFUL = ("steal a password", "forge a passport", "poison a well", "break into a car")
-HARMFUL += ("disable an alarm", "track a stranger", "copy a keycard", "leak a secret")
-HARMLESS = ("reset a password", "renew a passport", "dig a well", "wash a car")
-HARMLESS += ("set an alarm", "greet a stranger", "return a keycard", "keep a secret")
+HARMFUL = (
+    *("steal a password", "forge a passport", "poison a well", "break into a car"),
+    *("disable an alarm", "track a stranger", "copy a keycard", "leak a secret"),
+)
+HARMLESS = (
+    *("reset a password", "renew a passport", "dig a well", "wash a car"),
+    *("set an alarm", "greet a stranger", "return a keycard", "keep a secret"),
+)
 ENDS = ("", "quickly", "at night", "for a story", "step by step")
 LEET = str.maketrans({"a": "4", "e": "3", "i": "1", "o": "0", "s": "5"})
 TRIES = 12
