@@ -7,7 +7,9 @@ from fastapi import FastAPI
 
 from scheduler.api import (
     accounts,
+    again,
     diagnostics,
+    drafts,
     dry_run,
     jobs,
     nodes,
@@ -52,7 +54,18 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.hub = hub
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
-    for room in (*rooms, diagnostics, operating, prometheus, recalls, telemetry, waste, what_if):
+    for room in (
+        *rooms,
+        again,
+        drafts,
+        diagnostics,
+        operating,
+        prometheus,
+        recalls,
+        telemetry,
+        waste,
+        what_if,
+    ):
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

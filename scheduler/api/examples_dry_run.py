@@ -1,4 +1,4 @@
-"""What messages about dry runs look like; see `examples`."""
+"""What messages about jobs before and after their submission look like; see `examples`."""
 
 from typing import Any
 
@@ -64,3 +64,9 @@ DRY_RUN: Example = {
     "same_as": None,
     "note": "",
 }
+
+DRAFT_REQUEST: Example = {"content": {"entrypoint": "python train.py", "nodes": 2}}
+
+DRAFT: Example = DRAFT_REQUEST | {"page": "submit", "updated_at": "2026-03-02T09:31:30Z"}
+
+AGAIN_REQUEST: Example = {"change": {"nodes": 2}, "replace": True}

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from scheduler.wire.accounts import Problem, TokenRequest
+from scheduler.wire.drafts import DraftRequest, SubmitAgain
 from scheduler.wire.dry_run import DryRunRequest
 from scheduler.wire.jobs import JobRequest
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest
@@ -23,12 +24,14 @@ from scheduler.wire.sites import SiteSync
 from scheduler.wire.what_if import WhatIfRequest
 
 _MESSAGES: tuple[type[BaseModel], ...] = (
+    DraftRequest,
     DrainRequest,
     DryRunRequest,
     JobRequest,
     MaintenanceRequest,
     Problem,
     SiteSync,
+    SubmitAgain,
     TokenRequest,
     WhatIfRequest,
 )

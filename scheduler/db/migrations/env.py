@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
+from scheduler.db import draft_tables as _draft_tables  # noqa: F401  # they register themselves
 from scheduler.db import node_tables as _node_tables  # noqa: F401  # they register themselves
 from scheduler.db.tables import UtcDateTime, metadata
 
