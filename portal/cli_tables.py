@@ -1,5 +1,6 @@
 """Tables of the command line: the wire's messages as people read them in a terminal."""
 
+import json
 from datetime import UTC, datetime
 
 import typer
@@ -244,3 +245,8 @@ def tell_nodes(page: NodePage, *, as_json: bool) -> None:
 def print_json(message: BaseModel) -> None:
     """Print what the hub said as JSON for programs."""
     typer.echo(message.model_dump_json(indent=2))
+
+
+def print_plain_json(said: object) -> None:
+    """Print plain values as JSON for programs."""
+    typer.echo(json.dumps(said, indent=2))

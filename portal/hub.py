@@ -290,6 +290,21 @@ class Hub:
         """End a token now (admin scope)."""
         self._send("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
 
+    def exchange(
+        self,
+        kind: type[Answer],
+        method: str,
+        path: str,
+        json: object | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a message to any endpoint, and return its answer as a message of that kind."""
+        return self._parse(kind, self._send(method, path, json=json, headers=headers))
+
+    def call(self, method: str, path: str) -> None:
+        """Send a request to any endpoint whose answer says nothing more."""
+        self._send(method, path)
+
     def has_package(self, name: str) -> bool:
         """Return whether the caller already uploaded the package of that name."""
         try:

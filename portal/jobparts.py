@@ -16,7 +16,7 @@ from portal.format import (
     span,
     zone_name,
 )
-from portal.ray_command import command_line, python_form
+from portal.job_forms import command_line, python_form, request_of
 from portal.session import Visit, latest, visit
 from scheduler.wire.jobs import Explanation, JobRun, JobView
 
@@ -113,13 +113,14 @@ def draw_ray_form(job: JobView, here: Visit) -> None:
     st.markdown("The same job with Ray's own tools, from the folder that holds your program:")
     file = here.person.token_file
     in_shell = f'"$(cat {shlex.quote(str(file))})"' if file else '"$COMMONPOOL_TOKEN"'
-    line = command_line(job, here.hub.url, in_shell)
+    asked = request_of(job)
+    line = command_line(asked, here.hub.url, in_shell)
     if line is not None:
         st.code(line, language=None, wrap_lines=True)
         return
     st.caption("Ray's command line changes the quotes in this command; its Python client does not.")
     st.code(
-        python_form(job, here.hub.url, str(file) if file else None),
+        python_form(asked, here.hub.url, str(file) if file else None),
         language="python",
         wrap_lines=True,
     )

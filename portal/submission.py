@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from urllib.parse import quote
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from portal.format import parse_duration
 from portal.hub import Hub, HubProblem, sentences
 from scheduler.core.model import PriorityClass, Tier
+from scheduler.wire.dry_run import DryRunRequest, DryRunView
 from scheduler.wire.jobs import JobRequest, JobView
 
 # The hub's words for a field, and the form's, where they differ.
@@ -32,7 +34,8 @@ class Wish:
     """What the form holds. `all_tiers` is whether `tiers` excludes nothing.
 
     `name` is the submission id; `job_name` is what run times are foreseen by. `h100e` stands in
-    place of nodes and GPUs of each, which then are 1, the form's own start.
+    place of nodes and GPUs of each, which then are 1, the form's own start. `template` is the
+    name of the one that it was made from.
     """
 
     entrypoint: str
@@ -53,6 +56,7 @@ class Wish:
     h100e: int = 0
     software: tuple[str, ...] = ()
     reservation: str = ""
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ def request(wish: Wish) -> JobRequest | Trouble:
         **({"memory_gib": wish.memory_gib} if wish.memory_gib else {}),
         **({"software": wish.software} if wish.software else {}),
         **({"reservation": wish.reservation.strip()} if wish.reservation.strip() else {}),
+        **({"metadata": {"template": wish.template}} if wish.template else {}),
     }
     try:
         return JobRequest.model_validate(said)
@@ -103,10 +108,19 @@ def _size(wish: Wish) -> dict[str, object]:
     return {"nodes": wish.nodes, "gpus_per_node": wish.gpus_per_node}
 
 
-def send(hub: Hub, wish: Wish, keys: dict[str, str]) -> JobView | Trouble:
+def send(
+    hub: Hub,
+    wish: Wish,
+    keys: dict[str, str],
+    *,
+    again: str | None = None,
+    change: Mapping[str, object] | None = None,
+) -> JobView | Trouble:
     """Submit the wish, its files first. `keys` remembers a key per content.
 
-    The same content sent again, after no answer came, is the same job and not a second.
+    The same content sent again, after no answer came, is the same job and not a second. With
+    `again`, a job's id, that job's files go along where the wish brings none; `change` is what
+    a candidate of a dry run changes.
 
     Raises:
         HubUnreachable: no answer; nothing is known about the job until it is sent again.
@@ -114,20 +128,62 @@ def send(hub: Hub, wish: Wish, keys: dict[str, str]) -> JobView | Trouble:
     asked = request(wish)
     if isinstance(asked, Trouble):
         return asked
-    if wish.files is not None:
-        name = PACKAGE.format(sha256(wish.files).hexdigest()[:16])
-        try:
-            uri = hub.put_package(name, wish.files)
-        except HubProblem as problem:
-            return Trouble("files", sentences(problem))
-        asked = asked.model_copy(update={"runtime_env": {"working_dir": uri}})
-    content = asked.model_dump_json()
+    if change:
+        asked = JobRequest.model_validate(
+            asked.model_dump(mode="json", exclude_unset=True) | dict(change)
+        )
     try:
-        job = hub.submit(asked, keys.setdefault(content, str(uuid4())))
+        if wish.files is not None:
+            environment = {"working_dir": _uploaded(hub, wish.files)}
+            asked = asked.model_copy(update={"runtime_env": environment})
+    except HubProblem as problem:
+        return Trouble("files", sentences(problem))
+    old = again if again and wish.files is None else None
+    content = f"{old}{asked.model_dump_json()}"
+    try:
+        job = _sent(hub, asked, old, keys.setdefault(content, str(uuid4())))
     except HubProblem as problem:
         return Trouble(form_field(problem.field or ""), sentences(problem))
     keys.pop(content)
     return job
+
+
+def _uploaded(hub: Hub, files: bytes) -> str:
+    return hub.put_package(PACKAGE.format(sha256(files).hexdigest()[:16]), files)
+
+
+def _sent(hub: Hub, asked: JobRequest, old: str | None, key: str) -> JobView:
+    if old is None:
+        return hub.submit(asked, key)
+    said = asked.model_dump(mode="json", exclude_unset=True, exclude={"metadata"})
+    message = {"change": {**_UNSAID, **said}}
+    path = f"/v1/jobs/{quote(old, safe='')}/again"
+    return hub.exchange(JobView, "POST", path, json=message, headers={"Idempotency-Key": key})
+
+
+# What the form leaves out the old job may have said: here it is unsaid. Its metadata stay.
+_UNSAID: Mapping[str, object] = {
+    "tier": [],
+    "gpu_models": [],
+    "software": [],
+    "reservation": None,
+    "name": "",
+    "memory_gib": 0,
+    "time_limit_seconds": None,
+}
+
+
+def tried(hub: Hub, wish: Wish, expected_seconds: int | None) -> DryRunView | Trouble:
+    """Return what would become of the wish; its files are not sent."""
+    asked = request(wish)
+    if isinstance(asked, Trouble):
+        return asked
+    said = DryRunRequest(job=asked, expected_seconds=expected_seconds)
+    message = said.model_dump(mode="json", exclude_unset=True)
+    try:
+        return hub.exchange(DryRunView, "POST", "/v1/jobs/dry-run", json=message)
+    except HubProblem as problem:
+        return Trouble(form_field(problem.field or ""), sentences(problem))
 
 
 def form_field(name: str) -> str:

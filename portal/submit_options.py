@@ -1,14 +1,39 @@
 """The options of `commonpool submit`: what may be said of a job, and its help."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from scheduler.core.model import PriorityClass
 
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a job starts from: fields of a template or a file, and the files that go along."""
+
+    fields: dict[str, Any]
+    package: bytes | None
+    working_dir: Path | None
+    expected_seconds: int | None
+
+
 Entrypoint = Annotated[
-    list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, after --.")
+    list[str] | None,
+    typer.Argument(metavar="-- COMMAND...", help="What to run, after --.", show_default=False),
+]
+TemplateName = Annotated[
+    str | None, typer.Option("--template", metavar="NAME", help="See `commonpool templates`.")
+]
+File = Annotated[
+    Path | None, typer.Option("--file", metavar="FILE", help="A job as YAML, its fields by name.")
+]
+Metadata = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="A note on it; repeat for several.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say where, when and for how much; submit nothing.")
 ]
 Nodes = Annotated[
     int | None,

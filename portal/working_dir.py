@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from portal.hub import Hub
@@ -17,7 +17,11 @@ _ALWAYS = (1980, 1, 1, 0, 0, 0)
 
 def upload(hub: Hub, folder: Path) -> str:
     """Upload a folder unless the hub has it already; return its URI for `working_dir`."""
-    data = zipped(folder)
+    return upload_zip(hub, zipped(folder))
+
+
+def upload_zip(hub: Hub, data: bytes) -> str:
+    """Upload a zip unless the hub has it already; return its URI for `working_dir`."""
     name = f"_ray_pkg_{hashlib.sha256(data).hexdigest()[:16]}.zip"
     if hub.has_package(name):
         return f"gcs://{name}"
@@ -26,13 +30,25 @@ def upload(hub: Hub, folder: Path) -> str:
 
 def zipped(folder: Path) -> bytes:
     """Return the folder's files as one zip. Links are followed, empty folders left out."""
+    return _archive(
+        (str(file.relative_to(folder)), file.read_bytes(), file.stat().st_mode & 0o777)
+        for file in sorted(_files(folder))
+    )
+
+
+def zipped_files(contents: Mapping[str, bytes]) -> bytes:
+    """Return files by name as one zip."""
+    return _archive((name, data, 0o644) for name, data in sorted(contents.items()))
+
+
+def _archive(entries: Iterable[tuple[str, bytes, int]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(_files(folder)):
-            entry = zipfile.ZipInfo(str(file.relative_to(folder)), _ALWAYS)
+        for name, data, mode in entries:
+            entry = zipfile.ZipInfo(name, _ALWAYS)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = (file.stat().st_mode & 0o777) << 16
-            archive.writestr(entry, file.read_bytes())
+            entry.external_attr = mode << 16
+            archive.writestr(entry, data)
     return buffer.getvalue()
 
 

@@ -42,6 +42,7 @@ class Late:
 
 _EMBEDDED, _PEOPLE, _ADMIN = "scheduler.embedded.cli:app", "portal.cli:app", "scheduler.admin_cli:"
 _SHARING = "portal.cli_ledger:app"
+_SUBMIT = "portal.cli_submit:app"
 _PLANNER, _REPLAY = "portal.cli_planner:app", "scheduler.replay_cli:app"
 COMMANDS = {
     "up": Late(_EMBEDDED, _HERE, "Start everything on this machine.", "up"),
@@ -50,7 +51,8 @@ COMMANDS = {
         "scheduler.embedded.demo_cli:app", _HERE, "A dozen real Ray programs, narrated.", "demo"
     ),
     "down": Late(_EMBEDDED, _HERE, "Stop everything that `up` started.", "down"),
-    "submit": Late(_PEOPLE, _WORK, "Submit a job.", "submit"),
+    "submit": Late(_SUBMIT, _WORK, "Submit a job.", "submit"),
+    "templates": Late(_SUBMIT, _WORK, "List programs to start from.", "templates"),
     "jobs": Late(_PEOPLE, _WORK, "List your jobs.", "jobs"),
     "logs": Late(_PEOPLE, _WORK, "Print a job's log.", "logs"),
     "explain": Late(_PEOPLE, _WORK, "Say why a job is where it is.", "explain"),

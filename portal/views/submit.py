@@ -1,47 +1,35 @@
-"""Submit a job: what to run, on how much, under whose quota."""
+"""Submit a job: a template and a click, or a program of one's own, with what becomes of it."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import replace
+from datetime import timedelta
+from typing import cast
 
 import streamlit as st
 
-from portal.format import TIER_WORDS, plain
+from portal.catalogue import template, templates
+from portal.drafts import discard, kept, load
+from portal.format import ago, plain
 from portal.hub import HubProblem, HubUnreachable
-from portal.session import Visit, latest, visit
-from portal.submission import Trouble, Wish, send
-from scheduler.core.model import PriorityClass, Tier
+from portal.session import Visit, is_dark, latest, visit
+from portal.submission import Trouble, Wish, send, tried
+from portal.submit_cards import draw_cards, draw_checks, draw_forms
+from portal.submit_form import Form, fields
+from portal.submit_start import (
+    Start,
+    blank,
+    draft_of,
+    from_draft,
+    from_job,
+    from_template,
+)
+from scheduler.core.model import Tier
 from scheduler.wire.accounts import Me, PoolView
-from scheduler.wire.jobs import LONGEST_NAME, MOST_H100E, MOST_MEMORY_GIB, JobView
+from scheduler.wire.dry_run import DryRunView
+from scheduler.wire.jobs import JobView
 
-PRIORITIES = {
-    PriorityClass.STANDARD: "standard",
-    PriorityClass.HIGH: "high: before standard ones of the same account",
-    PriorityClass.DEBUG: "debug: short and soon",
-    PriorityClass.URGENT: "urgent: before all others of the same account",
-    PriorityClass.BACKGROUND: "background: costs nothing, recalled by anybody",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What there is to choose from, and what the form starts with."""
-
-    me: Me
-    models: tuple[str, ...]
-    tiers: tuple[Tier, ...]
-    largest_node: int
-    most_nodes: int
-    start: JobView | None
-
-
-class More(NamedTuple):
-    """What few jobs ask for, each as the form's field says it; empty and 0 ask for nothing."""
-
-    job_name: str
-    reservation: str
-    memory_gib: int
-    h100e: int
-    software: str
+PAGE = "submit"
+OWN = "My own program"
+CHECK_AGAIN = timedelta(seconds=20)
 
 
 def page() -> None:
@@ -59,282 +47,216 @@ def page() -> None:
             icon=":material/lock:",
         )
         return
-    choices = _choices(me, latest("pools", here.hub.pools, quietly=True).pools, _template(here))
+    pools = latest("pools", here.hub.pools, quietly=True).pools
+    tiers = tuple(sorted({pool.tier for pool in pools}, key=lambda tier: tier.rank))
+    start = _start(me, tiers, here)
+    _pick(start)
+    _say_start(start, here)
     trouble: Trouble | None = st.session_state.pop("trouble", None)
+    _draw(_form(me, pools, tiers, start, trouble), here)
+
+
+def _form(
+    me: Me,
+    pools: tuple[PoolView, ...],
+    tiers: tuple[Tier, ...],
+    start: Start,
+    trouble: Trouble | None,
+) -> Form:
+    return Form(
+        me=me,
+        models=tuple(sorted({pool.gpu_model for pool in pools})),
+        tiers=tiers,
+        largest_node=max((pool.gpus_per_node for pool in pools), default=64),
+        most_nodes=max((pool.capacity // pool.gpus_per_node for pool in pools), default=4096),
+        start=start,
+        trouble=trouble,
+    )
+
+
+def _start(me: Me, tiers: tuple[Tier, ...], here: Visit) -> Start:
+    """Return what the address names: a template, an earlier job, else a draft, else nothing.
+
+    It is kept for the session: a draft that is saved meanwhile must not empty the fields.
+    """
+    asked = (me.subject, st.query_params.get("tmpl", ""), st.query_params.get("from", ""))
+    known: tuple[tuple[str, str, str], Start] | None = st.session_state.get("submit_start")
+    if known is not None and known[0] == asked:
+        return known[1]
+    start = _new_start(me, tiers, here)
+    st.session_state["submit_start"] = (asked, start)
+    st.session_state.pop("checked", None)
+    return start
+
+
+def _new_start(me: Me, tiers: tuple[Tier, ...], here: Visit) -> Start:
+    one = template(st.query_params.get("tmpl", ""))
+    if one is not None:
+        return from_template(one, me, tiers)
+    name = st.query_params.get("from")
+    if name:
+        try:
+            return from_job(here.hub.job(name), me, tiers)
+        except HubProblem:
+            return blank(me, tiers)  # a foreign one is no start
+    usual = blank(me, tiers)
+    draft = load(here.hub, PAGE)
+    return (draft and from_draft(draft, usual.wish)) or usual
+
+
+def _pick(start: Start) -> None:
+    """Draw the templates; the chosen one is in the address."""
+    names = [one.name for one in templates()]
+    titles = {one.name: one.said.challenge for one in templates()} | {"": OWN}
+    chosen = start.template.name if start.template else ""
+    # Of the two, only the radio buttons have enough contrast in the dark theme (axe-core).
+    draw = st.radio if is_dark() else st.pills
+    more = {"horizontal": True} if is_dark() else {}
+    picked = draw(  # type: ignore[operator]  # two widgets of like arguments
+        "Start from",
+        ["", *names],
+        **({"index": ["", *names].index(chosen)} if is_dark() else {"default": chosen}),
+        format_func=titles.__getitem__,
+        key=f"tmpl-{chosen}-{is_dark()}",
+        **more,
+    )
+    if picked is None or picked == chosen:
+        return
+    st.query_params.pop("from", None)
+    st.query_params.pop("tmpl", None)
+    if picked:
+        st.query_params["tmpl"] = picked
+    st.rerun()
+
+
+def _say_start(start: Start, here: Visit) -> None:
+    if start.template:
+        said = start.template.said
+        st.markdown(f"**{said.title}.** {plain(said.purpose)}")
+        st.caption(
+            f"About {said.expected_seconds} s once it runs · checkpoint: {plain(said.checkpoint)}"
+        )
+    elif start.again:
+        st.caption(
+            f"Filled in from {plain(start.again.submission_id)}, whose working files and"
+            " environment go along, unless you upload others."
+        )
+    elif start.drafted_at:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f"Your draft of {ago(start.drafted_at, here.now)}, without files.")
+            if st.button("Discard the draft", icon=":material/delete:", type="tertiary"):
+                discard(here.hub, PAGE)
+                st.session_state.pop("submit_start", None)
+                st.rerun()
+
+
+def _draw(form: Form, here: Visit) -> None:
+    checked = _checked(form, here)
+    if isinstance(checked, Trouble):
+        form = replace(form, trouble=form.trouble or checked)
+    _say_trouble(form.trouble)
+    wish, place, pressed = _inside(form, checked, here)
+    known = st.session_state.get("checked")
+    shown = known[0] if known else form.start.wish
+    if isinstance(checked, DryRunView):
+        with st.expander("What was checked", icon=":material/fact_check:"):
+            draw_checks(checked, place, shown)
+    with st.expander("The same job from elsewhere", icon=":material/content_copy:"):
+        draw_forms(shown, here)
+    if pressed == "check":
+        _check(wish, here)
+    if pressed == "submit":
+        _send(wish, _change(checked, place, wish, shown), form.start, here)
+
+
+def _inside(
+    form: Form, checked: DryRunView | Trouble | None, here: Visit
+) -> tuple[Wish, int | None, str]:
+    """Draw cards, buttons and fields as one form; return what they hold, and what was pressed."""
+    with st.form(f"job-{form.start.key}", border=False, enter_to_submit=False):
+        if not form.start.template:
+            wish = fields(form)
+            place = _chosen(checked, here)
+            return wish, place, _buttons()
+        place = _chosen(checked, here)
+        pressed = _buttons()
+        with st.expander("Adjust", expanded=form.trouble is not None, icon=":material/tune:"):
+            return fields(form), place, pressed
+
+
+def _chosen(checked: DryRunView | Trouble | None, here: Visit) -> int | None:
+    return draw_cards(checked, here.now) if isinstance(checked, DryRunView) else None
+
+
+def _buttons() -> str:
+    """Draw both buttons; Submit is out of use from its click until the answer."""
+    sending = st.session_state.get("sending", False)
+    with st.container(horizontal=True):
+        st.form_submit_button(
+            "Submit job",
+            type="primary",
+            icon=":material/send:",
+            disabled=sending,
+            on_click=_begin,
+        )
+        check = st.form_submit_button(
+            "Save and check",
+            icon=":material/fact_check:",
+            help="Keeps a draft, and says where, when and for how much it would run.",
+        )
+    if st.session_state.pop("sending", False):
+        return "submit"
+    return "check" if check else ""
+
+
+def _begin() -> None:
+    st.session_state["sending"] = True
+
+
+def _checked(form: Form, here: Visit) -> DryRunView | Trouble | None:
+    """Return what would become of the job as it was last looked at; None for an empty form."""
+    known = st.session_state.get("checked")
+    wish = known[0] if known else form.start.wish
+    if not wish.entrypoint.strip() and not known:
+        return None
+    if known and here.now - known[2] < CHECK_AGAIN:
+        return cast("DryRunView | Trouble", known[1])
+    expected = form.start.expected_seconds if wish.template else None
+    try:
+        found = tried(here.hub, wish, expected)
+    except HubUnreachable:
+        return None  # the page's other parts say so
+    st.session_state["checked"] = (wish, found, here.now)
+    return found
+
+
+def _say_trouble(trouble: Trouble | None) -> None:
     if trouble and not trouble.field:
         st.error(plain(trouble.text), icon=":material/error:")
     elif trouble:
         st.error("Not submitted yet: see the field marked below.", icon=":material/error:")
-    _form(choices, trouble, here)
 
 
-def _template(here: Visit) -> JobView | None:
-    """Return the job that the address names as a start; a foreign one is no start."""
-    name = st.query_params.get("from")
-    if not name:
-        return None
-    try:
-        return here.hub.job(name)
-    except HubProblem:
-        return None
+def _change(
+    checked: DryRunView | Trouble | None, place: int | None, wish: Wish, shown: Wish
+) -> dict[str, object]:
+    """Return what the chosen card changes; nothing, where the fields are others by now."""
+    if not isinstance(checked, DryRunView) or place is None or wish != shown:
+        return {}
+    return checked.candidates[place].change
 
 
-def _choices(me: Me, pools: tuple[PoolView, ...], start: JobView | None) -> Choices:
-    return Choices(
-        me=me,
-        models=tuple(sorted({pool.gpu_model for pool in pools})),
-        tiers=tuple(sorted({pool.tier for pool in pools}, key=lambda tier: tier.rank)),
-        largest_node=max((pool.gpus_per_node for pool in pools), default=64),
-        most_nodes=max((pool.capacity // pool.gpus_per_node for pool in pools), default=4096),
-        start=start,
-    )
+def _check(wish: Wish, here: Visit) -> None:
+    kept(here.hub, PAGE, draft_of(wish))
+    st.session_state["checked"] = (wish, None, here.now - 2 * CHECK_AGAIN)
+    st.rerun()
 
 
-def _form(choices: Choices, trouble: Trouble | None, here: Visit) -> None:
-    start = choices.start
-    if start:
-        st.caption(
-            f"Filled in from {plain(start.submission_id)}. Its working files and environment are"
-            " not kept: add them again if it needs them."
-        )
-    # A key per template, or the fields would keep what was typed for another one.
-    with st.form(f"job-{start.id if start else 'new'}", border=False):
-        entrypoint = st.text_area(
-            "Command",
-            start.entrypoint if start else "",
-            placeholder="python train.py --epochs 3",
-            help="Runs on the first of the leased nodes, in the folder of your files.",
-        )
-        _beside("entrypoint", trouble)
-        files = st.file_uploader(
-            "Working files, as a zip (may be left out)",
-            type="zip",
-            max_upload_size=20,
-            help="At most 20 MB. It is unpacked, and your command runs in it. Larger ones:"
-            " `ray job submit --working-dir`, up to 100 MiB.",
-        )
-        _beside("files", trouble)
-        sizes = _sizes(choices, trouble)
-        account, models, tiers = _places(choices, trouble)
-        label, priority = _classes(choices, trouble)
-        time_limit, name, preemptible = _details(choices, trouble)
-        more = _more(choices.start, trouble)
-        if not st.form_submit_button("Submit job", type="primary", icon=":material/send:"):
-            return
-    _send(
-        Wish(
-            entrypoint,
-            account,
-            *sizes,
-            gpu_models=tuple(models),
-            tiers=tiers,
-            all_tiers=bool(choices.tiers) and tiers == (choices.tiers[0], choices.tiers[-1]),
-            label=label,
-            priority=priority,
-            preemptible=preemptible,
-            time_limit=time_limit,
-            name=name,
-            files=files.getvalue() if files else None,
-            job_name=more.job_name,
-            memory_gib=more.memory_gib,
-            h100e=more.h100e,
-            software=tuple(more.software.replace(",", " ").split()),
-            reservation=more.reservation,
-        ),
-        here,
-    )
-
-
-def _sizes(choices: Choices, trouble: Trouble | None) -> tuple[int, int]:
-    left, right = st.columns(2)
-    start = choices.start if choices.start and not choices.start.h100e else None
-    with left:
-        nodes = st.number_input(
-            "Nodes",
-            1,
-            4096,
-            start.nodes if start else 1,
-            help=f"They start together or not at all. The largest pool has {choices.most_nodes:,}.",
-        )
-        _beside("nodes", trouble)
-    with right:
-        gpus = st.number_input(
-            "GPUs on each node",
-            1,
-            64,
-            start.gpus_per_node if start else 1,
-            help=f"The largest nodes have {choices.largest_node}.",
-        )
-        _beside("gpus_per_node", trouble)
-    return nodes, gpus
-
-
-def _places(choices: Choices, trouble: Trouble | None) -> tuple[str, list[str], tuple[Tier, Tier]]:
-    start, accounts = choices.start, choices.me.accounts
-    left, right = st.columns(2)
-    with left:
-        account = st.selectbox(
-            "Account that pays",
-            accounts,
-            accounts.index(start.account) if start and start.account in accounts else 0,
-        )
-        _beside("account", trouble)
-    with right:
-        models = st.multiselect(
-            "GPU models",
-            choices.models,
-            [model for model in start.gpu_models if model in choices.models] if start else [],
-            placeholder="any",
-            help="Any of these will do. None chosen: any model.",
-        )
-        _beside("gpu_models", trouble)
-    tiers = _tiers(choices)
-    _beside("tiers", trouble)
-    return account or accounts[0], models, tiers
-
-
-def _tiers(choices: Choices) -> tuple[Tier, Tier]:
-    there = choices.tiers or (Tier.TEAM, Tier.NATIONAL)
-    wanted = choices.start.tier if choices.start else (there[0], there[-1])
-    low, high = (
-        there.index(tier) if tier in there else usual
-        for tier, usual in zip(wanted, (0, len(there) - 1), strict=True)
-    )
-    left, right = st.columns(2)
-    lowest = left.selectbox(
-        "Lowest tier",
-        there,
-        low,
-        format_func=TIER_WORDS.__getitem__,
-        help="It starts on its own tier where it can, and spills over to the next.",
-    )
-    highest = right.selectbox("Highest tier", there, high, format_func=TIER_WORDS.__getitem__)
-    return lowest or there[0], highest or there[-1]
-
-
-def _classes(choices: Choices, trouble: Trouble | None) -> tuple[str, PriorityClass]:
-    start, labels = choices.start, choices.me.labels or ("public",)
-    left, right = st.columns(2)
-    with left:
-        usual = start.label if start else "public"
-        label = st.selectbox(
-            "Label of its data",
-            labels,
-            labels.index(usual) if usual in labels else 0,
-            help="Only pools accredited for the label may run it. These are the ones you may"
-            " handle.",
-        )
-        _beside("label", trouble)
-    with right:
-        priorities = list(PRIORITIES)
-        priority = st.selectbox(
-            "Priority",
-            priorities,
-            priorities.index(start.priority) if start else 0,
-            format_func=PRIORITIES.__getitem__,
-        )
-        _beside("priority", trouble)
-    return label or "public", priority or PriorityClass.STANDARD
-
-
-def _details(choices: Choices, trouble: Trouble | None) -> tuple[str, str, bool]:
-    start = choices.start
-    left, right = st.columns(2)
-    with left:
-        time_limit = st.text_input(
-            "Time limit",
-            f"{start.time_limit_seconds}s" if start else "",
-            placeholder="30m, 2h, 7d; empty: the tier's default",
-            help="The run is ended after it. A shorter limit often starts sooner.",
-        )
-        _beside("time_limit", trouble)
-    with right:
-        name = st.text_input(
-            "Submission id (may be left out)",
-            placeholder="digits-2",
-            help="What the job is listed under; unique among your jobs.",
-        )
-        _beside("name", trouble)
-    preemptible = st.checkbox(
-        "May be recalled",
-        start.preemptible if start else True,
-        help="It may then borrow idle GPUs; their owner can take them back with notice, and the"
-        " job waits again. Without it, the job starts only within its account's own quota.",
-    )
-    _beside("preemptible", trouble)
-    return time_limit, name, preemptible
-
-
-def _more(start: JobView | None, trouble: Trouble | None) -> More:
-    """Draw what few jobs need, folded away unless something in it is set or at fault."""
-    usual = _usual(start)
-    at_fault = trouble is not None and trouble.field in More._fields
-    with st.expander("More options", expanded=at_fault or any(usual)):
-        left, right = st.columns(2)
-        with left:
-            name = st.text_input(
-                "Name",
-                usual.job_name,
-                max_chars=LONGEST_NAME,
-                placeholder="digits",
-                help="What this kind of job is called. Run times are foreseen from earlier jobs of"
-                " the same name, so any number may share it.",
-            )
-            _beside("job_name", trouble)
-        with right:
-            reservation = st.text_input(
-                "Reservation",
-                usual.reservation,
-                max_chars=120,
-                placeholder="none",
-                help="The id of an advance reservation of your account: the job runs only in it.",
-            )
-            _beside("reservation", trouble)
-        return More(name, reservation, *_hardware(usual, trouble))
-
-
-def _usual(start: JobView | None) -> More:
-    if start is None:
-        return More("", "", 0, 0, "")
-    software = ", ".join(start.software)
-    return More(start.name, start.reservation or "", start.memory_gib, start.h100e, software)
-
-
-def _hardware(usual: More, trouble: Trouble | None) -> tuple[int, int, str]:
-    left, right = st.columns(2)
-    with left:
-        memory = st.number_input(
-            "Memory of each GPU, in GiB",
-            0,
-            MOST_MEMORY_GIB,
-            usual.memory_gib,
-            help="The least that each GPU must have. 0: any.",
-        )
-        _beside("memory_gib", trouble)
-    with right:
-        h100e = st.number_input(
-            "H100-equivalents",
-            0,
-            MOST_H100E,
-            usual.h100e,
-            help="In place of nodes and GPUs on each node, which are then left at 1: as many GPUs"
-            " of a pool's own model as that needs. 0: as nodes and GPUs say.",
-        )
-        _beside("h100e", trouble)
-    software = st.text_input(
-        "Software",
-        usual.software,
-        placeholder="cuda-12.4, pytorch",
-        help="What a pool must offer, by the names in the policy, with commas between them.",
-    )
-    _beside("software", trouble)
-    return memory, h100e, software
-
-
-def _send(wish: Wish, here: Visit) -> None:
+def _send(wish: Wish, change: dict[str, object], start: Start, here: Visit) -> None:
     keys: dict[str, str] = st.session_state.setdefault("submit_keys", {})
+    again = start.again.id if start.again else None
     try:
-        answer = send(here.hub, wish, keys)
+        answer: JobView | Trouble = send(here.hub, wish, keys, again=again, change=change)
     except HubUnreachable as away:
         answer = Trouble(
             "",
@@ -342,16 +264,15 @@ def _send(wish: Wish, here: Visit) -> None:
             " back: the job is made once, however often it is sent.",
         )
     if isinstance(answer, Trouble):
+        kept(here.hub, PAGE, draft_of(wish))
         st.session_state["trouble"] = answer
+        st.session_state.pop("checked", None)
     else:
+        discard(here.hub, PAGE)
+        for name in ("submit_start", "checked"):
+            st.session_state.pop(name, None)
         st.session_state["made"] = answer.id
     st.rerun()
-
-
-def _beside(field: str, trouble: Trouble | None) -> None:
-    """Show the trouble under the field that it is about."""
-    if trouble and trouble.field == field:
-        st.error(plain(trouble.text), icon=":material/error:")
 
 
 page()

@@ -7,10 +7,13 @@ from fastapi import FastAPI
 
 from scheduler.api import (
     accounts,
+    again,
     audit,
     cards,
     development,
     diagnostics,
+    drafts,
+    dry_run,
     jobs,
     ledger,
     ledger_files,
@@ -61,13 +64,15 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.hub = hub
     # Paths are tried in this order, and a fleet's reports are most of what comes.
-    rooms = (nodes, sites, jobs, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
+    rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
     identity = (sessions, personal_tokens, sign_in, cards, development)
     for room in (
         *rooms,
         *identity,
+        again,
         audit,
         diagnostics,
+        drafts,
         ledger,
         ledger_files,
         operating,

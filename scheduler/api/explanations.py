@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 
 from scheduler.api.deps import HubState
 from scheduler.api.insights import Insight
-from scheduler.core.counterfactual import Effort, about, changes, sooner, told
+from scheduler.core.counterfactual import Effort, Knob, Sooner, about, changes, sooner, told
 from scheduler.core.cut import cut
 from scheduler.core.diagnostics import Ahead, ahead
 from scheduler.core.eta import Eta
 from scheduler.core.forecast import Foresight
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import JobId
+from scheduler.core.model import JobId, PriorityClass
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
 from scheduler.core.snapshot import Snapshot
@@ -60,7 +60,7 @@ async def with_insight(hub: HubState, explanation: Explanation) -> Explanation:
     return explanation.model_copy(
         update={
             "eta": None if eta is None else eta_view(eta, now),
-            "ahead": ahead_views(found.ahead),
+            "ahead": ahead_views(found.ahead, await hub.policy()),
             "sooner": tuple(
                 SoonerView(
                     knob=one.knob.value,
@@ -68,6 +68,7 @@ async def with_insight(hub: HubState, explanation: Explanation) -> Explanation:
                     after=one.after,
                     starts_at=one.starts_at,
                     sentence=told(one, now),
+                    change=_change(one),
                 )
                 for one in found.sooner
             ),
@@ -117,12 +118,31 @@ def find_out(
 _NOTHING = "No change that was tried starts it sooner."
 
 
-def ahead_views(found: Sequence[Ahead]) -> tuple[AheadView, ...]:
+def _change(one: Sooner) -> dict[str, object]:
+    """Return a change as the fields of a job request to set."""
+    if one.job is None:
+        return {}
+    shape = one.job.shape
+    made: dict[Knob, dict[str, object]] = {
+        Knob.PREEMPTIBLE: {"preemptible": True},
+        Knob.MODEL: {"gpu_models": sorted(shape.gpu_models)},
+        Knob.TIER: {"tier": [shape.tier_min.value, shape.tier_max.value]},
+        Knob.TIME_LIMIT: {"time_limit_seconds": int(one.job.time_limit.total_seconds())},
+        Knob.NODES: {"nodes": shape.nodes},
+        Knob.GPUS: {"gpus_per_node": shape.gpus_per_node},
+        Knob.BACKGROUND: {"priority": PriorityClass.BACKGROUND.value, "preemptible": True},
+    }
+    return made[one.knob]
+
+
+def ahead_views(found: Sequence[Ahead], policy: Policy) -> tuple[AheadView, ...]:
     """Return who is ahead, the largest crowds first where there are many."""
+    sectors = {account.name: account.sector for account in policy.accounts}
     most = sorted(found, key=lambda one: -one.jobs)[:_MOST_AHEAD]
     return tuple(
         AheadView(
             account=one.account,
+            sector=sectors.get(one.account),
             jobs=one.jobs,
             why=one.why,
             share=one.share,

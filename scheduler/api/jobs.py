@@ -90,10 +90,7 @@ async def submit_job(
     packages = await find_packages(hub, user.subject, names)
     asked = await as_signed_in(hub, user, asked.model_copy(update={"runtime_env": env}))
     job, created = await submit(hub, who(user), asked, idempotency_key, packages)
-    if created:
-        return body.reply(new_job_view(job), 201)
-    (view,) = await _views(hub, [job])
-    return body.reply(view)
+    return await job_answer(hub, job, created=created)
 
 
 @router.get("", response_model=JobPage, responses=answers(examples.JOB_PAGE))
@@ -168,6 +165,14 @@ async def log(
     return body.reply(
         LogPage(text=data.decode(errors="replace"), next_offset=next_offset, complete=complete)
     )
+
+
+async def job_answer(hub: HubState, job: JobRow, *, created: bool) -> Response:
+    """Return the answer to a submission: a new job, or the one that was there before."""
+    if created:
+        return body.reply(new_job_view(job), 201)
+    (view,) = await _views(hub, [job])
+    return body.reply(view)
 
 
 async def cancel_audited(

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from scheduler.wire.accounts import Problem, TokenRequest
+from scheduler.wire.drafts import DraftRequest, SubmitAgain
+from scheduler.wire.dry_run import DryRunRequest
 from scheduler.wire.identity import PersonalTokenRequest
 from scheduler.wire.jobs import JobRequest
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest
@@ -24,7 +26,9 @@ from scheduler.wire.sites import SiteSync
 from scheduler.wire.what_if import WhatIfRequest
 
 _MESSAGES: tuple[type[BaseModel], ...] = (
+    DraftRequest,
     DrainRequest,
+    DryRunRequest,
     JobRequest,
     MaintenanceRequest,
     NewRequest,
@@ -34,6 +38,7 @@ _MESSAGES: tuple[type[BaseModel], ...] = (
     RequestDecision,
     RequestEdit,
     SiteSync,
+    SubmitAgain,
     TokenRequest,
     WhatIfRequest,
 )

@@ -138,7 +138,7 @@ async def _store(
     new: dict[int, NewJob] = {}
     for place, submission in enumerate(submissions):
         admitted = admission.check(
-            _ask(submission, policy), policy, pending[submission.user], hub.clock.now()
+            ask_of(submission, policy), policy, pending[submission.user], hub.clock.now()
         )
         if isinstance(admitted, admission.Refusal):
             answers[place] = await _seen_before(conn, submission, admitted)
@@ -178,15 +178,24 @@ async def _seen_before(
     conn: AsyncConnection, submission: Submission, refusal: admission.Refusal
 ) -> tuple[JobRow, bool] | Refused:
     """What was accepted once is given back, whatever the policy says by now."""
+    seen = await earlier(conn, submission)
+    return refused(refusal) if seen is None else seen
+
+
+async def earlier(
+    conn: AsyncConnection, submission: Submission
+) -> tuple[JobRow, bool] | Refused | None:
+    """Return the job that has the submission's id or key, or the refusal of another's use of it."""
     seen = await find_submitted(
         conn, submission.user, submission.request.submission_id, submission.idempotency_key
     )
     if seen is None:
-        return _refused(refusal)
+        return None
     return _replayed(seen, request_sha256(submission.request, submission.packages))
 
 
-def _ask(submission: Submission, policy: Policy) -> admission.Ask:
+def ask_of(submission: Submission, policy: Policy) -> admission.Ask:
+    """Return what admission looks at."""
     request = submission.request
     seconds = request.time_limit_seconds
     # So many H100e say by themselves how many GPUs there are to be.
@@ -226,7 +235,7 @@ def _new_job(hub: HubState, submission: Submission, admitted: admission.Admitted
         submitted_at=hub.clock.now(),
         entrypoint=request.entrypoint,
         name=request.name,
-        predicted=_predicted(hub, submission, admitted),
+        predicted=predicted(hub, submission, admitted),
         runtime_env=request.runtime_env,
         metadata=request.metadata,
         entrypoint_options=_entrypoint_options(request),
@@ -234,7 +243,7 @@ def _new_job(hub: HubState, submission: Submission, admitted: admission.Admitted
     )
 
 
-def _predicted(
+def predicted(
     hub: HubState, submission: Submission, admitted: admission.Admitted
 ) -> timedelta | None:
     """Return the run time that is foreseen, in whole seconds; the limit ends it."""
@@ -287,7 +296,8 @@ def _replayed(duplicate: DuplicateJob, sha256: str) -> tuple[JobRow, bool] | Ref
     )
 
 
-def _refused(refusal: admission.Refusal) -> Refused:
+def refused(refusal: admission.Refusal) -> Refused:
+    """Return the answer to what admission refuses, in the wire's words."""
     return Refused(
         title="Not admitted",
         detail=refusal.detail,

@@ -135,14 +135,15 @@ def explanation(facts: JobFacts, events: Sequence[EventRow], policy: Policy) -> 
         summary=reason(facts, policy),
         position=facts.position,
         starts_at=facts.starts_at,
-        verdicts=tuple(_verdict_view(verdict, policy) for verdict in verdicts),
+        verdicts=tuple(verdict_view(verdict, policy) for verdict in verdicts),
         history=tuple(
             JobEvent(at=e.at, event=e.event, run=e.run_id, sentence=e.sentence) for e in events
         ),
     )
 
 
-def _verdict_view(verdict: Verdict, policy: Policy) -> VerdictView:
+def verdict_view(verdict: Verdict, policy: Policy) -> VerdictView:
+    """Return a verdict as data and as a sentence."""
     return VerdictView(
         reason=verdict.reason,
         pool=verdict.pool,

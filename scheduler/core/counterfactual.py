@@ -7,7 +7,7 @@ the person: other terms first, then less of the same, then another kind of job.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import zip_longest
@@ -51,12 +51,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Sooner:
-    """A change that was planned, and when the job would start with it."""
+    """A change that was planned, and when the job would start with it; `job` has it made."""
 
     knob: Knob
     before: str
     after: str
     starts_at: datetime
+    job: Job | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,9 @@ def sooner(
         tried += 1
         starts_at = _starts(foresight, snapshot, change.job, now, steps)
         if starts_at is not None and (as_it_is is None or as_it_is - starts_at >= _LEAST_GAIN):
-            found[change.knob] = Sooner(change.knob, change.before, change.after, starts_at)
+            found[change.knob] = Sooner(
+                change.knob, change.before, change.after, starts_at, change.job
+            )
     return tuple(found[knob] for knob in Knob if knob in found)
 
 

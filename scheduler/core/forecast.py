@@ -9,12 +9,14 @@ Scenarios are drawn without chance: each run takes another quantile of its run t
 scenario, spread evenly, so the same world gives the same forecast.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from zlib import crc32
 
-from scheduler.core.decisions import Plan
+from scheduler.core.decisions import Plan, Start
 from scheduler.core.eta import Eta
 from scheduler.core.model import JobId, Run, RunId
 from scheduler.core.plan import plan
@@ -83,6 +85,33 @@ def outlook(
     return {job: eta for job, eta in etas.items() if eta is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """One job's expected start, and the start itself as most scenarios have it; None: too far."""
+
+    eta: Eta | None
+    start: Start | None
+
+
+def outlook_of(
+    foresight: "Foresight", snapshot: Snapshot, now: datetime, job: JobId, effort: tuple[int, int]
+) -> Outlook:
+    """Return where and when one job should start; costs at most scenarios x steps cycles."""
+    scenarios, steps = effort
+    starts: list[datetime | None] = []
+    decided: list[Start] = []
+    for number in range(scenarios):
+        lasts = foresight.lasts(_even(number))
+        ahead = _Ahead(foresight.policy, snapshot, now, lasts, GRAIN)
+        starts.append(ahead.starts({job}, steps).get(job))
+        if job in ahead.decided:
+            decided.append(ahead.decided[job])
+    terms = Counter((start.pool, start.quota_class) for start in decided)
+    usual = min(terms, key=lambda one: (-terms[one], one), default=None)
+    start = next((one for one in decided if (one.pool, one.quota_class) == usual), None)
+    return Outlook(_eta(starts, foresight.informed), start)
+
+
 class Foresight:
     """How long runs go on, by what is known of runs like them."""
 
@@ -148,6 +177,7 @@ class _Ahead:
         self._lasts = lasts
         self._grain = grain
         self._ends: list[tuple[datetime, RunId]] = []
+        self.decided: dict[JobId, Start] = {}
         for run in snapshot.runs.values():
             self._foresee(run, now)
 
@@ -174,6 +204,7 @@ class _Ahead:
             stops = [run.stop_at for run in victims if run is not None and run.stop_at is not None]
             begins_at = max(stops, default=self._at)
             found.setdefault(start.job, begins_at)
+            self.decided.setdefault(start.job, start)
             self._foresee(leased[start.job], begins_at)
 
     def _foresee(self, run: Run, at: datetime) -> None:

@@ -100,6 +100,14 @@ class Purse:
         least = min(((self._left(b), b.id, b) for b in budgets), key=lambda row: row[:2])
         return Short(least[2], least[0], asked) if asked > least[0] else None
 
+    def tightest(self, kind: Kind) -> tuple[Budget, int] | None:
+        """Return the budget with the least left, and how much; None where none is over it."""
+        budgets = self._budgets(kind)
+        least = min(
+            ((self._left(b), b.id, b) for b in budgets), key=lambda row: row[:2], default=None
+        )
+        return None if least is None else (least[2], least[0])
+
     def longest(self, kind: Kind, bit: int) -> timedelta | None:
         """Return the longest time limit that budgets allow; None: any."""
         budgets = self._budgets(kind)

@@ -2,6 +2,7 @@
 
 from pydantic import AwareDatetime, Field
 
+from scheduler.core.model import Sector
 from scheduler.wire.nodes import Message
 
 
@@ -19,6 +20,7 @@ class AheadView(Message):
     """Who goes before the job, and by which numbers."""
 
     account: str
+    sector: Sector | None = None
     jobs: int
     why: str
     share: float | None = Field(default=None, description="H100e-seconds per weight (R3)")
@@ -35,3 +37,6 @@ class SoonerView(Message):
     after: str
     starts_at: AwareDatetime
     sentence: str
+    change: dict[str, object] = Field(
+        default_factory=dict, description="Fields of the request to set for it"
+    )

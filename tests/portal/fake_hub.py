@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from portal.gate import COOKIE
+from portal.job_forms import request_of
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Tier
 from scheduler.core.roles import Role
@@ -26,6 +27,8 @@ from scheduler.wire.accounts import (
     Problem,
     Scope,
 )
+from scheduler.wire.drafts import Draft, DraftRequest, SubmitAgain
+from scheduler.wire.dry_run import DryRunRequest, DryRunView
 from scheduler.wire.identity import Kind, RolesOn, Session
 from scheduler.wire.jobs import (
     Explanation,
@@ -35,7 +38,7 @@ from scheduler.wire.jobs import (
     LogPage,
 )
 from scheduler.wire.telemetry import TelemetryPage
-from tests.portal import busy_day, lent_days
+from tests.portal import busy_day, dry_runs, lent_days
 
 LOG_STEP = 65_536
 
@@ -66,6 +69,9 @@ class FakeHub:
         self.jobs = {job.id: job for job in busy_day.jobs(self.now)}
         self.logs = {"jdigits0001": "".join(f"epoch {n}: loss {2 / n:.3f}\n" for n in range(1, 41))}
         self.packages = {}
+        self.drafts = {}
+        self.sent = []  # each job's request, as it came
+        self.foresee = dry_runs.free  # what a dry run answers with
         self.keys = {}
         self.refusal = None  # a Refuse that every endpoint answers with, of these methods
         self.refused_methods = {"GET", "POST", "PUT"}
@@ -81,9 +87,7 @@ class FakeHub:
                 return job
         raise Refuse(404, "Not found", f"no job '{key}'")
 
-    def submit(self, user, asked, key):
-        if key and key in self.keys:
-            return self.jobs[self.keys[key]]
+    def check(self, user, asked):
         account = busy_day.PEOPLE[user][0]
         if asked.account not in (None, account):
             raise Refuse(
@@ -114,6 +118,12 @@ class FakeHub:
                 value=asked.reservation,
                 next_step="leave it out",
             )
+
+    def submit(self, user, asked, key):
+        if key and key in self.keys:
+            return self.jobs[self.keys[key]]
+        self.check(user, asked)
+        self.sent.append(asked)
         number = len(self.jobs) + 1
         job = busy_day.a_job(
             self.now,
@@ -135,6 +145,7 @@ class FakeHub:
             tier=(asked.tier[0], asked.tier[-1]) if asked.tier else (Tier.TEAM, Tier.NATIONAL),
             reason="It is planned within seconds.",
             submitted_at=datetime.now(UTC),
+            metadata=asked.metadata,
         )
         self.jobs[job.id] = job
         if key:
@@ -238,6 +249,44 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
         user: who, asked: JobRequest, idempotency_key: Annotated[str | None, Header()] = None
     ) -> JobView:
         return hub.submit(user, asked, idempotency_key)
+
+    @app.post("/v1/jobs/dry-run")
+    def dry_run(user: who, asked: DryRunRequest) -> DryRunView:
+        hub.check(user, asked.job)
+        return hub.foresee(hub.now, asked.job, busy_day.PEOPLE[user][0])
+
+    @app.post("/v1/jobs/{key}/again", status_code=201)
+    def again(
+        user: who,
+        key: str,
+        asked: SubmitAgain,
+        idempotency_key: Annotated[str | None, Header()] = None,
+    ) -> JobView:
+        old = hub.own(user, key)
+        fields = request_of(old).model_dump(mode="json") | {
+            name: value for name, value in asked.change.items() if value is not None
+        }
+        made = hub.submit(user, JobRequest.model_validate(fields), idempotency_key)
+        if asked.replace:
+            hub.change(old.id, state=JobState.STOPPED, reason=f"Cancelled by {user}.")
+        return made
+
+    @app.get("/v1/drafts/{page}")
+    def draft(user: who, page: str) -> Draft:
+        if (user, page) not in hub.drafts:
+            raise Refuse(404, "Not found", "You have no draft of that page.")
+        return hub.drafts[user, page]
+
+    @app.put("/v1/drafts/{page}")
+    def put_draft(user: who, page: str, asked: DraftRequest) -> Draft:
+        kept = Draft(page=page, content=asked.content, updated_at=datetime.now(UTC))
+        hub.drafts[user, page] = kept
+        return kept
+
+    @app.delete("/v1/drafts/{page}")
+    def delete_draft(user: who, page: str) -> Response:
+        hub.drafts.pop((user, page), None)
+        return Response(status_code=204)
 
     @app.get("/v1/jobs/{key}")
     def job(user: who, key: str) -> JobView:

@@ -7,6 +7,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
 from scheduler.db import audit_tables as _audit_tables  # noqa: F401  # they register themselves
+from scheduler.db import draft_tables as _draft_tables  # noqa: F401  # as above
 from scheduler.db import identity_tables as _identity_tables  # noqa: F401  # as above
 from scheduler.db import ledger_tables as _ledger_tables  # noqa: F401  # as above
 from scheduler.db import node_tables as _node_tables  # noqa: F401  # as above

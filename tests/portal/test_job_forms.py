@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.ray_command import command_line, metadata, python_form
+from portal.job_forms import command_line, metadata, python_form, request_of
 from scheduler.core.model import PriorityClass, Tier
 from tests.portal.fake_hub import FakeHub
 
-JOB = FakeHub().jobs["jwaits00001"]
+JOB = request_of(FakeHub().jobs["jwaits00001"])
 TOKEN = '"$(cat dana.token)"'  # noqa: S105  # how a shell gets it, not one
 
 
@@ -60,7 +60,8 @@ def test_a_command_is_offered_only_where_ray_carries_it_unchanged(entrypoint):
     line = command_line(with_entrypoint(entrypoint), "http://h:1", TOKEN)
     if line is not None:
         words = words_of(line)
-        assert list2cmdline(words[words.index("--") + 1 :]) == entrypoint
+        sent = words[words.index("--") + 1 :]
+        assert list2cmdline(sent) == shlex.join(sent) == entrypoint
 
 
 @pytest.mark.parametrize("entrypoint", ['python -c "print(1)"', "a\nb", "a  b"])
@@ -68,7 +69,7 @@ def test_a_command_that_ray_would_change_is_offered_in_python(entrypoint):
     assert command_line(with_entrypoint(entrypoint), "http://h:1", TOKEN) is None
 
 
-@given(st.text(max_size=40))
+@given(st.text(min_size=1, max_size=40))
 def test_the_python_form_is_python_and_carries_the_command_unchanged(entrypoint):
     tree = ast.parse(python_form(with_entrypoint(entrypoint), "http://h:1", None))
     call = next(

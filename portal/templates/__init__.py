@@ -1,0 +1,1 @@
+"""Small real Ray programs, one for each research challenge; each runs as it is."""
