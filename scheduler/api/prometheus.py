@@ -26,6 +26,8 @@ from scheduler.wire.accounts import Scope
 
 router = APIRouter(prefix="/v1/prometheus", tags=["ops"])
 
+EVERY_SITE = "all-sites"
+"""The subject of a token that sees the nodes of every site; any other is a site's name."""
 _HOST = r"^[A-Za-z0-9.-]*$"
 _EXAMPLE = [
     {
@@ -60,10 +62,12 @@ class TargetQuery(BaseModel):
 @router.get("/targets", responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}})
 async def targets(
     request: Request,
-    caller: Annotated[Caller, Depends(require(Scope.NODE))],
+    caller: Annotated[Caller, Depends(require(Scope.METRICS))],
     query: Annotated[TargetQuery, Query()],
 ) -> Response:
-    """List the nodes' exporters for Prometheus' `http_sd_configs`; a site's token sees its own.
+    """List the nodes' exporters for Prometheus' `http_sd_configs`.
+
+    A token of a site sees that site's nodes; one of `all-sites` sees all.
 
     Simulated nodes have no exporter and are left out.
     """
@@ -76,10 +80,10 @@ async def targets(
             limit=f"0 to {query.shards - 1}",
         )
     hub = hub_of(request)
-    speaker = None if caller.scope is Scope.ADMIN else caller.subject
+    whole = caller.scope is Scope.ADMIN or caller.subject == EVERY_SITE
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
-        found = await real_nodes(conn, speaker, query.site, query.pool)
+        found = await real_nodes(conn, None if whole else caller.subject, query.site, query.pool)
     tiers = {str(pool.id): pool.tier.value for pool in policy.pools}
     groups = list(_groups(found, tiers, query))
     return Response(msgspec.json.encode(groups), media_type="application/json")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.health import HEALTH, Action
@@ -43,16 +43,16 @@ async def counted(conn: AsyncConnection) -> Counted:
 
 
 async def real_nodes(
-    conn: AsyncConnection, speaker: str | None, site: str | None, pool: str | None
+    conn: AsyncConnection, of_site: str | None, site: str | None, pool: str | None
 ) -> list[tuple[str, str, str]]:
     """Return (site, pool, node) of nodes with an exporter, by site, pool and name.
 
-    Silent ones are among them: that nobody answers there is what is to be seen. `speaker` is
-    the site, or the one node, that a token speaks for; None is everyone.
+    Silent ones are among them: that nobody answers there is what is to be seen. `of_site` is
+    the site whose nodes a token may see; None is every site's.
     """
     query = select(nodes.c.site, nodes.c.pool, nodes.c.id).where(~nodes.c.simulated)
-    if speaker is not None:
-        query = query.where(or_(nodes.c.site == speaker, nodes.c.id == speaker))
+    if of_site is not None:
+        query = query.where(nodes.c.site == of_site)
     if site is not None:
         query = query.where(nodes.c.site == site)
     if pool is not None:

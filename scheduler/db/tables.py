@@ -85,7 +85,7 @@ tokens = Table(
     Column("expires_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
-    CheckConstraint("scope IN ('user','site','node','admin')", name="scope"),
+    CheckConstraint("scope IN ('user','site','node','metrics','admin')", name="scope"),
 )
 
 jobs = Table(

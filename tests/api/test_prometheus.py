@@ -10,7 +10,6 @@ from scheduler import metrics
 from scheduler.core.explain import Reason
 from scheduler.loops.cycle import CycleLoop
 
-MAY_READ = ("admin", "national-node")
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 
 
@@ -59,11 +58,12 @@ async def test_targets_are_grouped_by_pool_and_simulated_nodes_are_none(small):
     assert await targets(small, pool="state-u-hpc") == []
 
 
-async def test_a_sites_token_sees_its_own_nodes_and_a_nodes_token_that_node(small):
+async def test_a_sites_token_sees_its_own_nodes_and_only_one_of_all_sites_sees_all(small):
     await has_gpus(small, "national", "national-hub", "gpu-a", "gpu-b")
-    assert len((await targets(small, "national-node"))[0]["targets"]) == 2
-    assert await targets(small, "state-u-node") == []
-    assert (await targets(small, "gpu-a-node"))[0]["targets"] == ["gpu-a:9400"]
+    assert len((await targets(small, "national-metrics"))[0]["targets"]) == 2
+    assert len((await targets(small, "all-sites-metrics"))[0]["targets"]) == 2
+    for other in ("state-u-metrics", "prometheus-metrics", "gpu-a-metrics"):
+        assert await targets(small, other) == []
 
 
 async def test_shards_divide_the_nodes_and_lose_none(small):

@@ -95,14 +95,14 @@ def everything(tmp_path_factory, library):
         )
         whole = stack.enter_context(
             prometheus(
-                configured(folder / "global", "global", ports, the.node_token),
+                configured(folder / "global", "global", ports, the.metrics_token),
                 ports["global"],
                 "--web.enable-remote-write-receiver",
                 "--enable-feature=exemplar-storage",
             )
         )
         local = stack.enter_context(
-            prometheus(configured(folder / "site", "site", ports, the.node_token), ports["site"])
+            prometheus(configured(folder / "site", "site", ports, the.metrics_token), ports["site"])
         )
         busy(the)
         yield Monitored(the, local, whole, alerts, hook)
