@@ -137,6 +137,19 @@ class NodeSettings(_AgentSettings):
         """Whether simulated nodes have a `/metrics`: only where somebody named its port."""
         return "exporter_port" in self.model_fields_set and self.exporter_port > 0
 
+    @property
+    def exporter(self) -> str:
+        """Return where simulated nodes' `/metrics` is, for others: this machine if it is at all."""
+        if not self.serves_metrics:
+            return ""
+        host = self.exporter_address
+        if host in _EVERY_ADDRESS:
+            host = socket.gethostname()
+        return f"[{host}]:{self.exporter_port}" if ":" in host else f"{host}:{self.exporter_port}"
+
+
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  # compared with, not bound
+
 
 def this_machine() -> str:
     """Return this machine's name as a node's: short, in small letters."""

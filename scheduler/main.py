@@ -48,6 +48,9 @@ COMMANDS = {
     "demo": Late(
         "scheduler.embedded.demo_cli:app", _HERE, "A dozen real Ray programs, narrated.", "demo"
     ),
+    "prometheus": Late(
+        "scheduler.embedded.prometheus_cli:app", _HERE, "Watch it all by Prometheus.", "prometheus"
+    ),
     "down": Late(_EMBEDDED, _HERE, "Stop everything that `up` started.", "down"),
     "submit": Late(_PEOPLE, _WORK, "Submit a job.", "submit"),
     "jobs": Late(_PEOPLE, _WORK, "List your jobs.", "jobs"),

@@ -52,7 +52,10 @@ class Agent:
         """
         self._settings, self._clock = settings, clock
         self._process = report.Process.begun(clock.now())
-        self._told = report.Told(settings.node, settings.pool, settings.block, settings.model)
+        exporter = f":{settings.exporter_port}" if settings.exporter_port else ""
+        self._told = report.Told(
+            settings.node, settings.pool, settings.block, settings.model, exporter
+        )
         self._untold: Mapping[str, Mapping[str, Statistic]] = {}
         self._file = Path(settings.data) / INVENTORY if settings.data else None
         known = inventory.load(self._file) if self._file else ()

@@ -236,7 +236,7 @@ def simulated_nodes(settings: NodeSettings, clock: Clock) -> tuple[SimulatedNode
     boot, now = token_hex(8), clock.now()
     gpus = parse(settings.simulated)
     made = tuple(
-        SimulatedNode(name, settings.pool, gpus, boot, settings.block, now)
+        SimulatedNode(name, settings.pool, gpus, boot, settings.block, now, settings.exporter)
         for name in settings.nodes
     )
     for node in made:

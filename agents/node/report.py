@@ -34,12 +34,16 @@ Over = TypeVar("Over", RatioOver, MemoryOver, WattsOver, CelsiusOver)
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What an operator said of the machine. `model`: what to call its GPUs; empty: by name."""
+    """What an operator said of the machine. `model`: what to call its GPUs; empty: by name.
+
+    `exporter`: where its /metrics is; empty: nowhere.
+    """
 
     node: str
     pool: str
     block: str = ""
     model: str = ""
+    exporter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ def report(told: Told, known: Known, process: Process, sequence: int) -> NodeRep
         ),
         foreign=tuple(_foreign(known.holders))[:_MOST_FOREIGN],
         launcher=known.launcher,
+        exporter=told.exporter,
     )
 
 

@@ -245,6 +245,8 @@ nodes = Table(
     Column("reported_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),  # when the agent that speaks for it began
     Column("xids", JSON, nullable=False, server_default=text("'{}'")),  # counted so far
+    # Where its /metrics is, HOST:PORT; without a host under the node's name.
+    Column("exporter", String(120), nullable=False, server_default=text("''")),
     # Why it takes no new work (R19); no action is no cordon. See `core.health.Cordon`.
     Column("cordon_action", Integer),
     Column("cordon_why", String(300), nullable=False, server_default=text("''")),
