@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from agents.metric_sets import MetricSet
 from agents.node import inventory, report
 from agents.node.delivery import Delivery, Reply
 from agents.node.exporter import Exporter, Facts, serve
@@ -116,7 +117,8 @@ def run(settings: Settings) -> int:
         try:
             agent = Agent(settings, SystemClock())
             if settings.exporter_port:
-                exporter = Exporter(agent.facts, settings.node, settings.host_label)
+                metrics = MetricSet(settings.metrics)
+                exporter = Exporter(agent.facts, settings.node, settings.host_label, metrics)
                 stack.callback(serve(exporter, settings.exporter_address, settings.exporter_port))
         except (ValueError, OSError, CannotLaunch) as error:
             log.error("agent_not_started", why=_why(error, settings))

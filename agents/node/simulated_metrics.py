@@ -7,6 +7,7 @@ it, which is what the hub tells Prometheus to ask for.
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -15,11 +16,20 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
 from prometheus_client.registry import Collector
 
+from agents.metric_sets import MetricSet
 from agents.node.exporter import Exporter, Facts
 from agents.node.simulation import Simulation
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a page is to be: the spelling of the host's label, and which names per GPU."""
+
+    host_label: str = "Hostname"
+    metrics: MetricSet = MetricSet.DEFAULT
 
 
 class Together(Collector):
@@ -83,7 +93,7 @@ class _Silent(WSGIRequestHandler):
 
 
 def serve_simulated(
-    simulation: Simulation, names: Sequence[str], host_label: str, address: str, port: int
+    simulation: Simulation, names: Sequence[str], shown: Shown, address: str, port: int
 ) -> Callable[[], None]:
     """Serve `/metrics` of these nodes in threads of its own; return what ends it.
 
@@ -94,7 +104,9 @@ def serve_simulated(
     def facts_of(name: str) -> Callable[[], Facts]:
         return lambda: Facts(simulation.view(name), simulation.holders(name))
 
-    exporters = {name: Exporter(facts_of(name), name, host_label) for name in names}
+    exporters = {
+        name: Exporter(facts_of(name), name, shown.host_label, shown.metrics) for name in names
+    }
     kind = _Server6 if ":" in address else _Server
     server = make_server(address, port, Pages(exporters), kind, _Silent)
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)

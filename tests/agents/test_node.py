@@ -153,6 +153,7 @@ async def test_thousands_of_nodes_go_out_in_batches(tmp_path):
         pytest.param(["--interval", "0"], "--interval: ", id="no time between looks"),
         pytest.param(["--exporter-port", "70000"], "--exporter-port: ", id="no such port"),
         pytest.param(["--host-label", "host"], "--host-label: ", id="a label nobody has"),
+        pytest.param(["--metrics", "some"], "--metrics: ", id="a set nobody has"),
     ],
 )
 def test_a_wrong_option_is_one_line_that_names_it(tmp_path, options, complaint):

@@ -12,7 +12,7 @@ from agents.node.exporter import Exporter, Facts
 from agents.node.injected import Injected
 from agents.node.pretended import Programs
 from agents.node.simulated import SimulatedGpus, SimulatedNode
-from agents.node.simulated_metrics import Together, serve_simulated
+from agents.node.simulated_metrics import Shown, Together, serve_simulated
 from agents.node.simulation import Simulation
 from tests.agents.node.proc import Proc, marked
 from tests.build import NOON
@@ -194,7 +194,7 @@ def pages(request, world):
     """The address under which the metrics of two nodes are served."""
     address = request.param
     port = free_port(address)
-    end = serve_simulated(world.simulation, ("n1", "n2"), "Hostname", address, port)
+    end = serve_simulated(world.simulation, ("n1", "n2"), Shown(), address, port)
     yield f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
     end()
 
