@@ -24,6 +24,7 @@ from agents.node.kernel_log import KernelLog
 from agents.node.launch import launcher_of
 from agents.node.launch_files import uptime
 from agents.node.launch_ray import CannotLaunch
+from agents.node.leases import KnownLeases
 from agents.node.lines import log
 from agents.node.look_up import LookUp
 from agents.node.sampler import Pace, Sampler
@@ -63,7 +64,8 @@ class Agent:
         pace = Pace(interval=settings.interval, stuck_after=settings.stuck_after)
         self.sampler = Sampler(clock, pace, known, self._keep)
         self.kernel_log = KernelLog(self.sampler.heard_by_the_kernel, clock)
-        self.look_up = LookUp(settings.node, clock, self.sampler)
+        self._leases = KnownLeases(settings.node)
+        self.look_up = LookUp(settings.node, clock, self.sampler, self._leases)
         token_file = Path(settings.token_file)
         self.launcher = launcher_of(settings) if settings.launch else None
         self._asked_at = 0.0
@@ -88,12 +90,14 @@ class Agent:
         self._untold = merged(self._untold, self.sampler.windows())
         launcher = self.launcher.report() if self.launcher else None
         holders = self.look_up.known() or ()
-        known = report.Known(self.sampler.view(), self._untold, holders, launcher)
+        digest = self._leases.digest
+        known = report.Known(self.sampler.view(), self._untold, holders, launcher, digest)
         process = replace(self._process, now=self._clock.now())
         return report.report(self._told, known, process, sequence)
 
     def _taken(self, reply: Reply) -> None:
         self._untold = {}
+        self._leases.heard(reply.leases, reply.leases_seconds_old, self._asked_at)
         if self.launcher is not None:
             self.launcher.obey(reply.launches, self._asked_at)
 

@@ -68,6 +68,7 @@ class Known:
     windows: Mapping[str, Mapping[str, Statistic]] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
     launcher: LauncherReport | None = None
+    lease_digest: str = ""
 
 
 def report(told: Told, known: Known, process: Process, sequence: int) -> NodeReport | None:
@@ -91,6 +92,7 @@ def report(told: Told, known: Known, process: Process, sequence: int) -> NodeRep
         foreign=tuple(_foreign(known.holders))[:_MOST_FOREIGN],
         launcher=known.launcher,
         exporter=told.exporter,
+        lease_digest=known.lease_digest,
     )
 
 

@@ -126,7 +126,8 @@ class NodeReport(_Wire, frozen=True):
 
     `boot_id` names the agent's process, which began at `started_at`; `sequence` rises within
     it. Of two agents that speak for one node the one that began later is believed. `exporter` is
-    where its /metrics is, HOST:PORT; without a host it is under the node's name.
+    where its /metrics is, HOST:PORT; without a host it is under the node's name. `lease_digest`
+    names the list of leases that the agent has (`NodeLeases`).
     """
 
     node: Name
@@ -143,6 +144,7 @@ class NodeReport(_Wire, frozen=True):
     foreign: Annotated[tuple[ForeignUse, ...], Meta(max_length=256)] = ()
     launcher: LauncherReport | None = None
     exporter: Annotated[str, Meta(max_length=100, pattern=_ADDRESS, examples=[":9400"])] = ""
+    lease_digest: Annotated[str, Meta(max_length=16, pattern=r"^[0-9a-f]*(?![\s\S])")] = ""
 
     @property
     def facts(self) -> int:
