@@ -14,7 +14,7 @@ SLOW   := ray or browser or faults or prometheus
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test test-slow test-long fuzz test-ray test-browser test-prometheus test-machines check bench old-client compiler chromium prometheus lock clean
+.PHONY: help setup up down demo prometheus-demo test test-slow test-long fuzz test-ray test-browser test-prometheus test-machines check bench old-client compiler chromium prometheus lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ down: ## stop everything that `make up` started
 
 demo: setup ## a dozen real Ray programs from three sectors, narrated (after `make up`)
 	@$(BIN)/commonpool demo --data $(DATA)
+
+prometheus-demo: setup prometheus ## a real Prometheus that watches it all (after `make up`)
+	@$(BIN)/commonpool prometheus --data $(DATA)
 
 test: setup old-client compiler ## everything that needs no Ray cluster and no browser
 	$(PYTEST) -m "not ($(SLOW) or slow or fuzz or machines)"

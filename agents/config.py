@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import Field, HttpUrl, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agents.metric_sets import MetricSet
 from agents.tokens import TokenUnreadable, read_token
 
 __all__ = ["NodeSettings", "SiteSettings", "TokenUnreadable", "read_token"]
@@ -117,6 +118,7 @@ class NodeSettings(_AgentSettings):
     host_label: str = Field(
         default="Hostname", pattern="^[Hh]ostname$", description="As your dashboards spell it"
     )
+    metrics: MetricSet = Field(default=MetricSet.DEFAULT, description="Which names per GPU")
     launch: bool = Field(default=False, description="Start the Ray nodes of runs leased here")
     launch_address: str = Field(default="", max_length=100, description="As other nodes reach it")
     object_store_bytes: int = Field(default=80_000_000, ge=75_000_000, description="Per Ray node")
@@ -136,6 +138,19 @@ class NodeSettings(_AgentSettings):
     def serves_metrics(self) -> bool:
         """Whether simulated nodes have a `/metrics`: only where somebody named its port."""
         return "exporter_port" in self.model_fields_set and self.exporter_port > 0
+
+    @property
+    def exporter(self) -> str:
+        """Return where simulated nodes' `/metrics` is, for others: this machine if it is at all."""
+        if not self.serves_metrics:
+            return ""
+        host = self.exporter_address
+        if host in _EVERY_ADDRESS:
+            host = socket.gethostname()
+        return f"[{host}]:{self.exporter_port}" if ":" in host else f"{host}:{self.exporter_port}"
+
+
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  # compared with, not bound
 
 
 def this_machine() -> str:

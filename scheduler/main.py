@@ -50,6 +50,9 @@ COMMANDS = {
     "demo": Late(
         "scheduler.embedded.demo_cli:app", _HERE, "A dozen real Ray programs, narrated.", "demo"
     ),
+    "prometheus": Late(
+        "scheduler.embedded.prometheus_cli:app", _HERE, "Watch it all by Prometheus.", "prometheus"
+    ),
     "down": Late(_EMBEDDED, _HERE, "Stop everything that `up` started.", "down"),
     "submit": Late(_SUBMIT, _WORK, "Submit a job.", "submit"),
     "templates": Late(_SUBMIT, _WORK, "List programs to start from.", "templates"),

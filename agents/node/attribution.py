@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
 from agents.node.origins import Origin, Origins
 from agents.node.samples import Gpu, GpuSample, Process
@@ -73,10 +74,13 @@ class Rights:
     """What is known of who may use which GPU.
 
     `leases`: the UUIDs of each run's lease here, as the hub tells it; None where it does
-    not, and then a run's own word about its lease counts. `pods`: by the GPU's UUID.
+    not, and then a run's own word about its lease counts. They are as of `leases_at`, in seconds
+    since the machine started: of a process that began later they do not know. `pods`: by the
+    GPU's UUID.
     """
 
     leases: Mapping[str, frozenset[str]] | None = None
+    leases_at: float = inf
     pods: Mapping[str, Pod] = field(default_factory=dict)
 
 
@@ -126,7 +130,7 @@ def judged(
     why = _objection(gpu, run, origin, rights)
     if why == "" and run:
         return Holder(gpu, pid, Standing.LEASED, run, by, pod, origin.job)
-    if why == "" and pod is None and not origin.readable and not _is_free(gpu, rights):
+    if why == "" and pod is None and not origin.readable and not _is_free(gpu, origin, rights):
         why = "its environment may not be read: the agent needs CAP_SYS_PTRACE"
         return Holder(gpu, pid, Standing.UNKNOWN, why=why)
     whose = f"pod {pod}" if pod else f"a process of no run ({origin.name})"
@@ -151,16 +155,17 @@ def _objection(gpu: Gpu, run: str, origin: Origin, rights: Rights) -> str:
         return f"it says {run} and runs in the control group of {origin.cgroup_run}"
     if rights.leases is not None:
         leased = rights.leases.get(run)
-        if leased is None:
+        if leased is not None:
+            return "" if gpu.uuid in leased else f"the lease of {run} is not on this GPU"
+        if origin.started < rights.leases_at:
             return f"{run} has no lease on this node"
-        return "" if gpu.uuid in leased else f"the lease of {run} is not on this GPU"
     if origin.run and origin.gpus is not None and gpu.index not in origin.gpus:
         return f"the lease of {run} is not on this GPU"
     return ""
 
 
-def _is_free(gpu: Gpu, rights: Rights) -> bool:
-    """Return whether it is known that nobody has this GPU leased."""
-    return rights.leases is not None and all(
-        gpu.uuid not in leased for leased in rights.leases.values()
-    )
+def _is_free(gpu: Gpu, origin: Origin, rights: Rights) -> bool:
+    """Return whether it is known that nobody had this GPU leased when a process began."""
+    if rights.leases is None or origin.started >= rights.leases_at:
+        return False
+    return all(gpu.uuid not in leased for leased in rights.leases.values())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from agents.metric_sets import MetricSet
 from agents.node import inventory, report
 from agents.node.delivery import Delivery, Reply
 from agents.node.exporter import Exporter, Facts, serve
@@ -23,6 +24,7 @@ from agents.node.kernel_log import KernelLog
 from agents.node.launch import launcher_of
 from agents.node.launch_files import uptime
 from agents.node.launch_ray import CannotLaunch
+from agents.node.leases import KnownLeases
 from agents.node.lines import log
 from agents.node.look_up import LookUp
 from agents.node.sampler import Pace, Sampler
@@ -52,14 +54,18 @@ class Agent:
         """
         self._settings, self._clock = settings, clock
         self._process = report.Process.begun(clock.now())
-        self._told = report.Told(settings.node, settings.pool, settings.block, settings.model)
+        exporter = f":{settings.exporter_port}" if settings.exporter_port else ""
+        self._told = report.Told(
+            settings.node, settings.pool, settings.block, settings.model, exporter
+        )
         self._untold: Mapping[str, Mapping[str, Statistic]] = {}
         self._file = Path(settings.data) / INVENTORY if settings.data else None
         known = inventory.load(self._file) if self._file else ()
         pace = Pace(interval=settings.interval, stuck_after=settings.stuck_after)
         self.sampler = Sampler(clock, pace, known, self._keep)
         self.kernel_log = KernelLog(self.sampler.heard_by_the_kernel, clock)
-        self.look_up = LookUp(settings.node, clock, self.sampler)
+        self._leases = KnownLeases(settings.node)
+        self.look_up = LookUp(settings.node, clock, self.sampler, self._leases)
         token_file = Path(settings.token_file)
         self.launcher = launcher_of(settings) if settings.launch else None
         self._asked_at = 0.0
@@ -84,12 +90,14 @@ class Agent:
         self._untold = merged(self._untold, self.sampler.windows())
         launcher = self.launcher.report() if self.launcher else None
         holders = self.look_up.known() or ()
-        known = report.Known(self.sampler.view(), self._untold, holders, launcher)
+        digest = self._leases.digest
+        known = report.Known(self.sampler.view(), self._untold, holders, launcher, digest)
         process = replace(self._process, now=self._clock.now())
         return report.report(self._told, known, process, sequence)
 
     def _taken(self, reply: Reply) -> None:
         self._untold = {}
+        self._leases.heard(reply.leases, reply.leases_seconds_old, self._asked_at)
         if self.launcher is not None:
             self.launcher.obey(reply.launches, self._asked_at)
 
@@ -113,7 +121,8 @@ def run(settings: Settings) -> int:
         try:
             agent = Agent(settings, SystemClock())
             if settings.exporter_port:
-                exporter = Exporter(agent.facts, settings.node, settings.host_label)
+                metrics = MetricSet(settings.metrics)
+                exporter = Exporter(agent.facts, settings.node, settings.host_label, metrics)
                 stack.callback(serve(exporter, settings.exporter_address, settings.exporter_port))
         except (ValueError, OSError, CannotLaunch) as error:
             log.error("agent_not_started", why=_why(error, settings))

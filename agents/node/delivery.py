@@ -18,6 +18,7 @@ import msgspec
 import urllib3
 
 from agents.node.launch import Orders
+from agents.node.leases import HeardLeases
 from agents.node.lines import log
 from agents.tokens import TokenUnreadable, read_token
 from scheduler.wire.reports import NodeReport, encode
@@ -39,6 +40,8 @@ class Reply(msgspec.Struct, frozen=True):
     refused: tuple[dict[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     launches: Orders | None = None
+    leases: tuple[HeardLeases, ...] = ()
+    leases_seconds_old: float | None = None
 
 
 class Delivery:

@@ -5,15 +5,16 @@ stands still looks like a GPU that does. Per-GPU series name no job, because eac
 make them all anew; `commonpool_gpu_job_info` is there to join with.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, start_http_server
 from prometheus_client.registry import Collector
 
+from agents.metric_sets import MetricSet, is_in
 from agents.node.attribution import Holder, Standing
 from agents.node.samples import Gpu, GpuSample, NodeView
-from agents.node.series import DEVICE, OURS, PROFILING, SLICE, nvlink_kib
+from agents.node.series import DEVICE, OURS, PROFILING, SLICE, Series, nvlink_kib
 from scheduler.wire.reports import SamplerState
 
 Labels = dict[str, str]
@@ -34,9 +35,15 @@ class Facts:
 class Exporter(Collector):
     """Answers scrapes from what is known, without waiting for anything."""
 
-    def __init__(self, facts: Callable[[], Facts], host: str, host_label: str) -> None:
+    def __init__(
+        self,
+        facts: Callable[[], Facts],
+        host: str,
+        host_label: str,
+        metrics: MetricSet = MetricSet.DEFAULT,
+    ) -> None:
         """Name this machine `host` under `host_label`: dcgm-exporter has used two spellings."""
-        self._facts, self._host = facts, {host_label: host}
+        self._facts, self._host, self._metrics = facts, {host_label: host}, metrics
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: names depend on what the driver supports."""
@@ -51,13 +58,19 @@ class Exporter(Collector):
             if sample.fault is None
         ]
         whole.sort(key=lambda pair: pair[0].gpu.index)
-        yield from _of_gpus(whole)
+        for metric in self._of_gpus(facts, whole):
+            if is_in(self._metrics, metric.name):
+                yield metric
+        yield from _of_agent(facts, self._host)
+
+    def _of_gpus(self, facts: Facts, whole: Sequence[tuple[GpuSample, Labels]]) -> Iterator[Metric]:
+        yield from _counted_by_dcgm(whole)
+        yield from self._ours([sample for sample, _ in whole])
         yield self._xids_last(facts.view)
         yield self._xids(facts.view)
         yield self._up(facts.view)
         if facts.holders is not None:
             yield from self._of_holders(facts.holders, [sample for sample, _ in whole])
-        yield from _of_agent(facts, self._host)
 
     def _labels(self, gpu: Gpu) -> Labels:
         return {
@@ -71,6 +84,12 @@ class Exporter(Collector):
 
     def _short(self, gpu: Gpu) -> dict[str, str]:
         return {"gpu": str(gpu.index), "UUID": gpu.uuid, **self._host}
+
+    def _ours(self, samples: Iterable[GpuSample]) -> Iterator[Metric]:
+        """Yield what dcgm-exporter does not have; without its labels, which are camelCase."""
+        whole = [(sample, self._short(sample.gpu)) for sample in samples]
+        for series in OURS:
+            yield _metric(series, whole)
 
     def _xids_last(self, view: NodeView) -> Metric:
         last = Metric("DCGM_FI_DEV_XID_ERRORS", "Value of the last XID error.", "gauge")
@@ -129,13 +148,9 @@ _STANDINGS = {
 }
 
 
-def _of_gpus(whole: Iterable[tuple[GpuSample, Labels]]) -> Iterator[Metric]:
-    for series in (*DEVICE, *PROFILING, *OURS):
-        metric = Metric(series.name, series.help, series.kind)
-        for sample, labels in whole:
-            value = series.of(sample)
-            if value is not None:
-                metric.add_sample(series.name, labels, value)
+def _counted_by_dcgm(whole: Iterable[tuple[GpuSample, Labels]]) -> Iterator[Metric]:
+    for series in (*DEVICE, *PROFILING):
+        metric = _metric(series, whole)
         _add_slices(metric, whole)
         yield metric
     links = Metric("DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", "NVLink data (in KiB).", "unknown")
@@ -144,6 +159,15 @@ def _of_gpus(whole: Iterable[tuple[GpuSample, Labels]]) -> Iterator[Metric]:
         if value is not None:
             links.add_sample(links.name, labels, value)
     yield links
+
+
+def _metric(series: Series, whole: Iterable[tuple[GpuSample, Labels]]) -> Metric:
+    metric = Metric(series.name, series.help, series.kind)
+    for sample, labels in whole:
+        value = series.of(sample)
+        if value is not None:
+            metric.add_sample(series.name, labels, value)
+    return metric
 
 
 def _add_slices(metric: Metric, whole: Iterable[tuple[GpuSample, Labels]]) -> None:

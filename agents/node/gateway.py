@@ -18,8 +18,10 @@ import structlog
 
 from agents.config import GatewaySettings, TokenUnreadable
 from agents.hub import Backoff, HttpHub, HubAway, HubRefused
+from agents.node.gateway_leases import GatewayLeases
 from agents.node.http_door import Answer, Asked, Door
 from agents.node.spool import Spool
+from scheduler.clock import Clock, SystemClock
 from scheduler.wire import reports as wire
 from scheduler.wire.nodes import NodeRefused, NodeReportReply
 from scheduler.wire.reports import NodeReport
@@ -41,6 +43,10 @@ class Site(Protocol):
         """Deliver what a site's nodes said; what is refused is named in the reply."""
         ...
 
+    async def report(self, reports: Sequence[NodeReport]) -> NodeReportReply:
+        """Deliver what one node said, and return what the hub answers to it."""
+        ...
+
 
 class Token(Protocol):
     """Reads the token of the site anew: its file may be replaced."""
@@ -53,9 +59,13 @@ class Token(Protocol):
 class Gateway:
     """Takes reports from agents, and delivers them."""
 
-    def __init__(self, hub: Site, token: Token, spool: Spool | None = None) -> None:
+    def __init__(
+        self, hub: Site, token: Token, spool: Spool | None = None, clock: Clock | None = None
+    ) -> None:
         """Deliver to `hub`; let in whoever has the same token."""
         self._hub, self._token = hub, token
+        self._clock = SystemClock() if clock is None else clock
+        self._leases = GatewayLeases(self._clock.monotonic)
         self.spool = Spool() if spool is None else spool
         self._refused: dict[str, NodeRefused] = {}
         self._notes: list[str] = []
@@ -69,6 +79,9 @@ class Gateway:
             return _problem(404, "Not found", "A gateway takes reports at /v1/nodes/report.")
         if asked.method != "POST":
             return _problem(405, "Method not allowed", "Reports are sent with POST.")
+        return await self._taken(asked)
+
+    async def _taken(self, asked: Asked) -> Answer:
         try:
             if not _is_let_in(asked, self._token()):
                 return _problem(401, "Not authenticated", "This gateway has another token.")
@@ -77,15 +90,38 @@ class Gateway:
             return _problem(503, "No token", str(error))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _problem(422, "Not valid", str(error))
+        if any(report.launcher is not None for report in found):
+            return await self._pass_on(found)
         return self._keep(found)
+
+    async def _pass_on(self, found: Sequence[NodeReport]) -> Answer:
+        """Let an agent that launches runs speak with the hub itself.
+
+        Its orders are the answer to this very report, and it ends what it is not granted anew:
+        a report that waited here would be answered too late.
+        """
+        try:
+            reply = await self._hub.report(found)
+        except HubAway as away:
+            return _problem(503, "Hub away", f"The hub does not answer this gateway: {away}")
+        except HubRefused as refused:
+            return _problem(refused.status, "Refused by the hub", refused.detail)
+        except TokenUnreadable as error:
+            return _problem(503, "No token", str(error))
+        return Answer(200, reply.model_dump_json().encode())
 
     def _keep(self, found: Sequence[NodeReport]) -> Answer:
         kept = [report for report in found if self.spool.offer(report)]
         if len(kept) < len(found):
             return _problem(507, "Full", "This gateway has as many nodes as it can hold.")
         refused = [self._refused.pop(r.node) for r in found if r.node in self._refused]
+        leases, seconds_old = self._leases.told(found)
         reply = NodeReportReply(
-            accepted=len(kept), next_report_seconds=self._next_seconds, refused=tuple(refused)
+            accepted=len(kept),
+            next_report_seconds=self._next_seconds,
+            refused=tuple(refused),
+            leases=leases,
+            leases_seconds_old=seconds_old,
         )
         return Answer(200, reply.model_dump_json().encode())
 
@@ -117,8 +153,10 @@ class Gateway:
         batch = self.spool.batch(self._batch)
         if not batch:
             return 0
+        asked_at = self._clock.monotonic()
         reply = await self._hub.report_site(batch)
         self.spool.delivered(batch)
+        self._leases.heard(batch, reply, asked_at)
         self._next_seconds = reply.next_report_seconds
         for refused in reply.refused:
             self._refused[refused.node] = refused

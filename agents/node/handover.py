@@ -26,6 +26,7 @@ class Settings:
     exporter_address: str = ""
     exporter_port: int = 0
     host_label: str = "Hostname"
+    metrics: str = "default"
     log_format: str = "console"
     launch: bool = False
     launch_address: str = ""

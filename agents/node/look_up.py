@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agents.node import pods
 from agents.node.attribution import Holder, Pod, Rights, holders, in_pods
+from agents.node.leases import KnownLeases
 from agents.node.lines import log
 from agents.node.origins import Origins
 from agents.node.pods import PodsUnknown
@@ -55,9 +56,16 @@ class PodBook:
 class LookUp:
     """The thread that looks processes up."""
 
-    def __init__(self, node: str, clock: Clock, sampler: Sampler, ask: Ask | None = None) -> None:
+    def __init__(
+        self,
+        node: str,
+        clock: Clock,
+        sampler: Sampler,
+        leases: KnownLeases,
+        ask: Ask | None = None,
+    ) -> None:
         """Ask the kubelet by `ask`; by default in a process of its own."""
-        self._clock, self._sampler = clock, sampler
+        self._clock, self._sampler, self._leases = clock, sampler, leases
         self._origins = Origins(node)
         self._book = PodBook(ask or asked_aside, clock)
         self._found: tuple[float, tuple[Holder, ...]] | None = None
@@ -88,7 +96,9 @@ class LookUp:
     def _run(self) -> None:
         while not self._told.is_set():
             samples = tuple(self._sampler.view().samples.values())
-            rights = Rights(pods=self._book.pods(in_pods(samples, self._origins)))
+            # Before /proc is read: what is heard meanwhile is for the next look.
+            leased = self._leases.now(sample.gpu for sample in samples)
+            rights = Rights(*leased, pods=self._book.pods(in_pods(samples, self._origins)))
             found = holders(samples, rights, self._origins)
             self._origins.forget_others()
             self._found = (self._clock.monotonic(), found)

@@ -67,6 +67,9 @@ Interval = Annotated[
 Port = Annotated[int | None, typer.Option(help="Port of /metrics, 0 for none (default 9400)")]
 Address = Annotated[str, typer.Option(help="Where /metrics listens (default 0.0.0.0)")]
 Label = Annotated[str, typer.Option(help="Hostname or hostname, as your dashboards have it")]
+Metrics = Annotated[
+    str, typer.Option(help="default: some 30 names per GPU; all: dcgm-exporter's others too")
+]
 Launch = Annotated[
     bool, typer.Option("--launch", help="Start and end the Ray nodes of runs leased here")
 ]
@@ -92,6 +95,7 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
     exporter_port: Port = None,
     exporter_address: Address = "",
     host_label: Label = "",
+    metrics: Metrics = "",
     log_format: Annotated[str, typer.Option(help="console or json")] = "console",
     gateway: Gather = "",
     launch: Launch = False,
@@ -114,6 +118,7 @@ def serve(  # noqa: PLR0913, PLR0917  # one parameter per option is how Typer as
         "exporter_port": exporter_port,
         "exporter_address": exporter_address,
         "host_label": host_label,
+        "metrics": metrics,
         "log_format": log_format,
         "launch": launch or None,
         "launch_address": launch_address,
@@ -198,6 +203,7 @@ def _handed_over(settings: NodeSettings) -> handover.Settings:
         exporter_address=settings.exporter_address,
         exporter_port=settings.exporter_port,
         host_label=settings.host_label,
+        metrics=settings.metrics.value,
         log_format=settings.log_format,
         launch=settings.launch,
         launch_address=settings.launch_address,
@@ -236,7 +242,7 @@ def simulated_nodes(settings: NodeSettings, clock: Clock) -> tuple[SimulatedNode
     boot, now = token_hex(8), clock.now()
     gpus = parse(settings.simulated)
     made = tuple(
-        SimulatedNode(name, settings.pool, gpus, boot, settings.block, now)
+        SimulatedNode(name, settings.pool, gpus, boot, settings.block, now, settings.exporter)
         for name in settings.nodes
     )
     for node in made:
@@ -316,11 +322,12 @@ async def _until_told(settings: NodeSettings, nodes: Sequence[SimulatedNode]) ->
 
 def _exported(settings: NodeSettings, world: Simulation) -> Callable[[], None]:
     """Serve `/metrics` of simulated nodes; the library is loaded by those who asked for it."""
-    metrics = importlib.import_module("agents.node.simulated_metrics")
+    served = importlib.import_module("agents.node.simulated_metrics")
     address, port = settings.exporter_address, settings.exporter_port
+    shown = served.Shown(settings.host_label, settings.metrics)
     try:
-        ended: Callable[[], None] = metrics.serve_simulated(
-            world, settings.nodes, settings.host_label, address, port
+        ended: Callable[[], None] = served.serve_simulated(
+            world, settings.nodes, shown, address, port
         )
     except OSError as error:
         _refuse(

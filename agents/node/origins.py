@@ -7,6 +7,7 @@ Sources: notes on Ray 2.60; Ray PRs #30883 and #49994; proc(5), cgroups(7).
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ _RUN = r"cp-[a-z0-9]+-[0-9]+"
 _OF_RUN = re.compile(rf"commonpool[-/]({_RUN})(?=\.scope|\.slice|/|$)")
 _OF_POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})")
 _GENERATIONS = 64
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Origin:
     pod_uid: str = ""
     readable: bool = True
     """Whether its environment may be read at all."""
+    started: float = 0.0
+    """When it began, in seconds since the machine did."""
 
 
 class Origins:
@@ -72,6 +76,7 @@ class Origins:
             cgroup_run=of_run[1] if of_run else "",
             pod_uid=of_pod[1].replace("_", "-") if of_pod else "",
             readable=readable,
+            started=stat.started / _TICKS,
         )
 
     def _said(self, pid: int) -> tuple[Mapping[bytes, str], bool]:

@@ -34,12 +34,16 @@ Over = TypeVar("Over", RatioOver, MemoryOver, WattsOver, CelsiusOver)
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What an operator said of the machine. `model`: what to call its GPUs; empty: by name."""
+    """What an operator said of the machine. `model`: what to call its GPUs; empty: by name.
+
+    `exporter`: where its /metrics is; empty: nowhere.
+    """
 
     node: str
     pool: str
     block: str = ""
     model: str = ""
+    exporter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Known:
     windows: Mapping[str, Mapping[str, Statistic]] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
     launcher: LauncherReport | None = None
+    lease_digest: str = ""
 
 
 def report(told: Told, known: Known, process: Process, sequence: int) -> NodeReport | None:
@@ -86,6 +91,8 @@ def report(told: Told, known: Known, process: Process, sequence: int) -> NodeRep
         ),
         foreign=tuple(_foreign(known.holders))[:_MOST_FOREIGN],
         launcher=known.launcher,
+        exporter=told.exporter,
+        lease_digest=known.lease_digest,
     )
 
 

@@ -53,6 +53,7 @@ class SimulatedNode:
     boot_id: str
     block: str = ""
     started_at: datetime | None = None
+    exporter: str = ""
 
     def gpus_of(self) -> tuple[Gpu, ...]:
         """Return its GPUs."""
@@ -64,7 +65,7 @@ class SimulatedNode:
         """Return how the node is now: without `known`, always well and never measured."""
         gpus = self.gpus_of()
         bare = NodeView(SamplerState.OK, gpus=gpus, samples={g.uuid: GpuSample(g) for g in gpus})
-        told = report.Told(self.name, self.pool, self.block, self.gpus.model)
+        told = report.Told(self.name, self.pool, self.block, self.gpus.model, self.exporter)
         process = report.Process(self.boot_id, self.started_at or now, now)
         made = report.report(told, known or report.Known(bare), process, sequence)
         if made is None:

@@ -1,12 +1,35 @@
-"""`/metrics` of simulated nodes: several machines behind one port, each under its own name."""
+"""`/metrics` of simulated nodes: several machines behind one port, each under its own name.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+`/metrics` is of all of them; `/metrics?node=NAME` of one, as a machine of its own would have
+it, which is what the hub tells Prometheus to ask for.
+"""
 
-from prometheus_client import Metric
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
 from prometheus_client.registry import Collector
 
-from agents.node.exporter import Exporter, Facts, serve
+from agents.metric_sets import MetricSet
+from agents.node.exporter import Exporter, Facts
 from agents.node.simulation import Simulation
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a page is to be: the spelling of the host's label, and which names per GPU."""
+
+    host_label: str = "Hostname"
+    metrics: MetricSet = MetricSet.DEFAULT
 
 
 class Together(Collector):
@@ -30,8 +53,47 @@ class Together(Collector):
         yield from found.values()
 
 
+class Pages:
+    """Answers with the page of the node that is asked for, or that of all."""
+
+    def __init__(self, exporters: Mapping[str, Exporter]) -> None:
+        self._whole = _page(Together(tuple(exporters.values())))
+        self._pages = {name: _page(exporter) for name, exporter in exporters.items()}
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer a request."""
+        asked = parse_qs(environ.get("QUERY_STRING", "")).get("node")
+        page = self._whole if asked is None else self._pages.get(asked[-1])
+        if page is not None:
+            return page(environ, start_response)
+        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"no such node here: there are {', '.join(self._pages)}\n".encode()]
+
+
+def _page(collector: Collector) -> "WSGIApplication":
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    return make_wsgi_app(registry)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing: a scrape is no news."""
+
+
 def serve_simulated(
-    simulation: Simulation, names: Sequence[str], host_label: str, address: str, port: int
+    simulation: Simulation, names: Sequence[str], shown: Shown, address: str, port: int
 ) -> Callable[[], None]:
     """Serve `/metrics` of these nodes in threads of its own; return what ends it.
 
@@ -42,5 +104,17 @@ def serve_simulated(
     def facts_of(name: str) -> Callable[[], Facts]:
         return lambda: Facts(simulation.view(name), simulation.holders(name))
 
-    exporters = tuple(Exporter(facts_of(name), name, host_label) for name in names)
-    return serve(Together(exporters), address, port)
+    exporters = {
+        name: Exporter(facts_of(name), name, shown.host_label, shown.metrics) for name in names
+    }
+    kind = _Server6 if ":" in address else _Server
+    server = make_server(address, port, Pages(exporters), kind, _Silent)
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return end

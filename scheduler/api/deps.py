@@ -42,6 +42,7 @@ from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
 from scheduler.files import FileStore
 from scheduler.fleet.launches import Launches
+from scheduler.fleet.leases import LeaseBook
 from scheduler.fleet.memory import Fleet
 from scheduler.identity.desk import Desk
 from scheduler.wake import Wake
@@ -112,6 +113,7 @@ class HubState:
     pool_sites: PoolSites = field(default_factory=PoolSites)
     fleet: Fleet = field(default_factory=lambda: Fleet(fence_seconds=60))
     launches: Launches = field(default_factory=Launches)
+    leases: LeaseBook = field(default_factory=LeaseBook)
     desk: Desk = field(default_factory=Desk)
 
     @cached_property

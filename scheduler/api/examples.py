@@ -170,7 +170,20 @@ NODE_REPORTS: Example = {
     ]
 }
 
-NODE_REPORT_REPLY: Example = {"accepted": 1, "next_report_seconds": 15, "refused": [], "notes": []}
+NODE_REPORT_REPLY: Example = {
+    "accepted": 1,
+    "next_report_seconds": 15,
+    "refused": [],
+    "notes": [],
+    "leases": [
+        {
+            "node": "national-1",
+            "digest": "5f1c0e9a3b7d2c48",
+            "leases": [{"run": _RUN, "token": 1, "gpus": [0, 1, 2, 3]}],
+        }
+    ],
+    "leases_seconds_old": 2.5,
+}
 
 SITE_SYNC: Example = {
     "instance": "6d1b9c",

@@ -26,9 +26,9 @@ class Told:
 async def told(hub: HubState, found: Sequence[NodeReport]) -> Told:
     """Take in what the launcher of one node says, and return what should be there.
 
-    Orders go to a node that speaks for itself, never through a gateway: they carry the tokens
-    of Ray clusters. And they go to the agent that is believed, so a second one that speaks for
-    the same node can start nothing.
+    Orders go to a node that speaks for itself, never in the answer to a batch: they carry the
+    tokens of Ray clusters, and a gateway passes such a report on alone. And they go to the
+    agent that is believed, so a second one that speaks for the same node can start nothing.
     """
     if len(found) != 1 or found[0].launcher is None:
         return Told()

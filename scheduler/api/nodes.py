@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.api import body, examples, launches, reports
+from scheduler.api import body, examples, launches, leases, reports
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of, require
 from scheduler.api.openapi import accepts, answers
@@ -95,6 +95,7 @@ async def _reported(request: Request, caller: Caller, *, apart: bool) -> Respons
     began = hub.clock.monotonic()
     taken = await reports.take(hub, caller, found, apart=apart)
     told = launches.Told() if apart else await launches.told(hub, found)
+    leased = await leases.told(hub, found, taken.refused)
     ended = hub.clock.monotonic()
     hub.fleet.pace.took(ended - began, ended)
     seconds, soon = hub.fleet.pace.seconds(hub.settings.node_report_seconds), told.within_seconds
@@ -105,5 +106,7 @@ async def _reported(request: Request, caller: Caller, *, apart: bool) -> Respons
             refused=tuple(taken.refused),
             notes=tuple(taken.notes),
             launches=told.orders,
+            leases=leased.leases,
+            leases_seconds_old=leased.seconds_old,
         )
     )

@@ -49,7 +49,7 @@ async def readyz(request: Request) -> Response:
     responses={200: {"content": {"text/plain": {"example": "commonpool_leader 1.0"}}}},
 )
 async def metrics_page(
-    request: Request, _: Annotated[Caller, Depends(require(Scope.ADMIN, Scope.NODE))]
+    request: Request, _: Annotated[Caller, Depends(require(Scope.METRICS))]
 ) -> Response:
     """Return what is counted, for Prometheus; as OpenMetrics, with exemplars, where accepted."""
     try:

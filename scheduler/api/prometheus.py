@@ -5,7 +5,7 @@ pool, so that 44,000 nodes are less than a megabyte. One Prometheus is for one s
 that is too much for it, several take a shard each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Annotated
 from zlib import crc32
@@ -20,12 +20,14 @@ from scheduler import metrics
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, hub_of, require
 from scheduler.core.policy import Policy
-from scheduler.db.monitoring import Counted, counted, real_nodes
+from scheduler.db.monitoring import Counted, Scraped, counted, scraped_nodes
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 
 router = APIRouter(prefix="/v1/prometheus", tags=["ops"])
 
+EVERY_SITE = "all-sites"
+"""The subject of a token that sees the nodes of every site; any other is a site's name."""
 _HOST = r"^[A-Za-z0-9.-]*$"
 _EXAMPLE = [
     {
@@ -49,10 +51,13 @@ class TargetQuery(BaseModel):
 
     site: str | None = Field(default=None, max_length=63, examples=["state-u"])
     pool: str | None = Field(default=None, max_length=63, examples=["state-u-hpc"])
-    port: int = Field(default=9400, ge=1, le=65_535, description="Of the nodes' exporters")
+    port: int = Field(
+        default=9400, ge=1, le=65_535, description="Of exporters whose agents do not say theirs"
+    )
     domain: str = Field(
         default="", max_length=200, pattern=_HOST, description="Put behind each node's name"
     )
+    simulated: bool = Field(default=True, description="Simulated nodes too, where they have one")
     shard: int = Field(default=0, ge=0, le=999, description="From 0; below `shards`")
     shards: int = Field(default=1, ge=1, le=1000)
 
@@ -60,12 +65,14 @@ class TargetQuery(BaseModel):
 @router.get("/targets", responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}})
 async def targets(
     request: Request,
-    caller: Annotated[Caller, Depends(require(Scope.NODE))],
+    caller: Annotated[Caller, Depends(require(Scope.METRICS))],
     query: Annotated[TargetQuery, Query()],
 ) -> Response:
-    """List the nodes' exporters for Prometheus' `http_sd_configs`; a site's token sees its own.
+    """List the nodes' exporters for Prometheus' `http_sd_configs`.
 
-    Simulated nodes have no exporter and are left out.
+    A token of a site sees that site's nodes; one of `all-sites` sees all.
+
+    Nodes that are simulated have groups of their own, for several of them share an address.
     """
     if query.shard >= query.shards:
         raise Refused(
@@ -76,24 +83,38 @@ async def targets(
             limit=f"0 to {query.shards - 1}",
         )
     hub = hub_of(request)
-    speaker = None if caller.scope is Scope.ADMIN else caller.subject
+    whole = caller.scope is Scope.ADMIN or caller.subject == EVERY_SITE
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
-        found = await real_nodes(conn, speaker, query.site, query.pool)
+        found = await scraped_nodes(conn, None if whole else caller.subject, query.site, query.pool)
     tiers = {str(pool.id): pool.tier.value for pool in policy.pools}
     groups = list(_groups(found, tiers, query))
     return Response(msgspec.json.encode(groups), media_type="application/json")
 
 
 def _groups(
-    found: Iterable[tuple[str, str, str]], tiers: dict[str, str], query: TargetQuery
-) -> Iterable[TargetGroup]:
-    behind = f".{query.domain.strip('.')}:{query.port}" if query.domain else f":{query.port}"
-    for (site, pool), rows in groupby(found, key=lambda row: row[:2]):
-        names = [name for _, _, name in rows if crc32(name.encode()) % query.shards == query.shard]
-        if names:
-            labels = {"site": site, "pool": pool, "tier": tiers.get(pool, "")}
-            yield TargetGroup([name + behind for name in names], labels)
+    found: Iterable[Scraped], tiers: dict[str, str], query: TargetQuery
+) -> Iterator[TargetGroup]:
+    mine = (one for one in found if crc32(one.node.encode()) % query.shards == query.shard)
+    for (site, pool), nodes in groupby(mine, key=lambda one: (one.site, one.pool)):
+        labels = {"site": site, "pool": pool, "tier": tiers.get(pool, "")}
+        real: list[Scraped] = []
+        simulated: list[Scraped] = []
+        for one in nodes:
+            (simulated if one.simulated else real).append(one)
+        if real:
+            yield TargetGroup([_address(one, query) for one in real], labels)
+        for one in simulated if query.simulated else ():
+            # Several of them are behind one address, each under its own name.
+            names = {"node": one.node, "__param_node": one.node}
+            yield TargetGroup([one.exporter], labels | names)
+
+
+def _address(one: Scraped, query: TargetQuery) -> str:
+    """Return a real machine's: it says its port, and is reached by its name alone."""
+    _, _, port = one.exporter.rpartition(":")
+    domain = f".{query.domain.strip('.')}" if query.domain else ""
+    return f"{one.node}{domain}:{port or query.port}"
 
 
 async def gauge(hub: HubState) -> None:

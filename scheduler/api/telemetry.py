@@ -16,12 +16,14 @@ from starlette.responses import Response
 from scheduler.api import body
 from scheduler.api import examples_telemetry as examples
 from scheduler.api.auth import Caller
-from scheduler.api.deps import HubState, current_user, hub_of
+from scheduler.api.deps import HubState, hub_of, require
 from scheduler.api.openapi import answers
+from scheduler.api.prometheus import EVERY_SITE
 from scheduler.core.model import Pool, Tier
 from scheduler.core.policy import Policy
 from scheduler.db.telemetry import Asked, HeldGpu, KnownGpu, KnownNode, held_gpus, known_nodes
 from scheduler.fleet.latest import Said
+from scheduler.wire.accounts import Scope
 from scheduler.wire.telemetry import (
     ForeignProcesses,
     GpuTelemetry,
@@ -54,14 +56,14 @@ class TelemetryQuery(BaseModel):
 @router.get("/telemetry", response_model=TelemetryPage, responses=answers(examples.TELEMETRY_PAGE))
 async def telemetry(
     request: Request,
-    caller: Annotated[Caller, Depends(current_user)],
+    caller: Annotated[Caller, Depends(require(Scope.USER, Scope.METRICS))],
     query: Annotated[TelemetryQuery, Query()],
 ) -> Response:
     """Show nodes by name with their GPUs: how busy, how well, and who has them."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
-        pools = {str(pool.id): pool for pool in policy.pools if _is_asked(pool, query)}
+        pools = {str(pool.id): pool for pool in policy.pools if _is_shown(pool, query, caller)}
         below = None if query.account is None else _below(policy, query.account)
         asked = Asked(tuple(pools), below, query.after, query.limit + 1)
         found = await known_nodes(conn, asked)
@@ -76,7 +78,9 @@ async def telemetry(
     )
 
 
-def _is_asked(pool: Pool, query: TelemetryQuery) -> bool:
+def _is_shown(pool: Pool, query: TelemetryQuery, caller: Caller) -> bool:
+    if caller.scope is Scope.METRICS and caller.subject not in {pool.site, EVERY_SITE}:
+        return False
     wanted = ((query.tier, pool.tier), (query.site, pool.site), (query.pool, pool.id))
     return all(asked is None or asked == is_ for asked, is_ in wanted)
 

@@ -31,6 +31,7 @@ from scheduler.core.health import (
 from scheduler.core.policy import Policy
 from scheduler.core.xids import XID_RULES
 from scheduler.db.draining import Lease, drain_runs, leases_on
+from scheduler.db.faulted import Fault, requeue_faulted
 from scheduler.db.node_tables import node_events
 from scheduler.db.outbox import JobNote, write_history
 from scheduler.wire.reports import ForeignUse, NodeReport
@@ -243,7 +244,17 @@ async def carry_out(
     if rows:
         await conn.execute(insert(node_events), rows)
     await write_history(conn, notes)
+    await requeue_faulted(conn, [fault for one in judged for fault in _faults(one)], policy, now)
     return drained
+
+
+def _faults(one: Judged) -> list[Fault]:
+    """Return what a node says now that takes it out of work at once."""
+    return [
+        Fault(one.node, found.gpu, found.why)
+        for found in one.findings
+        if found.action >= Action.DRAIN
+    ]
 
 
 def _is_new(one: Judged) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.health import HEALTH, Action
@@ -42,20 +42,29 @@ async def counted(conn: AsyncConnection) -> Counted:
     )
 
 
-async def real_nodes(
-    conn: AsyncConnection, speaker: str | None, site: str | None, pool: str | None
-) -> list[tuple[str, str, str]]:
-    """Return (site, pool, node) of nodes with an exporter, by site, pool and name.
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """A node with an exporter. `exporter` is HOST:PORT or :PORT as its agent says; or empty."""
 
-    Silent ones are among them: that nobody answers there is what is to be seen. `speaker` is
-    the site, or the one node, that a token speaks for; None is everyone.
+    site: str
+    pool: str
+    node: str
+    simulated: bool
+    exporter: str
+
+
+async def scraped_nodes(
+    conn: AsyncConnection, of_site: str | None, site: str | None, pool: str | None
+) -> list[Scraped]:
+    """Return the nodes with an exporter by site, pool and name: real ones, and others that say so.
+
+    Silent ones are among them: that nobody answers there is what is to be seen. `of_site` is
+    the site whose nodes a token may see; None is every site's.
     """
-    query = select(nodes.c.site, nodes.c.pool, nodes.c.id).where(~nodes.c.simulated)
-    if speaker is not None:
-        query = query.where(or_(nodes.c.site == speaker, nodes.c.id == speaker))
-    if site is not None:
-        query = query.where(nodes.c.site == site)
-    if pool is not None:
-        query = query.where(nodes.c.pool == pool)
+    columns = (nodes.c.site, nodes.c.pool, nodes.c.id, nodes.c.simulated, nodes.c.exporter)
+    query = select(*columns).where(~nodes.c.simulated | (nodes.c.exporter != ""))
+    for column, wanted in ((nodes.c.site, of_site), (nodes.c.site, site), (nodes.c.pool, pool)):
+        if wanted is not None:
+            query = query.where(column == wanted)
     rows = await conn.execute(query.order_by(nodes.c.site, nodes.c.pool, nodes.c.id))
-    return [(row[0], row[1], row[2]) for row in rows]
+    return [Scraped(*row) for row in rows]

@@ -68,6 +68,16 @@ async def mark_silent(conn: AsyncConnection, silent: Mapping[str, datetime]) -> 
     return marked
 
 
+async def last_heard(conn: AsyncConnection, names: Sequence[str]) -> dict[str, datetime]:
+    """Return when any process last heard these nodes, as far as it was stored."""
+    found: dict[str, datetime] = {}
+    for start in range(0, len(names), _CHUNK):
+        query = select(nodes.c.id, nodes.c.reported_at)
+        rows = await conn.execute(query.where(nodes.c.id.in_(names[start : start + _CHUNK])))
+        found |= {row.id: row.reported_at for row in rows}
+    return found
+
+
 async def heard(conn: AsyncConnection, last: Mapping[str, tuple[int, datetime]]) -> None:
     """Bring forward when nodes last spoke here, and how far they had counted."""
     key, sequence = bindparam("key", type_=String()), bindparam("seq", type_=BigInteger())

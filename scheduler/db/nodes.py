@@ -175,6 +175,7 @@ def _columns(report: NodeReport, judged: Judged, now: datetime) -> dict[str, Any
         "sequence": report.sequence,
         "reported_at": now,
         "started_at": report.started_at,
+        "exporter": report.exporter,
         **judged.columns,
     }
 

@@ -85,7 +85,7 @@ tokens = Table(
     Column("expires_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
-    CheckConstraint("scope IN ('user','site','node','admin')", name="scope"),
+    CheckConstraint("scope IN ('user','site','node','metrics','admin')", name="scope"),
 )
 
 jobs = Table(
@@ -245,6 +245,8 @@ nodes = Table(
     Column("reported_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),  # when the agent that speaks for it began
     Column("xids", JSON, nullable=False, server_default=text("'{}'")),  # counted so far
+    # Where its /metrics is, HOST:PORT; without a host under the node's name.
+    Column("exporter", String(120), nullable=False, server_default=text("''")),
     # Why it takes no new work (R19); no action is no cordon. See `core.health.Cordon`.
     Column("cordon_action", Integer),
     Column("cordon_why", String(300), nullable=False, server_default=text("''")),

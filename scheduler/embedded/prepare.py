@@ -91,6 +91,7 @@ def _wanted_tokens(policy: Policy) -> list[tuple[str, TokenRequest]]:
     for site in policy.sites:
         wanted.append((f"{site.id}-site", request(site.id, Scope.SITE)))
         wanted.append((f"{site.id}-node", request(site.id, Scope.NODE)))
+    wanted.append(("prometheus", request("all-sites", Scope.METRICS)))
     return wanted
 
 

@@ -24,9 +24,9 @@ class ProcessStatus:
 
 
 def statuses(layout: Layout) -> tuple[ProcessStatus, ...]:
-    """Return every process that should run, in the order of their start."""
-    names = [SUPERVISOR, *(spec.name for spec in plan_of(layout))]
+    """Return every process that should run, in the order of their start, and what was added."""
     known = records(layout)
+    names = dict.fromkeys([SUPERVISOR, *(spec.name for spec in plan_of(layout)), *known])
     return tuple(_status(layout, name, known.get(name)) for name in names)
 
 

@@ -30,6 +30,8 @@ class Seat:
     """A node that speaks to this process. `heard` is in seconds of the epoch, by this clock.
 
     `stored` is False where the database may know it otherwise: its next report is news.
+    `elsewhere` is when another process last heard it, as far as that is known here, and
+    `split_at` when it last showed that there is such a one: numbers were left out.
     """
 
     pool: str
@@ -42,6 +44,8 @@ class Seat:
     count: int
     stored: bool = True
     said: Said | None = None
+    elsewhere: float = float("-inf")
+    split_at: float = float("-inf")
 
 
 class Fleet:
@@ -110,6 +114,8 @@ class Fleet:
             base,
             count,
             said=said(report),
+            # It has counted already: to a process before this one, or to one beside it.
+            split_at=now if report.sequence else float("-inf"),
         )
         self._seats[report.node] = seat
         self._count(seat, report, now)
@@ -122,6 +128,10 @@ class Fleet:
         return self.use.places(count)
 
     def _count(self, seat: Seat, report: NodeReport, now: float) -> None:
+        if report.sequence > seat.sequence + 1:
+            # What was told elsewhere is missing here, and missing data is never idle (R18).
+            seat.split_at = now
+            self.use.interrupt(seat.base, seat.count)
         seat.sequence, seat.heard = report.sequence, now
         self.reports += 1
         self._latest.saw(report, seat.base, seat.count)
@@ -151,8 +161,19 @@ class Fleet:
         self._latest.leave(seat.base, seat.count)
 
     def silent(self, since: float) -> dict[str, float]:
-        """Return the nodes that were last heard before, with when that was."""
-        return {name: seat.heard for name, seat in self._seats.items() if seat.heard < since}
+        """Return the nodes that were last heard before, here or elsewhere, with when that was."""
+        last = ((name, max(seat.heard, seat.elsewhere)) for name, seat in self._seats.items())
+        return {name: at for name, at in last if at < since}
+
+    def split(self, since: float) -> dict[str, Seat]:
+        """Return the nodes that showed since then that they speak to other processes too."""
+        return {name: seat for name, seat in self._seats.items() if seat.split_at >= since}
+
+    def heard_elsewhere(self, node: str, at: float) -> None:
+        """Note that another process heard a node then."""
+        seat = self._seats.get(node)
+        if seat is not None:
+            seat.elsewhere = max(seat.elsewhere, at)
 
     def heard_at(self, node: str) -> float | None:
         """Return when a node was last heard by this process."""

@@ -65,6 +65,11 @@ class UseMemory:
             self._idle_since[place] = _NOTHING
         self._free.setdefault(count, []).append(base)
 
+    def interrupt(self, base: int, count: int) -> None:
+        """Begin a node's idleness anew: a part of what it did was not told here."""
+        for place in range(base, base + count):
+            self._idle_since[place] = _NOTHING
+
     def add(self, report: NodeReport, base: int, count: int, now: float) -> None:
         """Count a report. What it says of a GPU that its node does not have is left out."""
         reports, sm_sum, sm_count = self._reports, self._sm_sum, self._sm_count

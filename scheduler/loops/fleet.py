@@ -1,7 +1,8 @@
 """What follows from reports over time: silence, doubts, and rollups; in every process that hears.
 
 Unlike planning this needs no leader. Each process watches the nodes that speak to it, and
-leaves alone what another has heard since.
+leaves alone what another has heard since: a node whose reports go to several processes, which
+the gaps in its numbers show, is told of in the database by each that hears it.
 """
 
 import asyncio
@@ -14,7 +15,13 @@ from scheduler import metrics
 from scheduler.clock import Clock
 from scheduler.config import HubSettings
 from scheduler.db.engine import Database
-from scheduler.db.node_states import doubtful_nodes, heard, mark_silent, usable_nodes
+from scheduler.db.node_states import (
+    doubtful_nodes,
+    heard,
+    last_heard,
+    mark_silent,
+    usable_nodes,
+)
 from scheduler.db.rollups import Stretch, holders, prune_rollups, save_rollups
 from scheduler.fleet.memory import Fleet
 from scheduler.wake import Wake
@@ -27,6 +34,10 @@ _NODES = 100
 _DAY_SECONDS = 86_400
 # Of the time that writing took: there is no hurry, and people wait for the same database.
 _REST = 4
+# In times of how long a node may be silent: nodes that speak to several processes are told of
+# so often each; as long as one of them may still wait for the others' word, and longer than a
+# process that no longer hears a node keeps it.
+_TELL, _SPLIT, _KEEP_SPLIT = 4, 15, 5
 
 
 class RollupLoop:
@@ -105,6 +116,7 @@ class FleetLoop:
         self._stale = settings.node_stale_seconds
         self._every = min(5.0, settings.node_stale_seconds / 4)
         self._began = False
+        self._told_at = float("-inf")
 
     def reset(self) -> None:
         """Look again at which nodes there are."""
@@ -115,6 +127,7 @@ class FleetLoop:
         now = self._clock.now().timestamp()
         if not self._began:
             await self._begin(now)
+        await self._tell(now)
         await self._silence(now)
         async with self._db.reading() as conn:
             for name in await doubtful_nodes(conn):
@@ -130,6 +143,24 @@ class FleetLoop:
             for name, pool in await usable_nodes(conn):
                 self._fleet.expect(name, pool, now)
 
+    async def _tell(self, now: float) -> None:
+        """Store when nodes spoke that speak to other processes too, for those judge by it.
+
+        A node that speaks here alone costs nothing between its rollups.
+        """
+        if self._db.dialect == "sqlite" or now - self._told_at < self._stale / _TELL:
+            return
+        began, self._told_at = self._told_at, now
+        last = {
+            name: (seat.sequence, datetime.fromtimestamp(seat.heard, UTC))
+            for name, seat in self._fleet.split(now - _SPLIT * self._stale).items()
+            if seat.heard >= began
+        }
+        names = sorted(last)
+        for start in range(0, len(names), _NODES):
+            async with self._db.transaction() as conn:
+                await heard(conn, {name: last[name] for name in names[start : start + _NODES]})
+
     async def _silence(self, now: float) -> None:
         # Nodes that were asked to report seldom are given as much longer.
         silent = self._fleet.silent(now - self._stale * self._fleet.pace.factor)
@@ -140,10 +171,21 @@ class FleetLoop:
         await self.rollups.write(list(silent))
         async with self._db.transaction() as conn:
             marked = await mark_silent(conn, since)
-        for name, at in silent.items():
-            if self._fleet.heard_at(name) in (at, None):
-                self._fleet.forget(name)
+            stored = await last_heard(conn, sorted(silent.keys() - set(marked)))
+        for name in silent:
+            at = stored[name].timestamp() if name in stored else None
+            self._leave(name, at, now, silent[name])
         metrics.WATCHED.labels("stale_node").inc(len(marked))
         if marked:
             log.warning("nodes_silent", count=len(marked), nodes=",".join(marked[:10]))
             self._wake.ring("cycle")
+
+    def _leave(self, name: str, elsewhere: float | None, now: float, known: float) -> None:
+        """Forget a node, unless it speaks elsewhere and may well speak here again soon."""
+        heard_at = self._fleet.heard_at(name)
+        if elsewhere is not None and elsewhere > known and heard_at is not None:
+            self._fleet.heard_elsewhere(name, elsewhere)
+            if now - heard_at < _KEEP_SPLIT * self._stale:
+                return
+        if heard_at is None or heard_at <= known:
+            self._fleet.forget(name)

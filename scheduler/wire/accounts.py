@@ -14,6 +14,7 @@ class Scope(StrEnum):
     USER = "user"
     SITE = "site"
     NODE = "node"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 

@@ -56,11 +56,29 @@ class LaunchOrders(Message):
     settled: tuple[str, ...] = ()
 
 
+class NodeLease(Message):
+    """A run's GPUs on one node, by their indices. `token` is the lease's fencing token."""
+
+    run: str
+    token: int
+    gpus: tuple[int, ...]
+
+
+class NodeLeases(Message):
+    """All leases on a node. `digest` names the list: the node's reports say which they have."""
+
+    node: str
+    digest: str = ""
+    leases: tuple[NodeLease, ...] = ()
+
+
 class NodeReportReply(Message):
     """What the hub answers: how many it took, and when it wants the next.
 
     `notes` are plain sentences for the agent's log: what is odd, and what to do about it.
-    `launches` None: the hub does not know (yet) what should be on the node.
+    `launches` None: the hub does not know (yet) what should be on the node. `leases` has the
+    nodes whose list is another than their report says; what is known of them, or of those that
+    are left out, may be `leases_seconds_old`; None: nothing is known.
     """
 
     accepted: int
@@ -68,3 +86,5 @@ class NodeReportReply(Message):
     refused: tuple[NodeRefused, ...] = ()
     notes: tuple[str, ...] = ()
     launches: LaunchOrders | None = None
+    leases: tuple[NodeLeases, ...] = ()
+    leases_seconds_old: float | None = None

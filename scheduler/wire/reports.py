@@ -23,6 +23,7 @@ Name = Annotated[
 ]
 # No database takes NUL.
 _TEXT = r"^[^\x00]*$"
+_ADDRESS = r"^(?:(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):[0-9]{1,5})?(?![\s\S])"
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Watts = Annotated[float, Meta(ge=0, le=10_000)]
 Celsius = Annotated[float, Meta(ge=-100, le=1000)]
@@ -124,7 +125,9 @@ class NodeReport(_Wire, frozen=True):
     """A whole machine as it is now.
 
     `boot_id` names the agent's process, which began at `started_at`; `sequence` rises within
-    it. Of two agents that speak for one node the one that began later is believed.
+    it. Of two agents that speak for one node the one that began later is believed. `exporter` is
+    where its /metrics is, HOST:PORT; without a host it is under the node's name. `lease_digest`
+    names the list of leases that the agent has (`NodeLeases`).
     """
 
     node: Name
@@ -140,11 +143,14 @@ class NodeReport(_Wire, frozen=True):
     use: Annotated[tuple[GpuUse, ...], Meta(max_length=64)] = ()
     foreign: Annotated[tuple[ForeignUse, ...], Meta(max_length=256)] = ()
     launcher: LauncherReport | None = None
+    exporter: Annotated[str, Meta(max_length=100, pattern=_ADDRESS, examples=[":9400"])] = ""
+    lease_digest: Annotated[str, Meta(max_length=16, pattern=r"^[0-9a-f]*(?![\s\S])")] = ""
 
     @property
     def facts(self) -> int:
         """Return a hash of all that planning and health look at: alike means nothing is new."""
-        return hash((self.pool, self.block, self.simulated, self.sampler, self.gpus, self.foreign))
+        where = self.pool, self.block, self.simulated, self.exporter
+        return hash((*where, self.sampler, self.gpus, self.foreign))
 
 
 class NodeReports(_Wire, frozen=True):

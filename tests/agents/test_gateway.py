@@ -7,6 +7,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from typer.testing import CliRunner
 
 from agents.hub import HubAway, HubRefused
@@ -16,7 +17,15 @@ from agents.node.http_door import MOST_BYTES, Asked, Door
 from agents.node.spool import Spool
 from scheduler.fleet.memory import Fleet, Heard
 from scheduler.wire import reports as wire
-from scheduler.wire.nodes import NodeRefused, NodeReportReply
+from scheduler.wire.launches import LauncherReport
+from scheduler.wire.nodes import (
+    LaunchOrder,
+    LaunchOrders,
+    NodeLease,
+    NodeLeases,
+    NodeRefused,
+    NodeReportReply,
+)
 from scheduler.wire.reports import GpuReport, GpuUse, NodeReport, RatioOver
 from tests.build import NOON
 from tests.waiting import eventually
@@ -43,17 +52,28 @@ def asked(*reports, path="/v1/nodes/report", method="POST", headers=LET_IN):
 class FakeHub:
     """Takes what it is sent, after the troubles that a test gives it."""
 
-    def __init__(self, *troubles, seconds=15.0, refuse=()):
+    def __init__(self, *troubles, seconds=15.0, refuse=(), leases=(), orders=None):
         self.troubles, self.seconds, self.refuse = list(troubles), seconds, refuse
+        self.leases, self.orders = leases, orders
         self.heard = []
 
     async def report_site(self, reports):
+        return self._answer(reports)
+
+    async def report(self, reports):
+        return self._answer(reports).model_copy(update={"launches": self.orders})
+
+    def _answer(self, reports):
         self.heard.append(tuple(reports))
         if self.troubles:
             raise self.troubles.pop(0)
         refused = tuple(NodeRefused(node=n, field="pool", detail="no") for n in self.refuse)
         return NodeReportReply(
-            accepted=len(reports), next_report_seconds=self.seconds, refused=refused
+            accepted=len(reports),
+            next_report_seconds=self.seconds,
+            refused=refused,
+            leases=self.leases,
+            leases_seconds_old=2.0,
         )
 
 
@@ -110,6 +130,45 @@ async def test_what_the_hub_refuses_is_told_to_the_agent_that_said_it():
     await site.deliver()
     reply = NodeReportReply.model_validate_json((await site.take(asked(said(2)))).body)
     assert [(refused.node, refused.detail) for refused in reply.refused] == [("n-1", "no")]
+
+
+async def test_a_list_of_leases_reaches_the_agent_at_its_next_report():
+    news = NodeLeases(node="n-1", digest="ab", leases=(NodeLease(run="r", token=1, gpus=(0,)),))
+    site = gateway(FakeHub(leases=(news,)))
+    first = NodeReportReply.model_validate_json((await site.take(asked(said(1)))).body)
+    assert (first.leases, first.leases_seconds_old) == ((), None)
+    await site.deliver()
+    second = NodeReportReply.model_validate_json((await site.take(asked(said(2)))).body)
+    assert second.leases == (news,)
+    assert second.leases_seconds_old is not None
+    assert second.leases_seconds_old >= 2
+
+
+def launching(number):
+    return structs.replace(said(number), launcher=LauncherReport(group="cgroup"))
+
+
+async def test_an_agent_that_launches_speaks_with_the_hub_itself_and_gets_its_orders():
+    order = LaunchOrder(run="r", token=1, seconds=300, member=0, gpu_uuids=("G",), cpus=3)
+    hub = FakeHub(orders=LaunchOrders(wanted=(order,)))
+    site = gateway(hub)
+    reply = NodeReportReply.model_validate_json((await site.take(asked(launching(1)))).body)
+    assert reply.launches == LaunchOrders(wanted=(order,))
+    assert (len(site.spool), hub.heard) == (0, [(launching(1),)])
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status"),
+    [
+        pytest.param(HubAway("gone"), 503, id="the hub is away: it may be tried again"),
+        pytest.param(HubRefused(409, "another agent"), 409, id="the hub says no"),
+    ],
+)
+async def test_what_the_hub_says_to_an_agent_that_launches_is_passed_on(trouble, status):
+    site = gateway(FakeHub(trouble))
+    answer = await site.take(asked(launching(1)))
+    assert (answer.status, len(site.spool)) == (status, 0)
+    assert b"detail" in answer.body
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,25 @@ def test_each_node_says_that_it_is_simulated_and_names_its_gpus(tmp_path):
     assert report.use == ()
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        pytest.param({}, "", id="without a port there is none"),
+        pytest.param({"exporter_port": 0}, "", id="a port of 0 is none"),
+        pytest.param(
+            {"exporter_port": 9401, "exporter_address": "127.0.0.1"}, "127.0.0.1:9401", id="IPv4"
+        ),
+        pytest.param({"exporter_port": 9401, "exporter_address": "::1"}, "[::1]:9401", id="IPv6"),
+        pytest.param({"exporter_port": 9401}, "gpu-7.example:9401", id="at every address"),
+    ],
+)
+def test_a_simulated_node_says_where_its_metrics_are(tmp_path, monkeypatch, given, told):
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu-7.example")
+    clock = SystemClock()
+    (node, _) = main.simulated_nodes(settings_of(tmp_path, **given), clock)
+    assert node.report(0, clock.now()).exporter == told
+
+
 def test_a_node_named_twice_is_refused(tmp_path):
     with pytest.raises(ValueError, match="n1 is given more than once"):
         main.simulated_nodes(settings_of(tmp_path, nodes=("n1", "n1")), SystemClock())
@@ -134,6 +153,7 @@ async def test_thousands_of_nodes_go_out_in_batches(tmp_path):
         pytest.param(["--interval", "0"], "--interval: ", id="no time between looks"),
         pytest.param(["--exporter-port", "70000"], "--exporter-port: ", id="no such port"),
         pytest.param(["--host-label", "host"], "--host-label: ", id="a label nobody has"),
+        pytest.param(["--metrics", "some"], "--metrics: ", id="a set nobody has"),
     ],
 )
 def test_a_wrong_option_is_one_line_that_names_it(tmp_path, options, complaint):

@@ -69,7 +69,7 @@ class House:
         """Return the header of `dana`, `admin`, `national-site`, `national-node` …"""
         if who not in self.tokens:
             subject, scope = who, Scope.ADMIN if who.startswith("admin") else Scope.USER
-            for kind in (Scope.SITE, Scope.NODE):
+            for kind in (Scope.SITE, Scope.NODE, Scope.METRICS):
                 if who.endswith(f"-{kind}"):
                     subject, scope = who.removesuffix(f"-{kind}"), kind
             self.tokens[who] = await self.token(subject, scope)

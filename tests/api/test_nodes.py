@@ -20,7 +20,9 @@ async def test_a_report_is_taken_and_the_next_one_is_asked_for(house):
     bell = house.hub.wake.bell("cycle")
     answer = await send(house, report())
     reply = {"accepted": 1, "next_report_seconds": 15.0, "refused": [], "notes": []}
-    assert answer.json() == reply | {"launches": None}
+    told = answer.json()
+    assert told.pop("leases_seconds_old") < 5
+    assert told == reply | {"launches": None, "leases": []}
     assert bell.is_set()
     (node,) = (await house.call("dana", "GET", "/v1/nodes")).json()["nodes"]
     assert node == {

@@ -42,7 +42,7 @@ async def test_metrics_count_requests_by_route_and_not_by_path(small):
     line = 'commonpool_request_seconds_count{method="GET",route="/v1/jobs/{job}",status="404"}'
     assert line in page
     assert "/v1/jobs/a" not in page
-    assert (await small.call("national-node", "GET", "/metrics")).status_code == 200
+    assert (await small.call("national-metrics", "GET", "/metrics")).status_code == 200
 
 
 async def test_there_is_no_page_that_loads_scripts_from_the_internet(small):

@@ -10,18 +10,15 @@ from scheduler import metrics
 from scheduler.core.explain import Reason
 from scheduler.loops.cycle import CycleLoop
 
-MAY_READ = ("admin", "national-node")
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 
 
-async def has_gpus(house, site, pool, *names):
-    """Report real nodes: simulated ones have no exporter."""
+async def has_gpus(house, site, pool, *names, **more):
+    """Report nodes with GPUs; real ones, unless `more` of them is said."""
     gpus = [{"index": i, "uuid": f"GPU-{i}", "model": "H100"} for i in range(8)]
     at = house.clock.now().isoformat()
-    reports = [
-        {"node": node, "pool": pool, "boot_id": "b", "sequence": 1, "sampled_at": at, "gpus": gpus}
-        for node in names
-    ]
+    one = {"pool": pool, "boot_id": "b", "sequence": 1, "sampled_at": at, "gpus": gpus} | more
+    reports = [one | {"node": node} for node in names]
     answer = await house.call(f"{site}-node", "POST", "/v1/nodes/report", json={"reports": reports})
     assert answer.status_code == 200, answer.text
 
@@ -48,7 +45,7 @@ async def series(house):
     }
 
 
-async def test_targets_are_grouped_by_pool_and_simulated_nodes_are_none(small):
+async def test_targets_are_grouped_by_pool_and_a_simulated_node_without_exporter_is_none(small):
     await small.report("state-u")
     assert await targets(small) == []
     await has_gpus(small, "national", "national-hub", "gpu-b", "gpu-a")
@@ -59,11 +56,42 @@ async def test_targets_are_grouped_by_pool_and_simulated_nodes_are_none(small):
     assert await targets(small, pool="state-u-hpc") == []
 
 
-async def test_a_sites_token_sees_its_own_nodes_and_a_nodes_token_that_node(small):
+async def test_a_sites_token_sees_its_own_nodes_and_only_one_of_all_sites_sees_all(small):
     await has_gpus(small, "national", "national-hub", "gpu-a", "gpu-b")
-    assert len((await targets(small, "national-node"))[0]["targets"]) == 2
-    assert await targets(small, "state-u-node") == []
-    assert (await targets(small, "gpu-a-node"))[0]["targets"] == ["gpu-a:9400"]
+    assert len((await targets(small, "national-metrics"))[0]["targets"]) == 2
+    assert len((await targets(small, "all-sites-metrics"))[0]["targets"]) == 2
+    for other in ("state-u-metrics", "prometheus-metrics", "gpu-a-metrics"):
+        assert await targets(small, other) == []
+
+
+async def test_a_simulated_node_is_found_where_it_says_and_under_its_own_name(small):
+    here = {"simulated": True, "exporter": "127.0.0.1:9401"}
+    await has_gpus(small, "state-u", "state-u-hpc", "state-u-1", "state-u-2", **here)
+    labels = {"site": "state-u", "pool": "state-u-hpc", "tier": "institution"}
+    assert await targets(small) == [
+        {"targets": ["127.0.0.1:9401"], "labels": labels | {"node": name, "__param_node": name}}
+        for name in ("state-u-1", "state-u-2")
+    ]
+    assert await targets(small, simulated=False) == []
+
+
+async def test_a_real_node_says_its_port_and_is_reached_by_no_other_name_than_its_own(small):
+    await has_gpus(small, "national", "national-hub", "gpu-a", exporter="elsewhere:9500")
+    assert (await targets(small))[0]["targets"] == ["gpu-a:9500"]
+    assert (await targets(small, domain="x.example"))[0]["targets"] == ["gpu-a.x.example:9500"]
+    await has_gpus(small, "national", "national-hub", "gpu-a", exporter=":9600", sequence=2)
+    assert (await targets(small))[0]["targets"] == ["gpu-a:9600"]
+
+
+@pytest.mark.parametrize("where", ["9400", "a b:1", "http://x:9400", "x:9400/metrics", ":9400\n"])
+async def test_an_exporter_that_is_no_address_is_refused(small, where):
+    gpus = [{"index": 0, "uuid": "GPU-0", "model": "H100"}]
+    report = {"node": "n", "pool": "national-hub", "boot_id": "b", "sequence": 1, "gpus": gpus}
+    report |= {"sampled_at": small.clock.now().isoformat(), "exporter": where}
+    answer = await small.call(
+        "national-node", "POST", "/v1/nodes/report", json={"reports": [report]}
+    )
+    assert (answer.status_code, answer.json()["field"]) == (422, "reports.0.exporter")
 
 
 async def test_shards_divide_the_nodes_and_lose_none(small):

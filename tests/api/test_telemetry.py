@@ -58,6 +58,16 @@ async def test_who_uses_a_gpu_is_told_to_them_and_to_operators_and_others_see_th
     others = (await nodes_of(house, "alex"))[node["node"]]
     hidden = {"account": "arl-vision", "run": None, "job": None, "user": None, "draining": False}
     assert others["gpus"][0]["held_by"] == [hidden]
+    watched = (await nodes_of(house, "national-metrics"))[node["node"]]
+    assert watched["gpus"][0]["held_by"] == [hidden]
+
+
+async def test_a_sites_metrics_token_sees_that_site_and_only_one_of_all_sites_sees_all(small):
+    await small.report("national")
+    await small.report("state-u")
+    assert set(await nodes_of(small, "state-u-metrics")) == {"state-u-1", "state-u-2"}
+    assert await nodes_of(small, "dana-metrics") == {}
+    assert len(await nodes_of(small, "all-sites-metrics")) == 6
 
 
 async def test_a_gpu_idles_for_its_user_from_the_lease_on_at_the_earliest(small):

@@ -29,6 +29,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from agents.metric_sets import MetricSet
 from agents.node import nvml
 from agents.node.exporter import Exporter, Facts
 from agents.node.samples import NodeView
@@ -151,7 +152,9 @@ def parts(library: Path, state: State) -> None:
             samples={s.gpu.uuid: s for s in samples},
         )
         registry = CollectorRegistry()
-        registry.register(Exporter(lambda: Facts(view, holders=()), "n1", "Hostname"))
+        registry.register(
+            Exporter(lambda: Facts(view, holders=()), "n1", "Hostname", MetricSet.ALL)
+        )
         scrape = cpu_ms(lambda: generate_latest(registry), 60)
         lines = generate_latest(registry).decode().splitlines()
     ours = whole - calls + kept + (seldom + scrape) / PERIOD

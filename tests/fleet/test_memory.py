@@ -136,3 +136,41 @@ def test_the_pace_slackens_while_reports_take_too_long_and_recovers():
     for _ in range(40):
         pace.took(0.1, now := now + 5)
     assert pace.seconds(15) == 15
+
+
+IDLE = {"sm": 0.0}
+
+
+def test_what_was_told_elsewhere_may_have_been_work_so_idleness_begins_anew():
+    """R18: missing data is never idle, and a number that was left out is missing data."""
+    fleet = Fleet(60)
+    for number in range(3):
+        tell(fleet, said(number, **IDLE), AT + 15 * number)
+    assert fleet.idle_since("n", 0) == AT
+    tell(fleet, said(4, **IDLE), AT + 60)
+    assert fleet.idle_since("n", 0) == AT + 60
+
+
+def test_a_node_that_counts_without_a_gap_speaks_here_alone():
+    fleet = Fleet(60)
+    for number in range(5):
+        tell(fleet, said(number), AT + number)
+    assert fleet.split(AT) == {}
+    tell(fleet, said(6), AT + 6)
+    assert set(fleet.split(AT + 6)) == {"n"}
+    assert fleet.split(AT + 7) == {}
+
+
+def test_one_that_had_counted_before_it_spoke_here_may_speak_elsewhere_too():
+    fleet = Fleet(60)
+    tell(fleet, said(7), AT)
+    assert set(fleet.split(AT)) == {"n"}
+
+
+def test_a_node_is_silent_when_nobody_heard_it():
+    fleet = Fleet(60)
+    tell(fleet, said(0), AT)
+    fleet.heard_elsewhere("n", AT + 30)
+    fleet.heard_elsewhere("n", AT + 20)
+    assert fleet.silent(AT + 30) == {}
+    assert fleet.silent(AT + 31) == {"n": AT + 30}

@@ -49,7 +49,8 @@ class Site:
     def __init__(self, lab: Lab, agents: list[LiveAgent], states: list[State]) -> None:
         self.lab, self.agents, self.states = lab, agents, states
         self.port = agents[0].port
-        self.node_token = lab.data / "node.token"
+        self.metrics_token = lab.data / "metrics.token"
+        self.metrics_token.write_text(lab.token("all-sites", "metrics"))
         self._people = {who: lab.token(who, "user") for who in ("dana", "alex", "iris")}
 
     def submit(self, who: str, seconds: float, **asked: Any) -> None:
@@ -69,7 +70,7 @@ class Site:
 
     def metrics(self, accept: str = "") -> str:
         """Return the hub's page."""
-        token = self.node_token.read_text()
+        token = self.metrics_token.read_text()
         headers = {"Authorization": f"Bearer {token}", "Accept": accept}
         return httpx.get(f"{self.lab.url}/metrics", headers=headers, timeout=30).text
 

@@ -95,6 +95,35 @@ def test_a_run_that_the_hub_does_not_know_here_is_foreign(proc):
     assert (found.standing, found.why) == (Standing.FOREIGN, f"{RUN} has no lease on this node")
 
 
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def test_a_process_that_is_younger_than_what_the_hub_told_is_judged_by_its_own_word(proc):
+    """Its run may have been leased since; the hub's next word is about it too."""
+    told = Rights(leases={}, leases_at=50.0)
+    proc.add(10, started=49 * TICKS, **marked(RUN))
+    proc.add(11, started=50 * TICKS, **marked(RUN))
+    proc.add(12, started=51 * TICKS, **marked(RUN, gpus=(5,)))
+    proc.add(13, started=51 * TICKS)
+    standings = [holder_of(proc, pid, rights=told).standing for pid in (10, 11, 12, 13)]
+    assert standings == [Standing.FOREIGN, Standing.LEASED, Standing.FOREIGN, Standing.FOREIGN]
+
+
+def test_a_process_that_outlives_its_lease_becomes_a_stranger(proc):
+    proc.add(10, started=10 * TICKS, **marked(RUN))
+    held = Rights(leases={RUN: frozenset({GPU.uuid})}, leases_at=60.0)
+    assert holder_of(proc, rights=held).standing is Standing.LEASED
+    found = holder_of(proc, rights=Rights(leases={}, leases_at=75.0))
+    assert (found.standing, found.why) == (Standing.FOREIGN, f"{RUN} has no lease on this node")
+
+
+def test_what_may_not_be_read_and_is_young_may_be_of_a_lease_that_is_not_told_yet(proc):
+    proc.add(10, started=51 * TICKS)
+    proc.close(10)
+    told = Rights(leases={}, leases_at=50.0)
+    assert holder_of(proc, rights=told).standing is Standing.UNKNOWN
+
+
 @pytest.mark.parametrize(
     "cgroup",
     [

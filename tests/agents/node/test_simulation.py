@@ -1,5 +1,8 @@
 """Simulated GPUs: as busy as the programs that have them, with the faults that were injected."""
 
+import socket
+
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -9,7 +12,7 @@ from agents.node.exporter import Exporter, Facts
 from agents.node.injected import Injected
 from agents.node.pretended import Programs
 from agents.node.simulated import SimulatedGpus, SimulatedNode
-from agents.node.simulated_metrics import Together
+from agents.node.simulated_metrics import Shown, Together, serve_simulated
 from agents.node.simulation import Simulation
 from tests.agents.node.proc import Proc, marked
 from tests.build import NOON
@@ -184,3 +187,37 @@ def test_several_nodes_have_one_page_of_metrics_with_each_name_once(world):
         ("n2", "0"),
         ("n2", "1"),
     ]
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def pages(request, world):
+    """The address under which the metrics of two nodes are served."""
+    address = request.param
+    port = free_port(address)
+    end = serve_simulated(world.simulation, ("n1", "n2"), Shown(), address, port)
+    yield f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    end()
+
+
+def nodes_on(page):
+    found = {
+        sample.labels["Hostname"]
+        for family in text_string_to_metric_families(page.text)
+        for sample in family.samples
+        if "Hostname" in sample.labels
+    }
+    return page.status_code, found
+
+
+def test_each_node_has_a_page_of_its_own_and_all_have_one_together(pages):
+    assert nodes_on(httpx.get(f"{pages}/metrics")) == (200, {"n1", "n2"})
+    assert nodes_on(httpx.get(f"{pages}/metrics?node=n2")) == (200, {"n2"})
+    nobody = httpx.get(f"{pages}/metrics?node=n3")
+    assert (nobody.status_code, nobody.text) == (404, "no such node here: there are n1, n2\n")
+
+
+def free_port(address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
