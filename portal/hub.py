@@ -151,6 +151,10 @@ class Hub:
         """Ask for the job's end; one that has ended stays as it is."""
         return self._parse(JobView, self._send("POST", _job_path(job, "/cancel")))
 
+    def recall(self, job: str) -> JobView:
+        """Take an idle job's lease back from the background work on it."""
+        return self._parse(JobView, self._send("POST", _job_path(job, "/recall")))
+
     def explanation(self, job: str) -> Explanation:
         """Return why the job is where it is, pool by pool, and its history."""
         return self._read(Explanation, _job_path(job, "/explanation"))

@@ -7,6 +7,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
 from scheduler.db import node_tables as _node_tables  # noqa: F401  # they register themselves
+from scheduler.db import recall_tables as _recall_tables  # noqa: F401  # as these do
 from scheduler.db.tables import UtcDateTime, metadata
 
 
