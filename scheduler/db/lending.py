@@ -142,10 +142,16 @@ async def recall_by_word(
     Raises:
         Refused: nothing of the job is lent.
     """
-    query = select(runs.c.id).where(runs.c.job_id == job, *_IS_OPEN, runs.c.lent)
-    run = (await conn.execute(query)).scalar()
-    why = f"{by} takes back the idle lease that it sat on"
-    taken = None if run is None else await take_back(conn, run, why, now, policy)
+    query = (
+        select(runs.c.id, jobs.c.account)
+        .join(jobs, jobs.c.id == runs.c.job_id)
+        .where(runs.c.job_id == job, *_IS_OPEN, runs.c.lent)
+    )
+    found = (await conn.execute(query)).one_or_none()
+    taken = None
+    if found is not None:
+        why = f"{found.account} takes back the idle lease that it sat on"
+        taken = await take_back(conn, found.id, why, now, policy)
     if taken is None:
         raise Refused(
             title="Nothing to take back",
