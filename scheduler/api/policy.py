@@ -67,6 +67,7 @@ async def apply_policy(
         revision, changed = await save_policy(conn, text, hub.clock.now(), caller.subject)
     if changed:
         hub.wake.ring("cycle")
+        hub.wake.ring("idle")
     return body.reply(PolicyApplied(revision=revision, changed=changed))
 
 

@@ -1,8 +1,7 @@
 """Looks for leases whose GPUs do nothing, in every process that hears their nodes (R18).
 
-A run whose nodes speak to several processes is not seen whole by any, and then it is not
-idle: missing data never is. Of a lease that is lent, missing data says nothing either way: it
-is taken back when its run is seen to work, and not because nobody saw it.
+A run whose nodes speak to several processes is not seen whole by any, and then nothing is done:
+missing data is never idleness, and no work either, so what was warned about or lent stays so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,8 +74,8 @@ class IdleLoop:
         self, run: Working, policy: Policy, guests: Mapping[Gpu, datetime], now: datetime
     ) -> Told | None:
         pool = next((pool for pool in policy.pools if pool.id == run.pool), None)
-        if pool is None:
-            return None
+        if pool is None or any(self._fleet.heard_at(slot.node) is None for slot in run.slots):
+            return None  # Another process hears it, or none since this one began.
         rules = policy.tier_rules(pool.tier)
         watched = Watched(
             run.started_at,

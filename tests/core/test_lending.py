@@ -10,7 +10,8 @@ from scheduler.core.events import apply_event
 from scheduler.core.lending import may_be_lent
 from scheduler.core.model import Backend, PriorityClass, QuotaClass, RunState, Sector, StopReason
 from scheduler.core.plan import plan
-from scheduler.core.snapshot import DropRun, Put
+from scheduler.core.policy import Order
+from scheduler.core.snapshot import DropRun, Put, Usage
 from scheduler.core.world import World
 from tests.build import (
     HOUR,
@@ -237,3 +238,27 @@ def test_nodes_that_are_broken_take_no_guest():
 def test_a_shared_ray_cluster_lends_nothing():
     assert may_be_lent(pool())
     assert not may_be_lent(pool(backend=Backend.RAY_SHARED))
+
+
+def test_without_fair_shares_the_oldest_is_seated_first():
+    rules = replace(POLICY, rules=replace(POLICY.rules, order=Order.FIFO))
+    jobs = [
+        background("b4", who="a", gpus=8, submitted_at=NOON - MINUTE),
+        background("b5", who="b", gpus=8, submitted_at=NOON - HOUR),
+    ]
+    (start,) = planned(HOST, OTHER, jobs, rules=rules).starts
+    assert start.job == "b5"
+
+
+def test_of_equal_accounts_the_one_that_used_less_is_seated_first():
+    used = Usage("a", 1000.0, NOON)
+    jobs = [background("b4", who="a", gpus=8), background("b5", who="b", gpus=8)]
+    host = replace(HOST, leased_at=NOON, started_at=NOON)
+    (start,) = planned(host, OTHER, used, jobs).starts
+    assert start.job == "b5"
+
+
+def test_who_waits_behind_a_job_of_its_kind_that_is_not_ready_is_seated():
+    jobs = [background("b4", gpus=8, not_before=NOON + MINUTE), background("b5", gpus=8)]
+    (start,) = planned(HOST, OTHER, jobs).starts
+    assert start.job == "b5"
