@@ -94,6 +94,18 @@ def cancel(
 
 @app.command()
 @with_hub
+def recall(hub: Hub, job: Job, as_json: AsJson = False) -> None:
+    """Take an idle job's lease back: the background work on its GPUs ends by its notice."""
+    view = hub.recall(job)
+    if as_json:
+        tables.print_json(view)
+        return
+    told = [event.sentence for event in hub.explanation(job).history]
+    typer.echo(f"{view.id} {view.state.value}: {told[-1] if told else view.reason}")
+
+
+@app.command()
+@with_hub
 def pools(
     hub: Hub,
     nodes: Annotated[bool, typer.Option("--nodes", help="Show each node too.")] = False,

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from portal.hub_answers import ANSWER_SECONDS, CONNECT_SECONDS, in_words, problem_of
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.accounts import (
     AccountList,
@@ -44,8 +45,6 @@ from scheduler.wire.operating import (
 from scheduler.wire.telemetry import TelemetryPage
 from scheduler.wire.what_if import WhatIf, WhatIfRequest
 
-CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 10.0
 WHAT_IF_SECONDS = 600.0
 _WHAT_IF = "/v1/what-if"
 LOG_PIECE_BYTES = 262_144
@@ -160,6 +159,10 @@ class Hub:
     def cancel(self, job: str) -> JobView:
         """Ask for the job's end; one that has ended stays as it is."""
         return self._parse(JobView, self._send("POST", _job_path(job, "/cancel")))
+
+    def recall(self, job: str) -> JobView:
+        """Take an idle job's lease back from the background work on it."""
+        return self._parse(JobView, self._send("POST", _job_path(job, "/recall")))
 
     def explanation(self, job: str) -> Explanation:
         """Return why the job is where it is, pool by pool, and its history."""
@@ -375,10 +378,10 @@ class Hub:
                 timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
             )
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise HubUnreachable(self.url, _in_words(error)) from error
+            raise HubUnreachable(self.url, in_words(error)) from error
         if response.is_success:
             return response
-        raise HubProblem(_problem(response))
+        raise HubProblem(problem_of(response))
 
     def _quietly(self, method: str) -> dict[str, str]:
         return {"X-CP-Passive": "1"} if self._passive and method == "GET" else {}
@@ -397,28 +400,3 @@ def _node_path(node: str, rest: str = "") -> str:
 
 def _job_path(job: str, rest: str = "") -> str:
     return f"/v1/jobs/{quote(job, safe='')}{rest}"
-
-
-def _problem(response: httpx.Response) -> Problem:
-    """Return the problem document, or one made up from a plain answer (a proxy's, say)."""
-    try:
-        return Problem.model_validate_json(response.content)
-    except ValidationError:
-        detail = response.text.strip().splitlines()[:1]
-        return Problem(
-            title=response.reason_phrase or "Error",
-            status=response.status_code,
-            detail=detail[0][:300] if detail else f"the hub answered {response.status_code}",
-        )
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, httpx.ConnectTimeout):
-        return f"no connection within {CONNECT_SECONDS:g} s"
-    if isinstance(error, httpx.TimeoutException):
-        return f"no answer within {ANSWER_SECONDS:g} s"
-    if isinstance(error, httpx.ConnectError):
-        return "nothing listens there, or the name is unknown"
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return "that is not a http:// or https:// address"
-    return "the connection broke"

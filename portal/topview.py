@@ -187,11 +187,12 @@ def gpu_state(gpu: GpuTelemetry) -> str:
 
 def who(gpu: GpuTelemetry) -> str:
     """Return who has a GPU: run, account and user, as far as the hub told us."""
-    said = []
+    said = ""
     for one in gpu.held_by:
         names = " ".join(part for part in (one.run, one.account, one.user) if part)
-        said.append(f"{names} (leaving)" if one.draining else names)
-    return " → ".join(said)
+        between = " + guest " if one.guest else " → "
+        said += f"{between if said else ''}{names}{' (leaving)' if one.draining else ''}"
+    return said
 
 
 def idle(gpu: GpuTelemetry, at: datetime) -> str:

@@ -60,6 +60,7 @@ COMMANDS = {
     "logs": Late(_PEOPLE, _WORK, "Print a job's log.", "logs"),
     "explain": Late(_PEOPLE, _WORK, "Say why a job is where it is.", "explain"),
     "cancel": Late(_PEOPLE, _WORK, "End jobs.", "cancel"),
+    "recall": Late(_PEOPLE, _WORK, "Take an idle job's lease back.", "recall"),
     "queue": Late(_PLANNER, _WORK, "List waiting jobs and their starts.", "queue"),
     "shares": Late(_PLANNER, _WORK, "Show the tree of accounts by share.", "shares"),
     "prio": Late(_PLANNER, _WORK, "Show what orders waiting jobs.", "prio"),

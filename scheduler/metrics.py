@@ -145,7 +145,8 @@ HELD_GPUS = Shown(Gauge("commonpool_held_gpus", "GPUs that runs hold", ["pool", 
 POOL_GPUS = Shown(
     Gauge(
         "commonpool_pool_gpus",
-        "GPUs of a pool: by policy, on nodes that take work, and there held by nobody",
+        "GPUs of a pool: by policy, on nodes that take work, and there held by nobody; of idle "
+        "leases that are lent, and of those with background work on them",
         ["pool", "site", "tier", "state"],
     )
 )

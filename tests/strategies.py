@@ -12,11 +12,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 from scheduler.core.decisions import Plan, apply
-from scheduler.core.model import Job, PriorityClass, RunState, Sector, Tier
+from scheduler.core.events import apply_event
+from scheduler.core.model import Job, PriorityClass, Run, RunState, Sector, Tier
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy, Rules
 from scheduler.core.snapshot import DropJob, DropRun, Event, Put, Snapshot
-from scheduler.core.world import World, apply_event, requeued_job
+from scheduler.core.world import World, requeued_job
 from tests import build
 from tests.build import HOUR, MINUTE, NOON
 
@@ -143,7 +144,10 @@ def steps(rounds: int = 3) -> st.SearchStrategy[list[Step]]:
     index = st.integers(0, 5)
     happening = st.one_of(
         st.tuples(st.just("wait"), st.integers(1, 90)),
-        st.tuples(st.sampled_from(["end", "end", "cancel", "stop", "toggle"]), index),
+        st.tuples(
+            st.sampled_from(["end", "end", "cancel", "stop", "toggle", "lend", "lend", "recall"]),
+            index,
+        ),
     )
     burst = st.lists(submit, min_size=2, max_size=6)
     turn = st.tuples(burst, st.lists(happening, max_size=3)).map(
@@ -207,13 +211,17 @@ def _events(scene: Scene, what: str, value: Any, number: int) -> list[Event]:
     if what == "cancel":
         waiting = sorted(snapshot.jobs)
         return [DropJob(waiting[value % len(waiting)])] if waiting else []
-    if not snapshot.runs:
-        return []
+    return _of_run(scene, what, value) if snapshot.runs else []
+
+
+def _of_run(scene: Scene, what: str, value: Any) -> list[Event]:
+    snapshot = scene.snapshot
     run = snapshot.runs[sorted(snapshot.runs)[value % len(snapshot.runs)]]
-    if what == "stop":
-        # Who ends already is given no more time.
-        by = run.stop_at or scene.now
-        return [Put(replace(run, state=RunState.STOPPING, stop_at=by))]
+    told = {"stop": _stopped, "lend": _lent, "recall": _recalled}.get(what)
+    return _ended(run, snapshot) if told is None else told(run, snapshot, scene.now)
+
+
+def _ended(run: Run, snapshot: Snapshot) -> list[Event]:
     ended: list[Event] = [DropRun(run.id)]
     if run.draining:
         ended.append(Put(requeued_job(run, None)))
@@ -224,3 +232,24 @@ def _events(scene: Scene, what: str, value: Any, number: int) -> list[Event]:
         if run.id in other.after
     ]
     return ended
+
+
+def _stopped(run: Run, _: Snapshot, now: datetime) -> list[Event]:
+    # Who ends already is given no more time.
+    return [Put(replace(run, state=RunState.STOPPING, stop_at=run.stop_at or now))]
+
+
+def _lent(run: Run, _: Snapshot, now: datetime) -> list[Event]:
+    """A run is found to do nothing, and its lease is lent (R18)."""
+    if run.state is not RunState.LEASED or run.draining or run.shape.background or run.over:
+        return []
+    return [Put(replace(run, state=RunState.RUNNING, started_at=now, lent=True))]
+
+
+def _recalled(run: Run, snapshot: Snapshot, now: datetime) -> list[Event]:
+    """It works again: whoever sits on its lease is told to leave."""
+    if not run.lent:
+        return []
+    leave = (guest for guest in snapshot.runs.values() if guest.over == run.id)
+    told = {"state": RunState.STOPPING, "draining": True, "stop_at": now + MINUTE}
+    return [Put(replace(run, lent=False)), *(Put(replace(guest, **told)) for guest in leave)]

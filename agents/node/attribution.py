@@ -51,7 +51,10 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process on a GPU, and whose it is. `why` is told where it is not its GPU's run."""
+    """A process on a GPU, and whose it is. `why` is told where it is not its GPU's run.
+
+    `guest`: its run sits on a lease that another run leaves idle.
+    """
 
     gpu: Gpu
     pid: int
@@ -61,6 +64,7 @@ class Holder:
     pod: Pod | None = None
     said_job: str = ""
     why: str = ""
+    guest: bool = False
 
     @property
     def job(self) -> str:
@@ -129,7 +133,8 @@ def judged(
     run, by = _run(origin, pod)
     why = _objection(gpu, run, origin, rights)
     if why == "" and run:
-        return Holder(gpu, pid, Standing.LEASED, run, by, pod, origin.job)
+        mine = Standing.LEASED
+        return Holder(gpu, pid, mine, run, by, pod, origin.job, guest=origin.guest)
     if why == "" and pod is None and not origin.readable and not _is_free(gpu, origin, rights):
         why = "its environment may not be read: the agent needs CAP_SYS_PTRACE"
         return Holder(gpu, pid, Standing.UNKNOWN, why=why)

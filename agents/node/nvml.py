@@ -143,6 +143,24 @@ def _processes(function: str) -> Callable[[object], tuple[Process, ...]]:
     return running
 
 
+def _process_sm(handle: object, seen: list[int]) -> Mapping[int, float] | None:
+    """Return by pid how busy processes were since the last call, 0 to 1; who is left out was not.
+
+    `seen` keeps up to when; at the first call nothing is told, for what was before is not asked.
+    """
+    try:
+        samples = pynvml.nvmlDeviceGetProcessUtilization(handle, seen[0])
+    except pynvml.NVMLError as error:
+        if error.value != pynvml.NVML_ERROR_NOT_FOUND:
+            raise
+        return {}
+    first, seen[0] = not seen[0], max([seen[0], *(int(one.timeStamp) for one in samples)])
+    found: dict[int, float] = {}
+    for one in samples:
+        found[int(one.pid)] = max(found.get(int(one.pid), 0.0), min(1.0, one.smUtil / 100))
+    return None if first else found
+
+
 def _sample_gpm(handle: object, instance: int, sample: object) -> bool:
     if instance == WHOLE_GPU:
         pynvml.nvmlGpmSampleGet(handle, sample)
@@ -177,6 +195,7 @@ def _fabric(handle: object) -> Fabric:
 
 _OURS: Mapping[str, Callable[..., Any]] = {
     "field_values": _field_values,
+    "process_sm": _process_sm,
     "sample_gpm": _sample_gpm,
     "gpm_supported": _gpm_supported,
     "sram_exceeded": _sram_exceeded,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK, JOB, NODES = b"COMMONPOOL_RUN", b"COMMONPOOL_JOB", b"COMMONPOOL_NODES"
+GUEST = b"COMMONPOOL_GUEST"
 _RUN = r"cp-[a-z0-9]+-[0-9]+"
 _OF_RUN = re.compile(rf"commonpool[-/]({_RUN})(?=\.scope|\.slice|/|$)")
 _OF_POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})")
@@ -31,6 +32,8 @@ class Origin:
     job: str = ""
     gpus: frozenset[int] | None = None
     """The GPUs of this node that it says its run has leased; None: it does not say."""
+    guest: bool = False
+    """Whether it says that its run sits on a lease that another one leaves idle."""
     cgroup_run: str = ""
     pod_uid: str = ""
     readable: bool = True
@@ -73,6 +76,7 @@ class Origins:
             run=said.get(MARK, ""),
             job=said.get(JOB, ""),
             gpus=leased_here(said.get(NODES, ""), self._node),
+            guest=GUEST in said,
             cgroup_run=of_run[1] if of_run else "",
             pod_uid=of_pod[1].replace("_", "-") if of_pod else "",
             readable=readable,
@@ -140,7 +144,7 @@ def _variables(environ: bytes) -> dict[bytes, str]:
     found = {}
     for entry in environ.split(b"\0"):
         name, equals, value = entry.partition(b"=")
-        if equals and name in {MARK, JOB, NODES}:
+        if equals and name in {MARK, JOB, NODES, GUEST}:
             found[name] = value.decode(errors="replace")
     return found
 

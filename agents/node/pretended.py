@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.node.origins import JOB, MARK, NODES
+from agents.node.origins import GUEST, JOB, MARK, NODES
 
 _SERVANT = re.compile(
     rb"/ray/|ray\.scripts|/bin/ray\b|^ray::(IDLE|JobSupervisor)|raylet|gcs_server|ray\.util\.client|^ray-dashboard"
@@ -35,6 +35,7 @@ class Work:
     gpus: Mapping[str, frozenset[int]]
     """By node."""
     cores: float
+    guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Programs:
                 pid,
                 leases_of(said[NODES]),
                 self._cores(members[run], now),
+                GUEST in said,
             )
             for run, (pid, said) in leases.items()
         )
@@ -146,7 +148,7 @@ def _variables(folder: Path) -> _Variables:
     found = {}
     for entry in _bytes(folder / "environ").split(b"\0"):
         name, equals, value = entry.partition(b"=")
-        if equals and name in {MARK, JOB, NODES}:
+        if equals and name in {MARK, JOB, NODES, GUEST}:
             found[name] = value.decode(errors="replace")
     return found
 

@@ -17,6 +17,7 @@ from scheduler.wire.reports import (
     MemoryOver,
     NodeReport,
     RatioOver,
+    RunUse,
     SamplerState,
     WattsOver,
     XidCount,
@@ -27,6 +28,7 @@ _VENDOR = frozenset({"nvidia", "tesla", "graphics", "device"})
 _FAMILIES = frozenset({"geforce", "rtx", "quadro", "titan"})
 _LONGEST_MODEL, _LONGEST_WHY, _LONGEST_RUN = 40, 200, 80
 _MOST_XIDS, _MOST_FOREIGN = 64, 256
+_SEVERAL, _MOST_RUNS = 2, 16
 _MOST_WATTS, _MOST_CELSIUS, _MOST_TIMES, _MOST_ACTION = 10_000.0, 1000.0, 2**31 - 1, 15
 
 Over = TypeVar("Over", RatioOver, MemoryOver, WattsOver, CelsiusOver)
@@ -87,12 +89,15 @@ def report(told: Told, known: Known, process: Process, sequence: int) -> NodeRep
         block=told.block,
         sampler=view.state,
         use=tuple(
-            _use(gpu, known.windows[gpu.uuid]) for gpu in view.gpus if gpu.uuid in known.windows
+            _use(gpu, known.windows[gpu.uuid], tuple(_runs(known, gpu)))
+            for gpu in view.gpus
+            if gpu.uuid in known.windows
         ),
         foreign=tuple(_foreign(known.holders))[:_MOST_FOREIGN],
         launcher=known.launcher,
         exporter=told.exporter,
         lease_digest=known.lease_digest,
+        tells_runs=_tells_runs(view),
     )
 
 
@@ -139,9 +144,39 @@ def _xids(view: NodeView, gpu: Gpu) -> Iterator[XidCount]:
             yield XidCount(xid=number, count=min(count, _MOST_TIMES))
 
 
-def _use(gpu: Gpu, window: Mapping[str, Statistic]) -> GpuUse:
+def _tells_runs(view: NodeView) -> bool:
+    """Return whether the driver lists the processes on each GPU, and what memory each has."""
+    return view.state is SamplerState.OK and all(
+        sample.processes is not None and all(p.memory_bytes is not None for p in sample.processes)
+        for sample in view.samples.values()
+        if sample.fault is None
+    )
+
+
+def _runs(known: Known, gpu: Gpu) -> Iterator[RunUse]:
+    """Yield what each run does on a GPU, where a guest is on it, or several runs are."""
+    mine = [h for h in known.holders if h.gpu.uuid == gpu.uuid and h.standing is Standing.LEASED]
+    runs = sorted({holder.run for holder in mine})
+    sample = known.view.samples.get(gpu.uuid)
+    if sample is None or (len(runs) < _SEVERAL and not any(holder.guest for holder in mine)):
+        return
+    processes = {process.pid: process for process in sample.processes or ()}
+    for run in runs[:_MOST_RUNS]:
+        pids = {holder.pid for holder in mine if holder.run == run}
+        there = [processes[pid] for pid in sorted(pids) if pid in processes]
+        memory = [p.memory_bytes for p in there if p.memory_bytes is not None]
+        busy = [p.sm_active for p in there if p.sm_active is not None]
+        yield RunUse(
+            run=run[:_LONGEST_RUN],
+            sm_active=min(1.0, sum(busy)) if busy else None,
+            memory_mib=sum(memory) / _MIB if memory else None,
+        )
+
+
+def _use(gpu: Gpu, window: Mapping[str, Statistic], runs: tuple[RunUse, ...]) -> GpuUse:
     return GpuUse(
         index=gpu.index,
+        runs=runs,
         sm_active=_over(RatioOver, window.get("sm_active"), 1, 1),
         tensor_active=_over(RatioOver, window.get("tensor"), 1, 1),
         memory_mib=_over(MemoryOver, window.get("memory_used_bytes"), _MIB, 2**30),

@@ -138,11 +138,15 @@ class MigDevice:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process on a GPU. `pid` counts in the host's namespace."""
+    """A process on a GPU. `pid` counts in the host's namespace.
+
+    `sm_active`, of 0 to 1, is asked for only where a GPU has several processes.
+    """
 
     pid: int
     memory_bytes: int | None = None
     gpu_instance: int | None = None
+    sm_active: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

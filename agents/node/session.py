@@ -22,6 +22,7 @@ from agents.node.samples import (
     Gpu,
     GpuSample,
     MigDevice,
+    Process,
     Readings,
 )
 
@@ -63,6 +64,7 @@ class _Device:
     refused: set[object] = field(default_factory=set)
     gpm: dict[int, _Pair] = field(default_factory=dict)
     mig: tuple[tuple[Any, MigDevice], ...] = ()
+    seen: list[int] = field(default_factory=lambda: [0])
 
 
 class Session:
@@ -133,7 +135,7 @@ class Session:
                 readings=self._readings(device),
                 gpm=self._gpm(device, nvml.WHOLE_GPU) if whole else Gpm(),
                 condition=device.condition,
-                processes=self._first(device, self._processes),
+                processes=self._told_apart(device, self._first(device, self._processes)),
                 mig=tuple(self._slice(device, *one) for one in device.mig),
             )
         except GpuAway as away:
@@ -222,6 +224,17 @@ class Session:
             if answer is not None:
                 return answer
         return None
+
+    def _told_apart(
+        self, device: _Device, processes: tuple[Process, ...] | None
+    ) -> tuple[Process, ...] | None:
+        """Add how busy each process is, where there are several: else the GPU itself tells."""
+        if processes is None or len(processes) <= 1:
+            return processes
+        busy = self._ask(device, "process_sm", device.seen)
+        if busy is None:
+            return processes
+        return tuple(replace(one, sm_active=busy.get(one.pid, 0.0)) for one in processes)
 
     def _readings(self, device: _Device) -> Readings:
         busy = self._ask(device, "nvmlDeviceGetUtilizationRates")

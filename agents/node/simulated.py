@@ -6,7 +6,7 @@ made up as a `GpuSample`, so that all that follows is the code of real ones.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import sin
 
@@ -75,10 +75,9 @@ class SimulatedNode:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a simulated GPU does. `cores`: None where no run has it, else how busy that is."""
+    """What a simulated GPU does: the processes on it, by pid, with how many cores each is busy."""
 
-    cores: float | None = None
-    pids: tuple[int, ...] = ()
+    cores: Mapping[int, float] = field(default_factory=dict)
     fault: Fault | None = None
 
 
@@ -99,21 +98,30 @@ def sample(gpu: Gpu, load: Load, moment: float, idle_cores: float) -> GpuSample:
     """
     if load.fault is not None:
         return GpuSample(gpu, load.fault)
-    busy = 0.0
-    if load.cores is not None and load.cores >= idle_cores:
-        wave = sin(moment / 7 + gpu.index * 1.3)
-        busy = min(0.98, 0.35 + 0.5 * min(1.0, load.cores / _ENOUGH_CORES) + 0.08 * wave)
-    rest = _REST_WATTS if load.cores is None else _CONTEXT_WATTS
+    wave = 0.08 * sin(moment / 7 + gpu.index * 1.3)
+    each = {pid: _busy(cores, wave, idle_cores) for pid, cores in load.cores.items()}
+    busy = max(each.values(), default=0.0)
+    rest = _CONTEXT_WATTS if each else _REST_WATTS
     watts = rest + (_BUSY_WATTS - rest) * busy + 2 * sin(moment / 3 + gpu.index)
-    used = 0 if load.cores is None else _CONTEXT_MIB
-    if busy:
-        used += int(_MEMORY_MIB * (0.55 + 0.03 * gpu.index / 8))
+    used = {pid: _memory_mib(gpu, part) for pid, part in each.items()}
     return GpuSample(
         gpu,
-        readings=_readings(busy, watts, used),
+        readings=_readings(busy, watts, min(_MEMORY_MIB, sum(used.values()))),
         gpm=_activity(busy),
-        processes=tuple(Process(pid) for pid in load.pids),
+        processes=tuple(
+            Process(pid, used[pid] * _MIB, sm_active=part) for pid, part in each.items()
+        ),
     )
+
+
+def _busy(cores: float, wave: float, idle_cores: float) -> float:
+    if cores < idle_cores:
+        return 0.0
+    return min(0.98, 0.35 + 0.5 * min(1.0, cores / _ENOUGH_CORES) + wave)
+
+
+def _memory_mib(gpu: Gpu, busy: float) -> int:
+    return _CONTEXT_MIB + (int(_MEMORY_MIB * (0.55 + 0.03 * gpu.index / 8)) if busy else 0)
 
 
 def _readings(busy: float, watts: float, used_mib: int) -> Readings:

@@ -127,12 +127,11 @@ class Simulation:
 def _load(node: str, gpu: Gpu, works: Sequence[Work], wanted: Injected) -> Load:
     if gpu.index in wanted.lost:
         return Load(fault=Fault.LOST)
-    mine = [work for work in works if gpu.index in work.gpus.get(node, ())]
-    pids = tuple(work.pid for work in mine)
+    cores = {work.pid: work.cores for work in works if gpu.index in work.gpus.get(node, ())}
     if gpu.index in wanted.foreign:
         # Somebody who works there without a lease.
-        return Load(1.0, (*pids, _STRANGER))
-    return Load(max((work.cores for work in mine), default=None), pids)
+        cores[_STRANGER] = 1.0
+    return Load(cores)
 
 
 def _holders(
@@ -143,6 +142,14 @@ def _holders(
             continue
         for work in works:
             if gpu.index in work.gpus.get(node, ()):
-                yield Holder(gpu, work.pid, Standing.LEASED, work.run, By.LEASE, said_job=work.job)
+                yield Holder(
+                    gpu,
+                    work.pid,
+                    Standing.LEASED,
+                    work.run,
+                    By.LEASE,
+                    said_job=work.job,
+                    guest=work.guest,
+                )
         if gpu.index in wanted.foreign:
             yield Holder(gpu, _STRANGER, Standing.FOREIGN, why="injected")

@@ -85,7 +85,9 @@ def injected(lease: DesiredLease, signals: Signals) -> dict[str, str]:
         {"node": n.node, "gpus": list(n.gpus), "ray_node_label": {NODE_LABEL: n.node}}
         for n in lease.nodes
     ]
+    guest = {"COMMONPOOL_GUEST": "1"} if lease.guest else {}
     return {
+        **guest,
         "COMMONPOOL_JOB": lease.job,
         "COMMONPOOL_ATTEMPT": str(lease.attempt),
         "COMMONPOOL_NODES": json.dumps(nodes, separators=(",", ":")),

@@ -30,6 +30,7 @@ from scheduler.db.jobs import (
     list_jobs,
     runs_of,
 )
+from scheduler.db.lending import recall_by_word
 from scheduler.db.rows import JobRow, RunRow
 from scheduler.db.waiting import holds_of, reservations_of
 from scheduler.errors import Refused
@@ -130,6 +131,21 @@ async def cancel(request: Request, user: User, job: JobKey) -> Response:
         runs = await cancel_audited(conn, found, who(user, found.user), hub.clock.now())
         found = await existing_job(conn, found.id, user, to_end=True)
     ring_cancelled(hub, found, runs)
+    (view,) = await _views(hub, [found])
+    return body.reply(view)
+
+
+@router.post("/{job}/recall", response_model=JobView, responses=answers(examples.JOB_VIEW))
+async def recall(request: Request, user: User, job: JobKey) -> Response:
+    """Take an idle job's lease back: the background work on its GPUs ends by its notice (R18)."""
+    hub = hub_of(request)
+    async with hub.db.transaction() as conn:
+        policy = await hub.policies.current(conn)
+        found = await existing_job(conn, job, user)
+        taken = await recall_by_word(conn, found.id, user.subject, hub.clock.now(), policy)
+    sites = {f"site:{guest.site}" for guest in taken.guests}
+    for bell in ("cycle", *sorted({*sites, *(f"job:{name}" for name in taken.jobs)})):
+        hub.wake.ring(bell)
     (view,) = await _views(hub, [found])
     return body.reply(view)
 

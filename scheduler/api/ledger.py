@@ -18,7 +18,7 @@ from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.openapi import answers
 from scheduler.api.recalls import views_of
 from scheduler.core.ledger import By, Concentration, Entry, Loan, Sums, entries
-from scheduler.core.lending import Parties, Party
+from scheduler.core.lenders import Parties, Party
 from scheduler.core.policy import Policy
 from scheduler.core.recalls import published
 from scheduler.db.loans import Wanted, each_loan, some_loans

@@ -79,6 +79,7 @@ async def apply_policy(
         await audit.record(conn, replaced.entries)
     if replaced.changed:
         hub.wake.ring("cycle")
+        hub.wake.ring("idle")
     return body.reply(PolicyApplied(revision=replaced.revision, changed=replaced.changed))
 
 

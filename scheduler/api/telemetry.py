@@ -138,8 +138,9 @@ def _holding(one: HeldGpu, caller: Caller) -> Holding:
             job=one.job,
             user=one.user,
             draining=one.draining,
+            guest=one.guest,
         )
-    return Holding(account=one.account, draining=one.draining)
+    return Holding(account=one.account, draining=one.draining, guest=one.guest)
 
 
 def _gpu(

@@ -20,7 +20,7 @@ from scheduler.core.burndown import Forecast, forecast
 from scheduler.core.daily import Daily, Day, days_of, left_after
 from scheduler.core.index import PolicyIndex
 from scheduler.core.ledger import NANO
-from scheduler.core.lending import Parties
+from scheduler.core.lenders import Parties
 from scheduler.core.model import Account, AccountName, Budget, BudgetId, QuotaClass
 from scheduler.core.policy import Policy
 from scheduler.db.daily import committed_of_budgets, leases_between, used_of_budgets

@@ -117,6 +117,8 @@ def run_view(run: RunRow, policy: Policy) -> JobRun:
         message=run.message,
         exit_code=run.exit_code,
         simulated=run.simulated,
+        lent=run.lent and run.state is RunState.RUNNING,
+        guest=run.over is not None,
     )
 
 
@@ -205,7 +207,10 @@ def _running(run: RunRow) -> str:
             how = f"borrowed under {run.agreement}" if run.agreement else "borrowed"
         case QuotaClass.BACKGROUND:
             how = "in the background"
-    return f"It runs on {_gpus(run)} of {run.pool}{since}, {how}."
+    if run.over is not None:
+        how += ", where another job leaves its GPUs idle"
+    idle = " Its GPUs idle, and background work may use them meanwhile." if run.lent else ""
+    return f"It runs on {_gpus(run)} of {run.pool}{since}, {how}.{idle}"
 
 
 def _gpus(run: RunRow) -> str:

@@ -284,14 +284,12 @@ class Cycle:
     ) -> Start:
         taken, turn = found
         for run in taken.victims:
-            preempt = wording.preempt(self.world, run, job, turn)
-            self.preempts.append(preempt)
-            self._undo.append(run)
+            self._end(wording.preempt(self.world, run, job, turn))
             self._preemptable[pool.id].drop(run)
-            self.world.advance_by((preempt,), (), self.now)
         over = self.world.quotas[pool.id].beyond(kind.account, sum_of(taken.slots))
         granted = Terms(turn if over else QuotaClass.IN_QUOTA, over)
-        after = (*taken.victims, *taken.leaving)
+        leave = (*taken.victims, *taken.leaving)
+        after = (*leave, *(one for run in leave for one in self.world.lending.guests(run.id)))
         start = self._start(kind, job, pool, (taken.slots, granted, after))
         holding.make_way(self, pool.id, taken.slots, self.now + job.time_limit)
         return start
@@ -323,6 +321,11 @@ class Cycle:
         self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
         return start
 
+    def seat(self, job: Job, start: Start) -> None:
+        """Start background work on a lent lease, which takes room and quota from nobody (R18)."""
+        self.starts.append(start)
+        self._undo.append((job, self.world.start(start, self.now)))
+
     def end_for_windows(self) -> None:
         """Tell runs to end that would stand in a reservation's or maintenance's way (R7)."""
         for pool, here in self.windows.items():
@@ -340,10 +343,15 @@ class Cycle:
             if stays or run.draining or run.stop_at is not None:
                 continue
             left = min(notice, max(timedelta(0), window.row.starts_at - self.now))
-            preempt = wording.cleared(window.row, run, left)
-            self.preempts.append(preempt)
-            self._undo.append(run)
-            self.world.advance_by((preempt,), (), self.now)
+            self._end(wording.cleared(window.row, run, left))
+
+    def _end(self, preempt: Preempt) -> None:
+        """Tell a run to end, and all background work that sits on its lease (R18)."""
+        host = self.world.runs[preempt.run]
+        for each in (preempt, *wording.displaced(self.world, host, preempt)):
+            self.preempts.append(each)
+            self._undo.append(self.world.runs[each.run])
+            self.world.advance_by((each,), (), self.now)
 
     def user_has_room(self, kind: Kind) -> bool:
         """Return whether a person may hold the GPUs of one more job of this kind (R1)."""

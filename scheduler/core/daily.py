@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
-from scheduler.core.lending import Parties
+from scheduler.core.lenders import Parties
 from scheduler.core.model import AccountName, Budget, BudgetId, QuotaClass
 from scheduler.core.policy import Policy
 

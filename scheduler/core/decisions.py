@@ -30,7 +30,10 @@ from scheduler.core.snapshot import Claim, Snapshot, Turnover
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Lease named GPUs to a job. `after` are victims that must end before it binds."""
+    """Lease named GPUs to a job. `after` are victims that must end before it binds.
+
+    `over` is the run whose idle lease is lent to it: these GPUs are leased twice (R18).
+    """
 
     job: JobId
     pool: PoolId
@@ -39,6 +42,7 @@ class Start:
     why: str
     agreement: AgreementId | None = None
     after: frozenset[RunId] = frozenset()
+    over: RunId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ def started_run(job: Job, start: Start, now: datetime) -> Run:
         preemptions=job.preemptions,
         name=job.name,
         predicted=job.predicted,
+        over=start.over,
     )
 
 

@@ -233,6 +233,6 @@ class _Ahead:
         run = self._world.runs.get(name)
         if run is None:
             return  # it was told to end sooner than first foreseen
-        self._world.drop_run(name)
+        self._world.end_run(name)
         if run.draining:
             self._world.put_job(requeued_job(run, None))

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 
-from scheduler.core.lending import Party
+from scheduler.core.lenders import Party
 from scheduler.core.model import AgreementId, PoolId, RunId, Tier
 
 NANO = 10**9

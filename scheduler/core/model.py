@@ -344,6 +344,8 @@ class Run:
     moment another run was leased these GPUs: then it no longer counts in quotas.
     `ends_by` is the latest end by the time limit, counted from the start of work
     (from `leased_at` until it has started). `started_at` is when work began.
+    `lent`: background work may sit on its GPUs, which it leaves idle; `over` names the run
+    whose GPUs it sits on itself, until that one has ended (R18, `lending.py`).
     """
 
     id: RunId
@@ -372,6 +374,8 @@ class Run:
     checkpointed_at: datetime | None = None
     name: str = ""
     predicted: timedelta | None = None
+    lent: bool = False
+    over: RunId | None = None
 
     @property
     def gpus(self) -> int:

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 
-from scheduler.core import holding
+from scheduler.core import guests, holding
 from scheduler.core.backfill import longest_limit
 from scheduler.core.balance import ByAge
 from scheduler.core.cycle import Cycle
@@ -70,6 +70,7 @@ def plan(world: World, policy: Policy, now: datetime, *, told: bool = False) -> 
             usage = world.usage_at(now) if policy.rules.order is Order.FAIR else {}
             for turn in QuotaClass:
                 _Pass(cycle, turn, usage).run()
+            guests.seat(cycle, usage)
         holds = Holds(cycle)
         if told:
             holds.read()

@@ -31,15 +31,18 @@ from scheduler.core.request_kinds import ApprovalRule
 class TierRules:
     """What a tier grants by default. `notice` is the time to checkpoint before preemption (R9).
 
-    After how long a run that does nothing is warned, requeued, ended (R18); zero is never.
+    After how long a run that does nothing is warned, has its lease lent to background work, is
+    requeued, ended (R18); zero is never. Nobody looks before a run is `idle_grace` old.
     """
 
     default_time_limit: timedelta
     max_time_limit: timedelta
     notice: timedelta
     idle_warn: timedelta = timedelta(0)
+    idle_lend: timedelta = timedelta(0)
     idle_requeue: timedelta = timedelta(0)
     idle_end: timedelta = timedelta(0)
+    idle_grace: timedelta = timedelta(minutes=10)
 
 
 class Order(StrEnum):

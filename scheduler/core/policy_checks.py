@@ -104,6 +104,7 @@ def _tiers(policy: Policy) -> Iterator[Found]:
         at: Path = ("tiers", tier.value)
         yield from not_too_long((*at, "max_time_limit"), rules.max_time_limit)
         yield from not_too_long((*at, "notice"), rules.notice)
+        yield from not_too_long((*at, "idle_grace"), rules.idle_grace)
         yield from _idleness(at, rules)
         if rules.default_time_limit > rules.max_time_limit:
             yield Found(
@@ -114,7 +115,8 @@ def _tiers(policy: Policy) -> Iterator[Found]:
 
 def _idleness(at: Path, rules: TierRules) -> Iterator[Found]:
     """Each step comes after the ones before it, as far as the tier takes them (R18)."""
-    steps = [(name, getattr(rules, name)) for name in ("idle_warn", "idle_requeue", "idle_end")]
+    names = ("idle_warn", "idle_lend", "idle_requeue", "idle_end")
+    steps = [(name, getattr(rules, name)) for name in names]
     taken = [(name, after) for name, after in steps if after]
     for (first, before), (name, after) in pairwise(taken):
         if after <= before:

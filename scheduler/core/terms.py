@@ -52,13 +52,30 @@ def _outsiders(
     pool, gpus = asked
     if turn is QuotaClass.IN_QUOTA or not kind.shape.preemptible:
         return None
-    agreements = world.index.agreements(kind.account, pool.id, now)
-    if not agreements or world.quotas[pool.id].common < gpus:
+    if world.quotas[pool.id].common < gpus:
         return None
-    for agreement in agreements:
+    return _agreed(world, kind, asked, turn, now)
+
+
+def _agreed(
+    world: World, kind: Kind, asked: tuple[Pool, int], turn: QuotaClass, now: datetime
+) -> Terms | None:
+    pool, gpus = asked
+    for agreement in world.index.agreements(kind.account, pool.id, now):
         if world.lent.get(agreement.id, 0) + gpus <= agreement.cap:
             return Terms(turn, None, agreement)
     return None
+
+
+def guest_terms(world: World, kind: Kind, bit: int, now: datetime) -> Terms | None:
+    """Return the terms of background work on a lent lease, whose GPUs quotas count already (R18).
+
+    An outsider needs an agreement all the same, with room under its cap.
+    """
+    pool = world.rooms.pools[bit]
+    if world.quotas[pool.id].path(kind.account):
+        return BACKGROUND
+    return _agreed(world, kind, (pool, kind.fits.gpus[bit]), QuotaClass.BACKGROUND, now)
 
 
 def may_borrow(world: World, kind: Kind, bit: int, now: datetime) -> bool:

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from scheduler.core.decisions import Preempt
-from scheduler.core.model import Job, Pool, QuotaClass, Reservation, Run, Slot, StopReason
+from scheduler.core.model import (
+    Job,
+    Pool,
+    QuotaClass,
+    Reservation,
+    Run,
+    RunState,
+    Slot,
+    StopReason,
+)
 from scheduler.core.ordering import Kind
 from scheduler.core.terms import Terms
 from scheduler.core.world import World
@@ -54,12 +63,41 @@ def start(
     )
 
 
+def guest(pool: Pool, host: Run) -> str:
+    """Say on which terms background work sits on a lent lease (R18)."""
+    return (
+        f"background in {pool.id}, on GPUs that {host.account} has leased and leaves idle: "
+        "uncharged, ends when they are used again or others need them"
+    )
+
+
+def displaced(world: World, host: Run, preempt: Preempt) -> tuple[Preempt, ...]:
+    """End the background work that sits on a run's lent lease, where the run itself must end."""
+    return tuple(
+        Preempt(
+            run.id,
+            preempt.by,
+            preempt.reason if preempt.by is None else StopReason.RECALLED,
+            notice_of(world, run) if preempt.by is not None else preempt.notice,
+            f"the lease of {host.account} that it sat on ends: {preempt.why}",
+        )
+        for run in world.lending.guests(host.id)
+        if not run.draining and run.state is not RunState.STOPPING
+    )
+
+
+def notice_of(world: World, run: Run) -> timedelta:
+    """Return the time to checkpoint that a run was promised: its agreement's, else its tier's."""
+    agreed = world.notices.get(run.agreement) if run.agreement else None
+    if agreed is not None:
+        return agreed
+    return world.index.tier_rules[world.index.pools[run.pool].tier].notice
+
+
 def preempt(world: World, run: Run, job: Job, turn: QuotaClass) -> Preempt:
     """Take GPUs from a run, with the notice of its agreement, else of the tier (R9)."""
     pool = world.index.pools[run.pool]
-    notice = world.notices.get(run.agreement) if run.agreement else None
-    if notice is None:
-        notice = world.index.tier_rules[pool.tier].notice
+    notice = notice_of(world, run)
     background = run.quota_class is QuotaClass.BACKGROUND
     terms = "background work" if background else "borrowed GPUs"
     if turn is QuotaClass.IN_QUOTA or background:

@@ -7,9 +7,7 @@ months plans like one that has just started.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
 
 from scheduler.core.decisions import (
     HOUR,
@@ -22,6 +20,7 @@ from scheduler.core.decisions import (
 )
 from scheduler.core.floor import Floor
 from scheduler.core.index import PolicyIndex
+from scheduler.core.lending import Lending, left_alone
 from scheduler.core.model import (
     AccountName,
     AgreementId,
@@ -56,53 +55,10 @@ from scheduler.core.snapshot import (
 from scheduler.core.use import Use
 from scheduler.core.waiting import Waiting
 
-_Key = TypeVar("_Key")
-_Row = TypeVar("_Row")
-
-
 _NOTHING_HELD = Returns()
 
 EVERYBODY = AccountName("")
 """All accounts together, where a pool's runs are looked up by account."""
-
-
-def apply_event(snapshot: Snapshot, event: Event) -> Snapshot:
-    """Return the snapshot after one event: the plain meaning that `World.apply` must match."""
-    match event:
-        case DropJob(job):
-            return replace(snapshot, jobs=_without(snapshot.jobs, job))
-        case DropRun(run):
-            return replace(snapshot, runs=_without(snapshot.runs, run))
-        case DropNode(node):
-            return replace(snapshot, nodes=_without(snapshot.nodes, node))
-        case _:
-            return _put(snapshot, event.entity)
-
-
-def _put(snapshot: Snapshot, entity: Entity) -> Snapshot:
-    jobs, runs, nodes = dict(snapshot.jobs), dict(snapshot.runs), dict(snapshot.nodes)
-    usage, spent = dict(snapshot.usage), dict(snapshot.spent)
-    claims, moved = dict(snapshot.claims), dict(snapshot.turnovers)
-    match entity:
-        case Job():
-            jobs[entity.id] = entity
-        case Run():
-            runs[entity.id] = entity
-        case Node():
-            nodes[entity.id] = entity
-        case Usage():
-            usage[entity.account] = entity
-        case Spent():
-            spent[entity.budget] = entity
-        case Claim():
-            claims[entity.reservation] = entity
-        case Turnover():
-            moved[entity.pool] = entity
-    return Snapshot(jobs, runs, nodes, usage, spent, claims, moved)
-
-
-def _without(rows: Mapping[_Key, _Row], key: _Key) -> dict[_Key, _Row]:
-    return {name: row for name, row in rows.items() if name != key}
 
 
 class World:
@@ -128,7 +84,7 @@ class World:
         self.rooms = Rooms(self.index, self.floor)
         self.waiting = Waiting(self.index, self.rooms, self.quotas)
         self.jobs = self.waiting.jobs
-        self.use = Use(self.index)
+        self.use, self.lending = Use(self.index), Lending()
         self.notices = {signed.id: signed.recall_notice for signed in policy.agreements}
         self.lent: dict[AgreementId, int] = {}
         self.held_by_user: dict[str, int] = {}
@@ -170,7 +126,7 @@ class World:
             case DropJob(job):
                 self.drop_job(job)
             case DropRun(run):
-                self.drop_run(run)
+                self.end_run(run)
             case DropNode(node):
                 self._drop_node(node)
             case _:
@@ -247,6 +203,11 @@ class World:
         """Let a run hold its GPUs, or replace what is known about it."""
         self.drop_run(run.id)
         self.runs[run.id] = run
+        if run.lent or run.over is not None:
+            self.lending.put(run)
+        if run.over is not None:
+            self._count_guest(run, 1)
+            return
         self._hold(run)
         if run.draining:
             self.leaving.setdefault(run.pool, {})[run.id] = run
@@ -295,6 +256,11 @@ class World:
         run = self.runs.pop(run_id, None)
         if run is None:
             return
+        if run.lent or run.over is not None:
+            self.lending.drop(run)
+        if run.over is not None:
+            self._count_guest(run, -1)
+            return
         self.version += 1
         self.floor.release(run)
         self._touch(run)
@@ -312,11 +278,29 @@ class World:
                 self.recallable_gpus[run.pool] -= run.gpus
                 self._mark(run, -1)
 
+    def end_run(self, run_id: RunId) -> None:
+        """Let a run that has ended hold nothing; whoever sat on its GPUs holds them now (R18)."""
+        host = self.runs.get(run_id)
+        if host is None:
+            return
+        self.drop_run(run_id)
+        for guest in self.lending.guests(run_id):
+            self.put_run(left_alone(guest, host))
+
+    def _count_guest(self, run: Run, sign: int) -> None:
+        """Count work on a lent lease: its GPUs are held, charged and due back as the host's."""
+        self.version += 1
+        if not run.draining:
+            self._count_people(run, sign)
+
     def _count(self, run: Run, sign: int) -> None:
         """Count a run in quotas: a draining one no longer counts, its successor does (R8.6)."""
-        gpus = sign * run.gpus
         if run.pool in self.quotas and run.shape.reservation is None:
-            self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
+            self.quotas[run.pool].charge(run.account, run.quota_class, sign * run.gpus)
+        self._count_people(run, sign)
+
+    def _count_people(self, run: Run, sign: int) -> None:
+        gpus = sign * run.gpus
         self.held_by_user[run.user] = self.held_by_user.get(run.user, 0) + gpus
         if run.agreement is not None:
             self.lent[run.agreement] = self.lent.get(run.agreement, 0) + gpus
@@ -352,6 +336,7 @@ class World:
             {name: gpus for name, gpus in self.lent.items() if gpus},
             {name: gpus for name, gpus in self.held_by_user.items() if gpus},
             tuple(self.use.state()),
+            tuple(self.lending.state()),
             (self.lent_out, self.in_background),
             _filled(self.recallable.items()),
             _filled(self.leaving.items()),

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.budgets import cost
 from scheduler.core.daily import Lease
-from scheduler.core.lending import Parties
+from scheduler.core.lenders import Parties
 from scheduler.core.model import AccountName, BudgetId, QuotaClass
 from scheduler.core.policy import Policy
 from scheduler.db.tables import budget_totals, jobs, runs, usage_intervals

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState, is_lost, job_after
 from scheduler.core.model import RunState, StopReason
-from scheduler.db import usage
+from scheduler.db import lending, usage
 from scheduler.db.outbox import JobNote, note_changes, write_history
 from scheduler.db.policies import policy_in_force
 from scheduler.db.rows import RunRow, run_row
@@ -101,6 +101,8 @@ async def end_run(conn: AsyncConnection, run: RunRow, end: End, now: datetime) -
     if waited:
         await usage.begin_at(conn, run.id, end.at)
     await usage.settle(conn, run, end.at)
+    await lending.let_stay(conn, run)
+    await lending.say_goodbye(conn, run, end.at)
     not_before = await _release_successors(conn, run, now) if run.draining else None
     await release_predecessors(conn, run)
     state = job_after(end.state, run.stop_reason)

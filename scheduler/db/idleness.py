@@ -11,6 +11,7 @@ from scheduler.core.idleness import Step
 from scheduler.core.model import PoolId, PriorityClass, RunState, Slot, StopReason
 from scheduler.core.policy import Policy
 from scheduler.db.ending import open_runs, stop_run
+from scheduler.db.lending import lend, take_back
 from scheduler.db.outbox import JobNote, write_history
 from scheduler.db.shapes import slots_of
 from scheduler.db.tables import job_events, jobs, runs
@@ -32,6 +33,7 @@ class Working:
     background: bool
     requeued: bool
     taken: Step
+    idle_from: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Told:
     job: str
     step: Step
     idle_since: datetime | None = None
+    before: Step = Step.NONE
 
 
 _BEFORE = (
@@ -57,6 +60,7 @@ _WORKING = (
         runs.c.slots,
         runs.c.started_at,
         runs.c.idle_step,
+        runs.c.idle_from,
         jobs.c.priority,
         jobs.c.preemptible,
         jobs.c.background,
@@ -83,26 +87,47 @@ async def working_runs(conn: AsyncConnection) -> list[Working]:
             background=row.background,
             requeued=bool(row.requeued),
             taken=Step(row.idle_step),
+            idle_from=row.idle_from,
         )
         for row in await conn.execute(_WORKING)
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What steps have changed: sites with other orders, and jobs with another state."""
+
+    sites: frozenset[str]
+    jobs: frozenset[str]
+
+
 async def take_steps(
     conn: AsyncConnection, steps: Sequence[Told], policy: Policy, now: datetime
-) -> list[str]:
-    """Store steps, tell the jobs, and stop what is to be; return the sites that have orders."""
-    sites = set()
+) -> Taken:
+    """Store steps, tell the jobs, and lend, take back or stop what is to be."""
+    sites, told_jobs = set[str](), {told.job for told in steps}
     for told in steps:
+        back = None
+        if told.before is Step.LEND and told.step < Step.LEND:
+            back = await take_back(conn, told.run, _WORKS, now, policy)
+        if back is not None:
+            sites |= {guest.site for guest in back.guests}
+            told_jobs |= back.jobs
         changed = update(runs).where(runs.c.id == told.run, runs.c.ended_at.is_(None))
         await conn.execute(changed.values(idle_step=int(told.step)))
         if told.step >= Step.REQUEUE:
             sites |= await _stop(conn, told, policy, now)
-        else:
-            event = "idle_warned" if told.step is Step.WARN else "works_again"
-            note = JobNote(told.job, now, event, _sentence(told), told.run)
-            await write_history(conn, [note])
-    return sorted(sites)
+            continue
+        if told.step is Step.LEND and told.idle_since is not None:
+            await lend(conn, told.run, told.idle_since)
+        sentence = _sentence(told) if back is None else f"{_sentence(told)}; {back}"
+        note = JobNote(told.job, now, _EVENTS[told.step], sentence, told.run)
+        await write_history(conn, [note])
+    return Taken(frozenset(sites), frozenset(told_jobs))
+
+
+_EVENTS = {Step.NONE: "works_again", Step.WARN: "idle_warned", Step.LEND: "lease_lent"}
+_WORKS = "the lease that it sat on works again"
 
 
 async def _stop(conn: AsyncConnection, told: Told, policy: Policy, now: datetime) -> set[str]:
@@ -126,6 +151,11 @@ def _sentence(told: Told) -> str:
     match told.step:
         case Step.WARN:
             return f"none of its GPUs has done anything{since}: use them, or end it"
+        case Step.LEND:
+            return (
+                f"none of its GPUs has done anything{since}: its lease is lent to background work "
+                "until they do, or until `commonpool recall` takes it back"
+            )
         case Step.REQUEUE:
             return f"none of its GPUs has done anything{since}: it is requeued"
         case Step.END:

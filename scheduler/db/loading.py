@@ -97,6 +97,8 @@ _HELD = (
         runs.c.draining,
         runs.c.stop_at,
         runs.c.checkpointed_at,
+        runs.c.lent,
+        runs.c.over,
     )
     .join(jobs, jobs.c.id == runs.c.job_id)
     .where(~runs.c.acknowledged, runs.c.ended_at.is_(None))
@@ -319,6 +321,8 @@ def _run(row: RowMapping, still_draining: set[RunId]) -> Run:
         checkpointed_at=row["checkpointed_at"],
         name=row["name"],
         predicted=predicted_of(row),
+        lent=row["lent"],
+        over=row["over"],
     )
 
 

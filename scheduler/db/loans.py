@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.ledger import Loan
-from scheduler.core.lending import Parties, Party, PoolLending
+from scheduler.core.lenders import Parties, Party, PoolLending
 from scheduler.core.model import (
     AccountName,
     AgreementId,

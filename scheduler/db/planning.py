@@ -6,13 +6,12 @@ outbox, so that the leader's world is corrected before its next cycle. Behind al
 stands the unique index on leased GPUs, which no mistake gets past.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,11 +26,6 @@ from scheduler.core.decisions import (
 )
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import (
-    Job,
-    JobId,
-    Node,
-    NodeId,
-    Pool,
     Run,
     RunId,
     RunState,
@@ -41,24 +35,21 @@ from scheduler.core.policy import Policy
 from scheduler.db import budgets, etas, loans, recalls
 from scheduler.db.engine import insert_into
 from scheduler.db.holds import Some, Told
+from scheduler.db.lending import seated
 from scheduler.db.loading import (
     Changes,
     has_changes,
-    held_runs,
     load_snapshot,
-    pending_jobs,
     pool_turnovers,
-    reported_nodes,
     take_changes,
 )
 from scheduler.db.outbox import JobNote, Kind, note_changes, write_history
+from scheduler.db.recheck import Counted, Facts, Unit, facts_of, gpus_of, holds_still, units_of
 from scheduler.db.shapes import slots_json
 from scheduler.db.tables import jobs, lease_gpus, runs, usage_intervals
 from scheduler.db.tables import turnovers as turnover_rows
 
 __all__ = ["Changes", "Committed", "commit_plan", "has_changes", "load_snapshot", "take_changes"]
-
-_Gpu = tuple[NodeId, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +65,6 @@ class Committed:
     jobs: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """What is stored together or not at all: a start, and the victims that make room for it."""
-
-    start: Start | None
-    preempts: tuple[Preempt, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """The rows that a plan is held against, locked until the transaction ends."""
-
-    jobs: Mapping[JobId, Job]
-    runs: Mapping[RunId, Run]
-    nodes: Mapping[NodeId, Node]
-    holders: Mapping[_Gpu, Mapping[str, bool]]  # run -> draining, by GPU
-    pools: Mapping[str, Pool]
-
-
 async def commit_plan(
     conn: AsyncConnection,
     plan: Plan,
@@ -105,10 +77,10 @@ async def commit_plan(
     `told` remembers the verdicts and planned starts that are stored, from one commit to the
     next; it is to be reset where the transaction does not commit. `some`: as in `Told.store`.
     """
-    units = _units(plan)
-    facts = await _facts(conn, plan, policy)
-    taken, ending = set[_Gpu](), set[RunId]()
-    sound = [unit for unit in units if _holds_still(unit, facts, taken, ending)]
+    units = units_of(plan)
+    facts = await facts_of(conn, plan, policy)
+    counted = Counted()
+    sound = [unit for unit in units if holds_still(unit, facts, counted)]
     stored = await _store(conn, sound, facts, plan.now, policy)
     kept = _kept(plan, stored)
     await _put_back(conn, [unit for unit in units if unit not in set(stored)], facts)
@@ -124,87 +96,9 @@ async def commit_plan(
     )
 
 
-def _units(plan: Plan) -> list[_Unit]:
-    victims: defaultdict[JobId, list[Preempt]] = defaultdict(list)
-    alone = []  # those that make room for a reservation, and for no job (R7)
-    for preempt in plan.preempts:
-        if preempt.by is None:
-            alone.append(_Unit(None, (preempt,)))
-        else:
-            victims[preempt.by].append(preempt)
-    units = [_Unit(start, tuple(victims.pop(start.job, ()))) for start in plan.starts]
-    return [*units, *(_Unit(None, tuple(rest)) for rest in victims.values()), *alone]
-
-
-async def _facts(conn: AsyncConnection, plan: Plan, policy: Policy) -> _Facts:
-    victims = {p.run for p in plan.preempts}.union(*(start.after for start in plan.starts))
-    starting = {start.job for start in plan.starts}
-    named = {slot.node for start in plan.starts for slot in start.slots}
-    # Runs before jobs, each in order of ids, as everywhere: so nobody waits in a circle.
-    await _lock(conn, runs, victims)
-    await _lock(conn, jobs, starting)
-    leased = select(lease_gpus).where(lease_gpus.c.node_id.in_(sorted(named)))
-    holders: defaultdict[_Gpu, dict[str, bool]] = defaultdict(dict)
-    for row in await conn.execute(leased):
-        holders[row.node_id, row.gpu][row.run_id] = row.draining
-    return _Facts(
-        jobs=await pending_jobs(conn, starting),
-        runs=await held_runs(conn, victims),
-        nodes=await reported_nodes(conn, named),
-        holders=holders,
-        pools={pool.id: pool for pool in policy.pools},
-    )
-
-
-async def _lock(conn: AsyncConnection, table: Table, ids: Iterable[str]) -> None:
-    if conn.dialect.name == "sqlite":
-        return  # The whole database is locked already.
-    query = select(table.c.id).where(table.c.id.in_(sorted(ids))).order_by(table.c.id)
-    await conn.execute(query.with_for_update())
-
-
-def _holds_still(unit: _Unit, facts: _Facts, taken: set[_Gpu], ending: set[RunId]) -> bool:
-    """Return whether a unit may be stored; count its GPUs, and victims that others wait for too."""
-    victims = {preempt.run for preempt in unit.preempts}
-    if not all(run in facts.runs and _may_be_recalled(facts.runs[run]) for run in victims):
-        return False
-    start = unit.start
-    if start is None:
-        return True
-    if start.job not in facts.jobs or start.pool not in facts.pools:
-        return False
-    wanted = {(slot.node, gpu) for slot in start.slots for gpu in slot.gpus}
-    drains = victims | {run for run in start.after if run in facts.runs}
-    sound = (
-        wanted.isdisjoint(taken)
-        and all(_is_usable(gpu, start.pool, facts) for gpu in wanted)
-        and all(_comes_free(facts.holders.get(gpu, {}), victims | ending, drains) for gpu in wanted)
-    )
-    if sound:
-        taken |= wanted
-        ending |= victims
-    return sound
-
-
-def _may_be_recalled(run: Run) -> bool:
-    return not run.draining and run.state is not RunState.STOPPING
-
-
-def _is_usable(gpu: _Gpu, pool: str, facts: _Facts) -> bool:
-    node = facts.nodes.get(gpu[0])
-    if node is None or node.pool != pool or not node.usable:
-        return False
-    return any(each.index == gpu[1] and each.healthy for each in node.gpus)
-
-
-def _comes_free(holders: Mapping[str, bool], victims: set[RunId], drains: set[RunId]) -> bool:
-    """Return whether all who hold a GPU drain, or begin to, and are waited for."""
-    return all(run in drains and (draining or run in victims) for run, draining in holders.items())
-
-
 async def _store(
-    conn: AsyncConnection, units: Sequence[_Unit], facts: _Facts, now: datetime, policy: Policy
-) -> list[_Unit]:
+    conn: AsyncConnection, units: Sequence[Unit], facts: Facts, now: datetime, policy: Policy
+) -> list[Unit]:
     """Store all units at once; where that is refused, each for itself, without the refused."""
     if not units or await _try(conn, units, facts, now, policy):
         return list(units)
@@ -212,7 +106,7 @@ async def _store(
 
 
 async def _try(
-    conn: AsyncConnection, units: Sequence[_Unit], facts: _Facts, now: datetime, policy: Policy
+    conn: AsyncConnection, units: Sequence[Unit], facts: Facts, now: datetime, policy: Policy
 ) -> bool:
     try:
         async with conn.begin_nested():
@@ -224,7 +118,7 @@ async def _try(
 
 
 async def _recall(
-    conn: AsyncConnection, units: Sequence[_Unit], facts: _Facts, now: datetime
+    conn: AsyncConnection, units: Sequence[Unit], facts: Facts, now: datetime
 ) -> None:
     """Tell victims to leave; from now on their GPUs may be leased to others too (R8.6)."""
     preempts = [preempt for unit in units for preempt in unit.preempts]
@@ -261,14 +155,14 @@ async def _recall(
     )
 
 
-def _farewell(victim: Run, preempt: Preempt, facts: _Facts) -> str:
+def _farewell(victim: Run, preempt: Preempt, facts: Facts) -> str:
     by = facts.jobs.get(preempt.by) if preempt.by is not None else None
     whose = f" by {by.account}" if by else ""
     return f"recalled{whose}: checkpoint by {victim.stop_at:%H:%M:%S} UTC ({preempt.why})"
 
 
 async def _lease(
-    conn: AsyncConnection, units: Sequence[_Unit], facts: _Facts, now: datetime, policy: Policy
+    conn: AsyncConnection, units: Sequence[Unit], facts: Facts, now: datetime, policy: Policy
 ) -> None:
     """Turn starts into runs that hold their GPUs."""
     starts = [unit.start for unit in units if unit.start is not None]
@@ -286,10 +180,9 @@ async def _lease(
         ],
     )
     held = [
-        {"run_id": run.id, "node_id": slot.node, "gpu": gpu}
+        {"run_id": run.id, "node_id": node, "gpu": gpu, "guest": run.over is not None}
         for run in new
-        for slot in run.slots
-        for gpu in slot.gpus
+        for node, gpu in sorted(gpus_of(run.slots))
     ]
     await conn.execute(insert(lease_gpus), held)
     await conn.execute(
@@ -303,6 +196,7 @@ async def _lease(
     await recalls.record(conn, new, leaves, policy)
     await loans.record(conn, new, policy)
     notes = [JobNote(run.job, now, "leased", _grant(run, start), run.id) for run, start in pairs]
+    notes += [seated(facts.runs[run.over], run, now) for run in new if run.over is not None]
     await write_history(conn, notes)
 
 
@@ -316,7 +210,7 @@ def _binding(run: Run, leaves: Mapping[RunId, datetime], policy: Policy) -> dict
     }
 
 
-def _run_columns(run: Run, start: Start, facts: _Facts) -> dict[str, Any]:
+def _run_columns(run: Run, start: Start, facts: Facts) -> dict[str, Any]:
     return {
         "id": run.id,
         "job_id": run.job,
@@ -332,12 +226,13 @@ def _run_columns(run: Run, start: Start, facts: _Facts) -> dict[str, Any]:
         "leased_at": run.leased_at,
         "ends_by": run.ends_by,
         "after": sorted(run.after),
+        "over": run.over,
         "why": start.why,
         "simulated": any(facts.nodes[slot.node].simulated for slot in run.slots),
     }
 
 
-def _interval_columns(run: Run, facts: _Facts, policy: Policy) -> dict[str, Any]:
+def _interval_columns(run: Run, facts: Facts, policy: Policy) -> dict[str, Any]:
     model = facts.pools[run.pool].gpu_model
     return {
         "run_id": run.id,
@@ -355,7 +250,7 @@ def _grant(run: Run, start: Start) -> str:
     return f"got {run.gpus} GPUs on {where} ({run.pool}): {start.why}{waits}"
 
 
-def _kept(plan: Plan, stored: Sequence[_Unit]) -> Plan:
+def _kept(plan: Plan, stored: Sequence[Unit]) -> Plan:
     """Return the plan without what was dropped, in its own order."""
     starts = {unit.start for unit in stored}
     preempts = {preempt for unit in stored for preempt in unit.preempts}
@@ -366,7 +261,7 @@ def _kept(plan: Plan, stored: Sequence[_Unit]) -> Plan:
     )
 
 
-async def _count_turnovers(conn: AsyncConnection, kept: Plan, facts: _Facts) -> None:
+async def _count_turnovers(conn: AsyncConnection, kept: Plan, facts: Facts) -> None:
     """Count the runs that lose their GPUs to smaller shares, by pool and hour (R9)."""
     shares = [each for each in kept.preempts if each.reason is StopReason.SHARES]
     if not shares:
@@ -378,7 +273,7 @@ async def _count_turnovers(conn: AsyncConnection, kept: Plan, facts: _Facts) -> 
         await conn.execute(statement.on_conflict_do_update(index_elements=["pool"], set_=values))
 
 
-async def _put_back(conn: AsyncConnection, stale: Sequence[_Unit], facts: _Facts) -> None:
+async def _put_back(conn: AsyncConnection, stale: Sequence[Unit], facts: Facts) -> None:
     """Have the leader look again at everything that a dropped decision was about."""
     again: list[tuple[Kind, str]] = []
     for unit in stale:

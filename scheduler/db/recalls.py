@@ -1,5 +1,7 @@
 """Owners' recalls: decided with a lease, over when its run begins to work (R10).
 
+Or of an idle lease that was lent: over when the background work on it has ended (R18).
+
 What a row adds to its run is the promise as it was made: agreements, tiers and the teardown
 may be others in a later policy. How long it took is told by the run itself.
 """
@@ -13,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.core.model import AccountName, PoolId, QuotaClass, Run, RunId
 from scheduler.core.policy import Policy
 from scheduler.core.recalls import Recall
-from scheduler.db.tables import recalls, runs
+from scheduler.db.recall_tables import recalls
+from scheduler.db.tables import runs
 
 MOST = 20_000
 """Recalls that are looked at, the latest: enough for a p99, whatever the hub's size."""
@@ -65,7 +68,8 @@ async def recalls_since(
             decided_at=row.decided_at,
             notice=timedelta(seconds=row.notice_seconds),
             promised=timedelta(seconds=row.promised_seconds),
-            started_at=row.started_at,
+            # Who sat on an idle lease is out of the way when it has ended.
+            started_at=row.ended_at if row.guest else row.started_at,
             ended=row.ended_at is not None,
         )
         for row in await conn.execute(query)

@@ -42,8 +42,9 @@ class Stretch:
 async def holders(conn: AsyncConnection) -> dict[tuple[str, int], str]:
     """Return whose lease each leased GPU is now."""
     query = select(lease_gpus.c.node_id, lease_gpus.c.gpu, lease_gpus.c.run_id)
-    # A GPU that is handed over is still used by the run that drains.
-    rows = await conn.execute(query.order_by(lease_gpus.c.draining))
+    # A GPU that is handed over is still used by the run that drains, and one of an idle lease by
+    # the guest that sits on it.
+    rows = await conn.execute(query.order_by(lease_gpus.c.guest, lease_gpus.c.draining))
     return {(row.node_id, row.gpu): row.run_id for row in rows}
 
 

@@ -82,6 +82,9 @@ class RunRow:
     stop_reason: StopReason | None
     stop_at: datetime | None
     checkpointed_at: datetime | None
+    idle_from: datetime | None
+    lent: bool
+    over: str | None
     seen_at: datetime | None
     why: str
     message: str

@@ -245,6 +245,7 @@ def _lease(row: RowMapping, policy: Policy, uuids: Mapping[tuple[str, int], str]
         # A pool that was taken out of the policy: the site knows how it began the run.
         backend=Backend.RAY_PRIVATE if pool is None else pool.backend,
         nodes=tuple(_leased_node(slot, uuids) for slot in run.slots),
+        guest=run.over is not None,
         gpu_model="unknown" if pool is None else pool.gpu_model,
         entrypoint=row["job_entrypoint"],
         runtime_env=row["job_runtime_env"],

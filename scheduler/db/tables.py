@@ -182,6 +182,10 @@ runs = Table(
     Column("checkpointed_at", UtcDateTime),
     # How far it has come with its idle GPUs: see `core.idleness.Step` (R18).
     Column("idle_step", Integer, nullable=False, server_default=text("0")),
+    # While its lease is lent: since when it idles. Else: nothing before counts as idle.
+    Column("idle_from", UtcDateTime),
+    Column("lent", Boolean, nullable=False, server_default=text("false")),
+    Column("over", String(80)),  # the run on whose lent lease it sits
     Column("seen_at", UtcDateTime),  # when the site first spoke of it
     Column("why", Text, nullable=False),
     Column("message", Text, nullable=False, server_default=text("''")),
@@ -209,6 +213,12 @@ runs = Table(
         sqlite_where=text("ended_at IS NOT NULL"),
         postgresql_where=text("ended_at IS NOT NULL"),
     ),
+    Index(
+        "ix_runs_over",
+        "over",
+        sqlite_where=text("over IS NOT NULL"),
+        postgresql_where=text("over IS NOT NULL"),
+    ),
     CheckConstraint("gpus >= 1", name="gpus"),
 )
 
@@ -219,11 +229,14 @@ lease_gpus = Table(
     Column("node_id", String(63), primary_key=True),
     Column("gpu", Integer, primary_key=True),
     Column("draining", Boolean, nullable=False, server_default=text("false")),
+    # It sits on the GPUs of a run that idles: a second layer of leases, of which each GPU has one.
+    Column("guest", Boolean, nullable=False, server_default=text("false")),
 )
 Index(
-    "uq_lease_gpus_node_gpu",
+    "uq_lease_gpus_node_gpu_guest",
     lease_gpus.c.node_id,
     lease_gpus.c.gpu,
+    lease_gpus.c.guest,
     unique=True,
     sqlite_where=text("NOT draining"),
     postgresql_where=text("NOT draining"),
@@ -349,19 +362,6 @@ eta_records = Table(
     Column("high_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime, index=True),
     Column("hit", Boolean),
-)
-
-# What an owner was promised when it took GPUs back; its run tells what came of it (R10).
-recalls = Table(
-    "recalls",
-    metadata,
-    Column("run_id", String(80), ForeignKey("runs.id"), primary_key=True),
-    Column("lender", String(120), nullable=False),
-    Column("pool", String(63), nullable=False),
-    Column("decided_at", UtcDateTime, nullable=False, index=True),
-    Column("notice_seconds", Float, nullable=False),
-    # With the teardown of the policy under which it was promised.
-    Column("promised_seconds", Float, nullable=False),
 )
 
 job_events = Table(

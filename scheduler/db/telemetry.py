@@ -56,6 +56,7 @@ class HeldGpu:
     user: str
     account: str
     leased_at: datetime
+    guest: bool
 
 
 async def known_nodes(conn: AsyncConnection, asked: Asked) -> list[KnownNode]:
@@ -82,7 +83,10 @@ async def known_nodes(conn: AsyncConnection, asked: Asked) -> list[KnownNode]:
 
 
 async def held_gpus(conn: AsyncConnection, names: Sequence[str]) -> list[HeldGpu]:
-    """Return the leased GPUs of these nodes; who leaves one stands before who follows."""
+    """Return the leased GPUs of these nodes; who leaves one stands before who follows.
+
+    Whoever sits on an idle lease comes last.
+    """
     if not names:
         return []
     query = (
@@ -91,6 +95,7 @@ async def held_gpus(conn: AsyncConnection, names: Sequence[str]) -> list[HeldGpu
         .order_by(
             lease_gpus.c.node_id,
             lease_gpus.c.gpu,
+            lease_gpus.c.guest,
             lease_gpus.c.draining.desc(),
             runs.c.id,
         )
@@ -109,6 +114,7 @@ def _leases() -> Select[Any]:
             jobs.c.user,
             jobs.c.account,
             runs.c.leased_at,
+            lease_gpus.c.guest,
         )
         .join(runs, runs.c.id == lease_gpus.c.run_id)
         .join(jobs, jobs.c.id == runs.c.job_id)

@@ -43,6 +43,7 @@ class Said:
     foreign: tuple[ForeignUse, ...] = ()
     memory_mib: tuple[int | None, ...] = ()
     """What each GPU has, by index; empty where all are alike unknown."""
+    tells_runs: bool = False
 
 
 def said(report: NodeReport) -> Said:
@@ -54,6 +55,7 @@ def said(report: NodeReport) -> Said:
         tuple(Ailment(gpu.index, _why(gpu)) for gpu in report.gpus if not gpu.healthy),
         report.foreign,
         tuple(sizes.get(index) for index in range(1 + max(sizes))) if known else (),
+        report.tells_runs,
     )
 
 

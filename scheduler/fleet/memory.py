@@ -12,7 +12,8 @@ from enum import Enum, auto
 
 from scheduler.fleet.latest import GpuNow, Latest, Said, said
 from scheduler.fleet.pace import Pace
-from scheduler.fleet.use import GpuRollup, UseMemory
+from scheduler.fleet.shared import Shared
+from scheduler.fleet.use import IDLE_MIB, IDLE_SM, IDLE_WATTS, GpuRollup, UseMemory
 from scheduler.wire.reports import NodeReport
 
 
@@ -57,6 +58,7 @@ class Fleet:
         self._seats: dict[str, Seat] = {}
         self.use = UseMemory()
         self._latest = Latest()
+        self._shared = Shared()
         self.pace = Pace()
         self.reports = 0
 
@@ -137,6 +139,7 @@ class Fleet:
         self._latest.saw(report, seat.base, seat.count)
         if report.use:
             self.use.add(report, seat.base, seat.count, now)
+            self._shared.saw(report, seat.base, seat.count)
 
     def doubt(self, node: str) -> None:
         """Store a node's next report whatever it says: the database knows it otherwise."""
@@ -159,6 +162,7 @@ class Fleet:
     def _leave(self, seat: Seat) -> None:
         self.use.leave(seat.base, seat.count)
         self._latest.leave(seat.base, seat.count)
+        self._shared.leave(seat.base, seat.count)
 
     def silent(self, since: float) -> dict[str, float]:
         """Return the nodes that were last heard before, here or elsewhere, with when that was."""
@@ -190,6 +194,24 @@ class Fleet:
         if seat is None or gpu >= seat.count:
             return None
         return self.use.idle_since(seat.base, gpu)
+
+    def tells_runs(self, node: str) -> bool:
+        """Return whether a node's agent can tell whose use it is where several runs have a GPU."""
+        seat = self._seats.get(node)
+        return seat is not None and seat.said is not None and seat.said.tells_runs
+
+    def works(self, node: str, gpu: int, run: str) -> bool | None:
+        """Return whether a run uses a GPU that others have too; None where it is not told."""
+        seat = self._seats.get(node)
+        if seat is None or gpu >= seat.count:
+            return None
+        return self._shared.works(seat.base + gpu, run)
+
+    def is_busy(self, node: str, gpu: int) -> bool:
+        """Return whether a GPU did something at its last report, for whomever."""
+        now = self.now(node, gpu)
+        most = ((now.sm_active, IDLE_SM), (now.memory_mib, IDLE_MIB), (now.power_watts, IDLE_WATTS))
+        return any(value is not None and value > idle for value, idle in most)
 
     def now(self, node: str, gpu: int) -> GpuNow:
         """Return what a GPU's last report said; nothing where no report came here."""

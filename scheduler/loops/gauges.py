@@ -76,14 +76,18 @@ def _jobs(world: World) -> None:
 def _pools(world: World) -> None:
     every = product((pool.id for pool in world.policy.pools), metrics.QUOTA_CLASSES)
     runs: dict[tuple[str, ...], float] = dict.fromkeys(every, 0)
-    gpus = dict(runs)
+    gpus, seats = dict(runs), Counter[str]()
     for run in world.runs.values():
         key = (run.pool, run.quota_class.name.lower())
         runs[key] = runs.get(key, 0) + 1
-        gpus[key] = gpus.get(key, 0) + run.gpus
+        # The GPUs of a guest are its host's: held once, whoever computes on them (R18).
+        gpus[key] = gpus.get(key, 0) + (run.gpus if run.over is None else 0)
+        seats[run.pool] += 0 if run.over is None else run.gpus
     metrics.LEASES.show(runs)
     metrics.HELD_GPUS.show(gpus)
-    up, free = Counter[str](), Counter[str]()
+    up, free, lent = Counter[str](), Counter[str](), Counter[str]()
+    for host in world.lending.hosts.values():
+        lent[host.pool] += host.gpus
     for state in world.floor.nodes.values():
         if state.node.usable:
             up[state.node.pool] += state.healthy.bit_count()
@@ -96,6 +100,8 @@ def _pools(world: World) -> None:
                 ("policy", pool.capacity),
                 ("up", up[pool.id]),
                 ("free", free[pool.id]),
+                ("lent", lent[pool.id]),
+                ("guests", seats[pool.id]),
             )
         }
     )
@@ -127,7 +133,8 @@ def _quotas(world: World) -> None:
     """
     beyond = Counter[str]()
     for run in world.runs.values():
-        if run.quota_class is not QuotaClass.IN_QUOTA and not run.draining:
+        counts = run.over is None and not run.draining
+        if run.quota_class is not QuotaClass.IN_QUOTA and counts:
             beyond[run.pool] += run.gpus
     of_pool: dict[PoolId, list[Level]] = {}
     for row in world.policy.quotas:

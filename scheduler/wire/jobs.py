@@ -84,6 +84,10 @@ class JobRun(Message):
     message: str = ""
     exit_code: int | None = None
     simulated: bool = Field(default=False, description="True where its nodes have no real GPUs")
+    lent: bool = Field(
+        default=False, description="Its GPUs idle, and background work may sit on them (R18)"
+    )
+    guest: bool = Field(default=False, description="It sits, or sat, on a lease that idles")
 
 
 class JobView(Message):

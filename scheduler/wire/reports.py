@@ -102,8 +102,20 @@ class CelsiusOver(Struct, frozen=True, gc=False, array_like=True, forbid_unknown
     most: Celsius
 
 
-class GpuUse(_Wire, frozen=True):
-    """How busy a GPU was since the report before. What was not measured is absent, never 0."""
+class RunUse(_Wire, frozen=True):
+    """What one run's processes do on a GPU that others may use too. Not measured is absent."""
+
+    run: Annotated[str, Meta(max_length=80, pattern=_TEXT)]
+    sm_active: Ratio | None = None
+    memory_mib: Mebibytes | None = None
+
+
+class GpuUse(_Wire, frozen=True, omit_defaults=True):
+    """How busy a GPU was since the report before. What was not measured is absent, never 0.
+
+    `runs` tells whose use it was, on a GPU with a guest or with several runs; of all those that
+    have processes there. It is of the report's own instant.
+    """
 
     index: Annotated[int, Meta(ge=0, le=63)]
     sm_active: RatioOver | None = None
@@ -111,6 +123,7 @@ class GpuUse(_Wire, frozen=True):
     memory_mib: MemoryOver | None = None
     power_watts: WattsOver | None = None
     temperature_celsius: CelsiusOver | None = None
+    runs: Annotated[tuple[RunUse, ...], Meta(max_length=16)] = ()
 
 
 class ForeignUse(_Wire, frozen=True):
@@ -125,7 +138,8 @@ class NodeReport(_Wire, frozen=True):
     """A whole machine as it is now.
 
     `boot_id` names the agent's process, which began at `started_at`; `sequence` rises within
-    it. Of two agents that speak for one node the one that began later is believed. `exporter` is
+    it. Of two agents that speak for one node the one that began later is believed. `tells_runs`:
+    where several runs are on a GPU, this agent can tell which of them uses it. `exporter` is
     where its /metrics is, HOST:PORT; without a host it is under the node's name. `lease_digest`
     names the list of leases that the agent has (`NodeLeases`).
     """
@@ -143,14 +157,15 @@ class NodeReport(_Wire, frozen=True):
     use: Annotated[tuple[GpuUse, ...], Meta(max_length=64)] = ()
     foreign: Annotated[tuple[ForeignUse, ...], Meta(max_length=256)] = ()
     launcher: LauncherReport | None = None
+    tells_runs: bool = False
     exporter: Annotated[str, Meta(max_length=100, pattern=_ADDRESS, examples=[":9400"])] = ""
     lease_digest: Annotated[str, Meta(max_length=16, pattern=r"^[0-9a-f]*(?![\s\S])")] = ""
 
     @property
     def facts(self) -> int:
         """Return a hash of all that planning and health look at: alike means nothing is new."""
-        where = self.pool, self.block, self.simulated, self.exporter
-        return hash((*where, self.sampler, self.gpus, self.foreign))
+        said = (self.pool, self.block, self.simulated, self.sampler, self.tells_runs)
+        return hash((said, self.exporter, self.gpus, self.foreign))
 
 
 class NodeReports(_Wire, frozen=True):

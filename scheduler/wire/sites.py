@@ -92,6 +92,9 @@ class DesiredLease(Message):
     wanted: Wanted
     backend: Backend
     nodes: tuple[LeasedNode, ...]
+    guest: bool = Field(
+        default=False, description="On GPUs that another run has leased and leaves idle"
+    )
     gpu_model: str
     entrypoint: str
     runtime_env: dict[str, object] = Field(default_factory=dict)

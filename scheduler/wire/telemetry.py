@@ -14,6 +14,9 @@ class Holding(Message):
     job: str | None = None
     user: str | None = None
     draining: bool = Field(default=False, description="It was told to leave")
+    guest: bool = Field(
+        default=False, description="Background work on a lease that another run leaves idle"
+    )
 
 
 class ForeignProcesses(Message):
@@ -41,7 +44,8 @@ class GpuTelemetry(Message):
         description="Since when every report says that it does nothing, under its present lease",
     )
     held_by: tuple[Holding, ...] = Field(
-        default=(), description="Two while a GPU is handed over: who leaves it, and who follows"
+        default=(),
+        description="Two while a GPU is handed over: who leaves it, and who follows; a guest last",
     )
     foreign: tuple[ForeignProcesses, ...] = ()
 

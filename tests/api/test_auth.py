@@ -37,6 +37,7 @@ SCOPES = {
     "/v1/jobs/{job}/cancel": {Scope.USER},
     "/v1/jobs/{job}/again": {Scope.USER},
     "/v1/drafts/{page}": {Scope.USER},
+    "/v1/jobs/{job}/recall": {Scope.USER},
     "/v1/jobs/{job}/explanation": {Scope.USER},
     "/v1/jobs/{job}/log": {Scope.USER},
     "/v1/pools": {Scope.USER},

@@ -52,11 +52,12 @@ async def test_who_uses_a_gpu_is_told_to_them_and_to_operators_and_others_see_th
     job, run = await house.running("dana", gpus_per_node=8)
     (node,) = (n for n in (await nodes_of(house)).values() if n["gpus"][0]["held_by"])
     whole = {"account": "arl-vision", "run": run, "job": job["id"], "user": "dana"}
-    assert node["gpus"][0]["held_by"] == [whole | {"draining": False}]
+    assert node["gpus"][0]["held_by"] == [whole | {"draining": False, "guest": False}]
     seen = (await nodes_of(house, "dana"))[node["node"]]
     assert seen["gpus"][7]["held_by"] == node["gpus"][7]["held_by"]
     others = (await nodes_of(house, "alex"))[node["node"]]
-    hidden = {"account": "arl-vision", "run": None, "job": None, "user": None, "draining": False}
+    hidden = dict.fromkeys(("run", "job", "user")) | {"draining": False, "guest": False}
+    hidden["account"] = "arl-vision"
     assert others["gpus"][0]["held_by"] == [hidden]
     watched = (await nodes_of(house, "national-metrics"))[node["node"]]
     assert watched["gpus"][0]["held_by"] == [hidden]

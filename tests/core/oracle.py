@@ -17,7 +17,8 @@ class Sums:
         self.pool = pool
         self._parents = {a.name: a.parent for a in policy.accounts}
         self._rows = {q.account: q for q in policy.quotas if q.pool == pool.id}
-        self._runs = [r for r in runs if r.pool == pool.id and not r.draining]
+        # Who sits on another's lease is in that one's sums (R18).
+        self._runs = [r for r in runs if r.pool == pool.id and not r.draining and r.over is None]
 
     def path(self, account: AccountName) -> list[AccountName]:
         """From the account up to the owner; empty for an outsider."""
@@ -100,10 +101,7 @@ class Sums:
 def problems(policy: Policy, snapshot: Snapshot) -> list[str]:
     """Everything that is held twice, or beyond a limit: GPUs, quotas, agreements, people."""
     runs = list(snapshot.runs.values())
-    leased = Counter(
-        (slot.node, gpu) for r in runs if not r.draining for slot in r.slots for gpu in slot.gpus
-    )
-    found = [f"{where} is leased {n} times" for where, n in leased.items() if n > 1]
+    found = leased_twice(runs)
     for pool in policy.pools:
         found += Sums(policy, pool, runs).problems()
     for agreement in policy.agreements:
@@ -150,7 +148,7 @@ def free_by_node(pool: Pool, snapshot: Snapshot, gone: frozenset[str] = frozense
     held = {
         (slot.node, gpu)
         for r in snapshot.runs.values()
-        if r.id not in gone
+        if r.id not in gone and r.over is None  # guests go with their hosts (R18)
         for slot in r.slots
         for gpu in slot.gpus
     }
@@ -195,13 +193,18 @@ def legal_recall(policy: Policy, pool: Pool, snapshot: Snapshot, job: Job) -> fr
     if beyond_budget(policy, snapshot, job):
         return None
     runs = list(snapshot.runs.values())
+    now = Sums(policy, pool, runs)
+    # Whoever borrows beyond its nominal itself has lent nothing that it could take back.
+    beyond = now.used(job.account) + job.shape.gpus > now.nominal(job.account)
     mine = [
         r
         for r in runs
         if r.pool == pool.id
         and r.quota_class is not QuotaClass.IN_QUOTA
         and not r.draining
+        and r.over is None
         and r.state is not RunState.STOPPING
+        and not (beyond and r.account == job.account and r.quota_class is QuotaClass.BORROWED)
     ]
     subsets = chain.from_iterable(combinations(mine, n) for n in range(len(mine) + 1))
     for victims in subsets:
@@ -261,3 +264,31 @@ class Cells:
 def broken_nodes(pool: Pool, snapshot: Snapshot) -> set[str]:
     """The nodes that take no work: what was placed before they broke may be in anybody's cells."""
     return {n.id for n in snapshot.nodes.values() if n.pool == pool.id and not n.usable}
+
+
+def leased_twice(runs: list[Run]) -> list[str]:
+    """What holds a GPU that another holds: in the first layer, and on lent leases (R18)."""
+    layers = Counter(
+        (slot.node, gpu, run.over is not None)
+        for run in runs
+        if not run.draining
+        for slot in run.slots
+        for gpu in slot.gpus
+    )
+    found = [f"{where} is leased {n} times" for where, n in layers.items() if n > 1]
+    hosts = {run.id: run for run in runs}
+    for guest in runs:
+        host = hosts.get(guest.over) if guest.over else None
+        if guest.over is None:
+            continue
+        if guest.quota_class is not QuotaClass.BACKGROUND:
+            found.append(f"{guest.id} sits on a lent lease and is {guest.quota_class.name}")
+        if host is None or host.over is not None or not gpus_of(guest) <= gpus_of(host):
+            found.append(f"{guest.id} sits on GPUs that are not of {guest.over}")
+        elif host.draining and not guest.draining and guest.state is not RunState.STOPPING:
+            found.append(f"{guest.id} stays where {host.id} makes way for others")
+    return found
+
+
+def gpus_of(run: Run) -> set[tuple[str, int]]:
+    return {(slot.node, gpu) for slot in run.slots for gpu in slot.gpus}

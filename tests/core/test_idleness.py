@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.core.idleness import GRACE, Step, Watched, idle_for, next_step
+from scheduler.core.idleness import Step, Watched, idle_for, next_step
 from scheduler.core.model import PriorityClass
 from scheduler.core.policy import TierRules
 from tests.build import NOON
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 RULES = TierRules(HOUR, HOUR, MINUTE, idle_warn=30 * MINUTE, idle_requeue=HOUR, idle_end=2 * HOUR)
+GRACE = RULES.idle_grace
 IDLE = Watched(NOON - 9 * HOUR, (NOON, NOON), PriorityClass.STANDARD)
 
 
@@ -59,8 +60,8 @@ def test_a_tier_that_says_nothing_does_nothing():
 
 def test_a_run_is_not_watched_while_it_starts():
     starts = replace(IDLE, started_at=NOON, idle_since=(NOON, NOON))
-    assert idle_for(starts, NOON + GRACE) == timedelta(0)
-    assert idle_for(starts, NOON + GRACE + MINUTE) == MINUTE
+    assert idle_for(starts, RULES, NOON + GRACE) == timedelta(0)
+    assert idle_for(starts, RULES, NOON + GRACE + MINUTE) == MINUTE
 
 
 def test_work_takes_a_warning_back_and_nothing_takes_back_an_order():
@@ -83,4 +84,45 @@ def test_later_never_means_less_while_nothing_else_changes(ages, requeued, taken
 @given(AGES)
 def test_one_gpu_that_is_not_known_to_be_idle_is_enough(ages):
     since = tuple(None if age is None else NOON - age * MINUTE for age in ages)
-    assert idle_for(replace(IDLE, idle_since=(*since, None)), NOON) == timedelta(0)
+    assert idle_for(replace(IDLE, idle_since=(*since, None)), RULES, NOON) == timedelta(0)
+
+
+LENDS = replace(RULES, idle_lend=45 * MINUTE)
+LENDABLE = replace(IDLE, lendable=True)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step"), [(30, Step.WARN), (44, Step.WARN), (45, Step.LEND), (60, Step.REQUEUE)]
+)
+def test_between_the_warning_and_the_requeue_its_lease_is_lent(minutes, step):
+    assert due(minutes, LENDABLE, LENDS) is step
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(replace(LENDABLE, preemptible=False), id="its GPUs were promised to it alone"),
+        pytest.param(replace(LENDABLE, lendable=False), id="a guest's use is not told apart"),
+    ],
+)
+def test_it_is_warned_and_not_lent_where(run):
+    assert due(50, run, LENDS) is Step.WARN
+
+
+def test_a_lent_lease_stays_lent_until_it_works_or_the_tier_lends_no_more():
+    lent = replace(LENDABLE, taken=Step.LEND, lendable=False)
+    assert due(50, lent, LENDS) is Step.LEND
+    assert due(50, replace(lent, idle_since=(NOON, None)), LENDS) is Step.NONE
+    assert due(50, lent, RULES) is Step.WARN
+
+
+def test_what_its_owner_took_back_is_idle_from_then_on():
+    again = replace(LENDABLE, idle_from=NOON + 40 * MINUTE)
+    assert due(69, again, LENDS) is Step.NONE
+    assert due(85, again, LENDS) is Step.LEND
+
+
+def test_a_tier_may_look_sooner_than_after_ten_minutes():
+    fresh = replace(LENDABLE, started_at=NOON)
+    assert due(46, fresh, LENDS) is Step.WARN
+    assert due(46, fresh, replace(LENDS, idle_grace=MINUTE)) is Step.LEND

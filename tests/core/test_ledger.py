@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.ledger import NANO, By, Loan, Side, Sums, entries
-from scheduler.core.lending import Parties, Party
+from scheduler.core.lenders import Parties, Party
 from scheduler.core.model import Sector, Tier
 from tests import build
 from tests.build import DAY, HOUR, MINUTE, NOON

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.decisions import apply
+from scheduler.core.events import apply_event
 from scheduler.core.model import Job, Pool, QuotaClass, Run
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
 from scheduler.core.snapshot import DropRun, Put, Snapshot
-from scheduler.core.world import World, apply_event
+from scheduler.core.world import World
 from tests import build
 from tests.build import HOUR, MINUTE
 from tests.core import oracle

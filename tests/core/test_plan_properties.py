@@ -37,14 +37,15 @@ def test_a_plan_never_oversubscribes_gpus_quotas_agreements_or_people(scene: Sce
 @SLOW
 @given(scenes())
 def test_a_start_takes_free_gpus_of_usable_nodes_or_those_of_its_own_victims(scene: Scene):
-    """R5, R8.6, R19."""
+    """R5, R8.6, R19; on a lent lease, GPUs of its host that no other guest has (R18)."""
     result = planned(scene)
-    taken: set[tuple[str, int]] = set()
+    layers: dict[bool, set[tuple[str, int]]] = {True: set(), False: set()}
     for start in result.starts:
+        taken = layers[start.over is not None]
         held = {
             (slot.node, gpu)
             for run in scene.snapshot.runs.values()
-            if run.id not in start.after
+            if run.id not in start.after and run.id != start.over
             for slot in run.slots
             for gpu in slot.gpus
         }

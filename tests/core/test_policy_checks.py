@@ -159,12 +159,12 @@ def test_a_thousand_accounts_and_reservations_are_checked_in_a_moment():
     assert list(policy_checks.problems(policy)) == []
 
 
-@given(st.tuples(*[st.integers(0, 3)] * 3))
+@given(st.tuples(*[st.integers(0, 4)] * 4))
 def test_the_steps_with_idle_runs_come_one_after_the_other(hours):
     """R18: zero is a step that is never taken, and has no place in the order."""
-    warn, requeue, end = (timedelta(hours=h) for h in hours)
+    warn, lend, requeue, end = (timedelta(hours=h) for h in hours)
     tiers = build.policy(ACCOUNTS).tiers
-    steps = {"idle_warn": warn, "idle_requeue": requeue, "idle_end": end}
+    steps = {"idle_warn": warn, "idle_lend": lend, "idle_requeue": requeue, "idle_end": end}
     changed = tuple((tier, replace(rules, **steps)) for tier, rules in tiers)
     taken = [h for h in hours if h]
     wrong = taken != sorted(set(taken))

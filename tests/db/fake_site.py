@@ -114,12 +114,12 @@ class FakeSite:
         old = self.older(index)
         return None if old is None else old.model_copy(update={"instance": "agent-before"})
 
-    def occupied(self) -> list[tuple[str, int]]:
-        """Return every GPU as often as a live run is on it."""
+    def occupied(self, guest: bool | None = None) -> list[tuple[str, int]]:
+        """Return every GPU as often as a live run is on it: a guest, or none, where asked."""
         return [
             (node.node, gpu)
             for record in self.records.values()
-            if record.alive
+            if record.alive and guest in (None, record.lease.guest)
             for node in record.lease.nodes
             for gpu in node.gpus
         ]

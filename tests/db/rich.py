@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
+from scheduler.core.events import apply_event
 from scheduler.core.model import AccountName, Budget, BudgetId, Job, Reservation, ReservationId
 from scheduler.core.policy import Policy
 from scheduler.core.snapshot import Put, Spent
-from scheduler.core.world import apply_event
 from tests import strategies
 from tests.build import DAY, MINUTE, NOON
 from tests.strategies import Scene

@@ -19,6 +19,7 @@ from scheduler.core.policy import Policy
 from scheduler.core.world import World
 from scheduler.db.engine import Database
 from scheduler.db.jobs import NewJob, cancel_job, events_of, find_job, insert_job, runs_of
+from scheduler.db.lending import lend, take_back
 from scheduler.db.nodes import mark_stale, save_reports
 from scheduler.db.planning import commit_plan, load_snapshot, take_changes
 from scheduler.db.sites import desired_leases, record_sync
@@ -159,6 +160,24 @@ class Hub:
         if self.submitted:
             async with self.db.transaction() as conn:
                 await cancel_job(conn, f"j{1 + index % self.submitted}", self.now, "ann")
+
+    async def lend(self, index):
+        """Lend the lease of a run that works, as if its GPUs had done nothing."""
+        await self.look()
+        works = [r for r in self.world.runs.values() if r.state == "running" and not r.lent]
+        works = [r for r in works if not (r.shape.background or r.over or r.draining)]
+        if works:
+            run = sorted(works, key=lambda r: r.id)[index % len(works)]
+            async with self.db.transaction() as conn:
+                await lend(conn, run.id, self.now)
+
+    async def take_back(self, index):
+        """Take a lent lease back, as if its run worked again."""
+        await self.look()
+        lent = sorted(run.id for run in self.world.runs.values() if run.lent)
+        if lent:
+            async with self.db.transaction() as conn:
+                await take_back(conn, lent[index % len(lent)], "it works", self.now, self.policy)
 
     async def orders(self, value=None):
         del value

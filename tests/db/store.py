@@ -49,7 +49,13 @@ async def store(conn, snapshot: Snapshot, policy: Policy):
         jobs: list(rows.values()),
         runs: [_run(run, sites) for run in snapshot.runs.values()],
         lease_gpus: [
-            {"run_id": run.id, "node_id": slot.node, "gpu": gpu, "draining": run.draining}
+            {
+                "run_id": run.id,
+                "node_id": slot.node,
+                "gpu": gpu,
+                "draining": run.draining,
+                "guest": run.over is not None,
+            }
             for run in snapshot.runs.values()
             for slot in run.slots
             for gpu in slot.gpus
@@ -129,6 +135,9 @@ def _run(run: Run, sites: dict) -> dict:
         "draining": run.draining,
         "stop_at": run.stop_at,
         "checkpointed_at": run.checkpointed_at,
+        "idle_from": run.started_at if run.lent else None,
+        "lent": run.lent,
+        "over": run.over,
         "why": "",
     }
 

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from scheduler.core import metering
 from scheduler.core.ledger import By, Sums
 from scheduler.core.lifecycle import JobState
+from scheduler.core.model import QuotaClass
 from scheduler.core.snapshot import Claim
 from scheduler.db.loans import Wanted, each_loan
 from scheduler.db.planning import load_snapshot
@@ -48,7 +49,9 @@ async def claims(hub: Hub):
     _balanced(all_runs, intervals, lent, hub.now)
     assert world.snapshot() == loaded
     assert len(hub.site.begun) == len(set(hub.site.begun))
-    assert max(Counter(hub.site.occupied()).values(), default=1) == 1
+    for is_guest in (True, False):
+        occupied = Counter(hub.site.occupied(is_guest))
+        assert max(occupied.values(), default=1) == 1
 
 
 def _one_run_per_job(all_jobs, open_runs):
@@ -59,15 +62,27 @@ def _one_run_per_job(all_jobs, open_runs):
 
 
 def _no_gpu_twice(leased, open_runs):
-    held = Counter((row.node_id, row.gpu) for row in leased if not row.draining)
+    """Leases have two layers, and a GPU one holder in each (R18)."""
+    held = Counter((row.node_id, row.gpu, row.guest) for row in leased if not row.draining)
     assert max(held.values(), default=1) == 1
     expected = {
-        (run["id"], node, gpu, bool(run["draining"]))
+        (run["id"], node, gpu, bool(run["draining"]), run["over"] is not None)
         for run in open_runs.values()
         for node, gpus in run["slots"]
         for gpu in gpus
     }
-    assert {(row.run_id, row.node_id, row.gpu, bool(row.draining)) for row in leased} == expected
+    assert {
+        (row.run_id, row.node_id, row.gpu, bool(row.draining), bool(row.guest)) for row in leased
+    } == expected
+    for run in open_runs.values():
+        if run["over"] is not None:
+            host = open_runs[run["over"]]
+            assert run["quota_class"] == QuotaClass.BACKGROUND
+            assert _gpus(run) <= _gpus(host)
+
+
+def _gpus(run):
+    return {(node, gpu) for node, gpus in run["slots"] for gpu in gpus}
 
 
 def _balanced(all_runs, intervals, lent, now):
@@ -145,6 +160,17 @@ STEPS = st.lists(
     ),
     max_size=30,
 )
+LENT_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["lend", "lend", "take_back"]), INDEX),
+        st.tuples(st.sampled_from(["turn", "turn", "orders", "sync", "watch"]), st.none()),
+        st.tuples(st.sampled_from(["well", "tell", "tell", "ill", "cancel", "again"]), INDEX),
+        st.tuples(st.just("submit"), ASK),
+        st.tuples(st.just("submit"), st.tuples(st.just("guest"), st.integers(1, 2), st.just(True))),
+        st.tuples(st.just("wait"), st.sampled_from([1, 3, 11, 45])),
+    ),
+    max_size=30,
+)
 BUSY = [("submit", ("guest", 2, False)), ("submit", ("guest", 2, False)), ("cycle", None)]
 
 
@@ -165,6 +191,15 @@ ONE_DATABASE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 @given(steps=STEPS)
 async def test_whatever_happens_the_claims_hold(db, steps):
     await _play(db, [*BUSY, ("orders", None), ("sync", None), *steps])
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=ONE_DATABASE)
+@given(steps=LENT_STEPS, who=st.sampled_from(["own", "guest"]))
+async def test_whatever_is_lent_and_taken_back_the_claims_hold(db, steps, who):
+    """R18: never more than one on a GPU in each layer, and what is stored is what was planned."""
+    begun = [("submit", (who, 2, False))] * 2 + [("turn", None), ("tell", 0), ("tell", 1)]
+    seated = [("lend", 0), ("lend", 1), ("submit", ("guest", 2, True)), ("turn", None)]
+    await _play(db, [*begun, *seated, *steps])
 
 
 OTHERS = [

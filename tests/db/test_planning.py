@@ -163,7 +163,7 @@ async def test_two_starts_on_one_gpu_are_never_both_stored(db):
 
 async def test_a_refusal_by_the_index_drops_that_start_alone(db, monkeypatch):
     """The check in Python is switched off: the unique index is what stands behind it."""
-    monkeypatch.setattr("scheduler.db.planning._holds_still", lambda *_: True)
+    monkeypatch.setattr("scheduler.db.planning.holds_still", lambda *_: True)
     other = start("j3", (Slot(NodeId("hub-2"), (0,)),))
     async with db.transaction() as conn:
         await given_jobs(conn, "j1", "j2", "j3")

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from scheduler.api.ledger import LedgerQuery, Reach, ledger_page
 from scheduler.core.burndown import forecast
 from scheduler.core.ledger import Loan, Sums
-from scheduler.core.lending import Party
+from scheduler.core.lenders import Party
 from scheduler.core.model import Sector, Tier
 from scheduler.wire.diagnostics import RecallView
 from scheduler.wire.ledger import LedgerPage

@@ -76,6 +76,13 @@ def test_each_gpu_in_use_or_in_trouble_is_drawn_with_who_and_why():
     assert "GPU 4" not in said
 
 
+def test_who_sits_on_an_idle_lease_is_drawn_as_its_guest():
+    guest = Holding(account="acme", guest=True)
+    leaves = guest.model_copy(update={"draining": True})
+    assert topview.who(gpu(0, held_by=(DANA, guest))) == "cp-j-1 arl-vision dana + guest acme"
+    assert topview.who(gpu(0, held_by=(DANA, leaves))).endswith("+ guest acme (leaving)")
+
+
 def test_what_was_not_measured_is_a_dash_and_never_0():
     (line,) = (one for one in lines(fleet([BUSY], AT), Detail.GPUS) if "GPU 4" in one.name)
     assert (line.sm, line.memory, line.power) == (None, "–", "–")  # noqa: RUF001  # a dash

@@ -11,6 +11,7 @@ from scheduler.db import draft_tables as _draft_tables  # noqa: F401  # as above
 from scheduler.db import identity_tables as _identity_tables  # noqa: F401  # as above
 from scheduler.db import ledger_tables as _ledger_tables  # noqa: F401  # as above
 from scheduler.db import node_tables as _node_tables  # noqa: F401  # as above
+from scheduler.db import recall_tables as _recall_tables  # noqa: F401  # as above
 from scheduler.db import request_tables as _request_tables  # noqa: F401  # as above
 from scheduler.db.tables import UtcDateTime, metadata
 

@@ -233,7 +233,7 @@ def test_a_name_with_brackets_does_not_confuse(proc):
 
 
 def test_a_real_child_of_a_real_run_is_found_by_what_the_site_agent_injects(tmp_path):
-    lease = a_lease(RUN, nodes=(LeasedNode(node="n1", gpus=(0, 3)),))
+    lease = a_lease(RUN, nodes=(LeasedNode(node="n1", gpus=(0, 3)),), guest=True)
     environment = {**os.environ, **injected(lease, Signals(tmp_path))}
     program = "import subprocess; subprocess.run(['sleep', '600'], env={'PATH': '/bin:/usr/bin'})"
     parent = subprocess.Popen([sys.executable, "-c", program], env=environment)
@@ -244,6 +244,7 @@ def test_a_real_child_of_a_real_run_is_found_by_what_the_site_agent_injects(tmp_
         assert origin is not None
         assert (origin.run, origin.gpus) == (RUN, frozenset({0, 3}))
         assert origin.job == lease.job
+        assert origin.guest
     finally:
         for pid in children.read_text().split():
             os.kill(int(pid), 9)

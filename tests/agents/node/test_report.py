@@ -15,6 +15,7 @@ from agents.node.samples import (
     Gpu,
     GpuSample,
     NodeView,
+    Process,
     Readings,
     Statistic,
 )
@@ -26,6 +27,7 @@ from scheduler.wire.reports import (
     MemoryOver,
     NodeReport,
     RatioOver,
+    RunUse,
     SamplerState,
     WattsOver,
     XidCount,
@@ -33,6 +35,7 @@ from scheduler.wire.reports import (
 )
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+MIB = 1024 * 1024
 GPU = Gpu("GPU-1", 0, "NVIDIA H100 80GB HBM3")
 
 
@@ -190,3 +193,46 @@ def test_the_pools_own_name_of_the_model_wins():
     found = report.report(told, report.Known(view_of(GpuSample(GPU))), process, 0)
     assert found is not None
     assert [gpu.model for gpu in found.gpus] == ["H100-SXM"]
+
+
+HOST = Holder(GPU, 4, Standing.LEASED, "cp-a-1")
+GUEST = Holder(GPU, 5, Standing.LEASED, "cp-b-1", guest=True)
+WINDOW = {"GPU-1": {"memory_used_bytes": Statistic(0, 0, 0, 1)}}
+
+
+def runs_of(*holders, processes):
+    sample = GpuSample(GPU, processes=processes)
+    (use,) = made(view_of(sample), windows=WINDOW, holders=holders).use
+    return use.runs
+
+
+def test_whose_use_it_is_is_told_where_a_guest_or_several_runs_are_on_a_gpu():
+    host, guest = Process(4, 300 * MIB, sm_active=0.0), Process(5, 2048 * MIB, sm_active=0.5)
+    told = (RunUse(run="cp-a-1", sm_active=0.0, memory_mib=300.0),)
+    also = (RunUse(run="cp-b-1", sm_active=0.5, memory_mib=2048.0),)
+    assert runs_of(HOST, GUEST, processes=(host, guest)) == told + also
+    assert runs_of(GUEST, processes=(guest,)) == also
+    assert runs_of(HOST, processes=(host,)) == ()
+
+
+def test_processes_of_one_run_are_added_up_and_what_is_not_known_is_left_out():
+    more = Holder(GPU, 6, Standing.LEASED, "cp-b-1", guest=True)
+    processes = (Process(5, 1024 * MIB), Process(6, 1024 * MIB))
+    assert runs_of(GUEST, more, processes=processes) == (RunUse(run="cp-b-1", memory_mib=2048.0),)
+    assert runs_of(GUEST, processes=()) == (RunUse(run="cp-b-1"),)
+
+
+@pytest.mark.parametrize(
+    ("processes", "tells"),
+    [
+        pytest.param((), True, id="nobody is there, and the driver says so"),
+        pytest.param((Process(4, MIB),), True, id="each has its memory"),
+        pytest.param((Process(4),), False, id="a process whose memory is hidden"),
+        pytest.param(None, False, id="a driver that lists no processes"),
+    ],
+)
+def test_an_agent_says_whether_it_can_tell_runs_apart(processes, tells):
+    found = made(view_of(GpuSample(GPU, processes=processes)))
+    assert found.tells_runs is tells
+    other = made(view_of(GpuSample(GPU, processes=())))
+    assert (found.facts == other.facts) is tells

@@ -368,3 +368,18 @@ def test_the_wait_for_xids_ends_when_the_driver_goes(gpus, session):
     gpus.write("[system]\nloaded = 0\n")
     with pytest.raises(DriverAway):
         events.wait(100)
+
+
+def test_of_several_processes_it_is_told_how_busy_each_is_since_the_look_before(gpus, session):
+    """NVML's process utilisation; what was before anybody asked is nobody's work now."""
+    gpus.write("[gpu.2]\nproc = 4242,1000,40\nproc = 4243,500,0\nproc = 4244,10\n")
+    session.open()
+    assert [one.sm_active for one in read(session, UUIDS[2]).processes] == [None] * 3
+    assert [one.sm_active for one in read(session, UUIDS[2]).processes] == [0.4, 0.0, 0.0]
+
+
+def test_of_a_process_alone_the_gpu_itself_tells(gpus, session):
+    gpus.write("[gpu.2]\nproc = 4242,1000,40\n")
+    session.open()
+    for _ in range(2):
+        assert [one.sm_active for one in read(session, UUIDS[2]).processes] == [None]

@@ -221,3 +221,26 @@ def free_port(address):
     with socket.socket(family) as probe:
         probe.bind((address, 0))
         return probe.getsockname()[1]
+
+
+def test_a_host_and_its_guest_are_told_apart_by_what_each_computes(world):
+    """R18: what the guest does is not the host's work, nor the other way round."""
+    world.proc.add(50, **marked("cp-host-1"))
+    world.proc.add(60, **marked("cp-guest-1", gpus=(1,)), COMMONPOOL_GUEST="1")
+    world.report()
+    world.spend(60, 3)
+    first, second = world.report().use
+    assert (first.runs, first.sm_active.last) == ((), 0)
+    guest, host = second.runs
+    assert (host.run, host.sm_active, host.memory_mib) == ("cp-host-1", 0, 620)
+    assert (guest.run, guest.sm_active > 0.3, guest.memory_mib > 40_000) == (
+        "cp-guest-1",
+        True,
+        True,
+    )
+    world.spend(50, 3)
+    assert world.report().use[1].runs[1].sm_active > 0.3
+
+
+def test_simulated_agents_can_tell_runs_apart(world):
+    assert world.report().tells_runs
