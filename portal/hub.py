@@ -26,13 +26,7 @@ from scheduler.wire.accounts import (
     TokenList,
     TokenRequest,
 )
-from scheduler.wire.diagnostics import (
-    Diagnostics,
-    PrioPage,
-    QueuePage,
-    RecallPage,
-    ShareList,
-)
+from scheduler.wire.diagnostics import Diagnostics, PrioPage, QueuePage, RecallPage, ShareList
 from scheduler.wire.identity import Session
 from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView, LogPage
 from scheduler.wire.operating import (
