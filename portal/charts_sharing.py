@@ -63,10 +63,10 @@ def flows(matrix: Sequence[CellView], *, dark: bool) -> Chart:
         # Lenders' names stand over the flows; borrowers' need a side to themselves.
         "left": 4,
         "right": 120,
-        "top": 8,
-        "bottom": 8,
+        "top": 20,  # a thin end's name of two lines is higher than the end
+        "bottom": 20,
         "nodeWidth": 14,
-        "nodeGap": 18,
+        "nodeGap": 26,
         "draggable": False,
         "emphasis": {"disabled": True},
         "label": {
@@ -92,7 +92,7 @@ def flows(matrix: Sequence[CellView], *, dark: bool) -> Chart:
 def flows_pixels(matrix: Sequence[CellView]) -> int:
     """Return how high the Sankey is to be, so that its names have room."""
     sides = max(len({cell.lender for cell in matrix}), len({cell.borrower for cell in matrix}), 2)
-    return 60 + _NODE_PIXELS * sides
+    return 90 + _NODE_PIXELS * sides
 
 
 def _named(ends: Sequence[tuple[str, Decimal]], word: str) -> dict[str, str]:

@@ -139,6 +139,7 @@ def by_day(account: AccountUsage, *, dark: bool) -> Chart:
         | {"GPU-hours": round(getattr(day, name), 3)}
         for day in account.days
         for order, (how, name) in enumerate(_CLASSES.items())
+        if getattr(day, name)
     ]
     axis = {"labelColor": ink, "titleColor": ink, "tickCount": 5}
     most = max(account.days, key=_total)

@@ -14,7 +14,7 @@ from portal.session import Visit, is_dark, latest, visit
 from scheduler.core.ledger import By
 from scheduler.wire.ledger import LedgerPage
 
-EVERY = "30s"
+EVERY = "60s"
 # The address holds these words as they are, so they are not dressed up.
 WINDOWS = ["7", "30", "90", "365"]
 GROUPS = {"sector": "Sector", "institution": "Institution", "account": "Account"}

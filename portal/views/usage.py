@@ -15,7 +15,7 @@ from portal.session import is_dark, latest, visit
 from scheduler.wire.operating import WastePage
 from scheduler.wire.usage import AccountUsage, BudgetView, UsagePage
 
-EVERY = "30s"
+EVERY = "60s"
 # The address holds these words as they are, so they are not dressed up.
 WINDOWS = ["7", "28", "90"]
 MOST_WASTE_DAYS = 31

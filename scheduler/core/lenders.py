@@ -84,6 +84,7 @@ class PoolLending:
         self._nominal[pool.owner], self._kept[pool.owner] = pool.capacity, 0
         self._paths = {name: self._path(name) for name in self._nominal}
         self._own = self._undivided()
+        self._beside: dict[AccountName, Sequence[AccountName]] = {}
         self._lent = dict(lent)
         self._used: dict[AccountName, int] = {}
         self._below: dict[AccountName, int] = {}
@@ -134,16 +135,23 @@ class PoolLending:
         """Return who lends, of all under `above` that are not under `level`."""
         if not wanted:
             return {}
-        idle = {
-            name: self._idle(name)
-            for name, path in self._paths.items()
-            if above in path and level not in path
-        }
+        idle = {name: self._idle(name) for name in self._others(level, above)}
         parts = shared_out(min(wanted, sum(idle.values())), idle)
         rest = wanted - sum(parts.values())
         if rest:
             parts[above] = parts.get(above, 0) + rest
         return parts
+
+    def _others(self, level: AccountName, above: AccountName) -> Sequence[AccountName]:
+        """Return who may lend, of all under `above` that are not under `level`."""
+        known = self._beside.get(level)
+        if known is None:
+            known = self._beside[level] = [
+                name
+                for name, path in self._paths.items()
+                if above in path and level not in path and self._own[name] > self._kept[name]
+            ]
+        return known
 
     def _idle(self, name: AccountName) -> int:
         """Return what an account is guaranteed itself, lends, and neither uses nor has lent."""

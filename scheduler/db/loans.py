@@ -30,7 +30,7 @@ from scheduler.core.policy import Policy
 from scheduler.db.ledger_tables import loans
 from scheduler.db.tables import job_events, jobs, runs, usage_intervals
 
-_AT_ONCE = 5_000
+_AT_ONCE = 1_000  # some 30 ms of work, during which nobody else is served
 _OPEN = (~runs.c.acknowledged, runs.c.ended_at.is_(None), ~runs.c.draining)
 _Sums = Mapping[str, dict[AccountName, int]]
 

@@ -287,6 +287,40 @@ def go_without_heading(page, path):
     page.locator(READY).wait_for(timeout=30 * SECONDS)
 
 
+def test_sharing_has_words_tables_and_files_for_its_pictures(visitor, tmp_path):
+    go(visitor, "/sharing?by=account", "iris")
+    said = re.compile(r"Who lent to whom\. .*lent acme-robotics .* H100e-hours in \d+ loans")
+    expect(visitor.locator('[data-testid="stEChartsChart"]')).to_have_attribute("aria-label", said)
+    charts = visitor.locator('[data-testid="stVegaLiteChart"]')
+    expect(charts).to_have_count(3)
+    for place, words in enumerate(("Net balance", "loans over time", "How long lenders")):
+        expect(charts.nth(place)).to_have_attribute("aria-label", re.compile(words))
+    twins = visitor.get_by_role("tab", name="View as a table")
+    expect(twins).to_have_count(4)
+    twins.first.focus()
+    visitor.keyboard.press("Enter")
+    expect(visitor.get_by_role("cell", name="state-u", exact=True).first).to_be_visible()
+    for kind, ending in (("CSV", "csv"), ("Parquet", "parquet")):
+        with visitor.expect_download() as file:
+            visitor.get_by_role("button", name=f"Entries as {kind}").click()
+        assert file.value.suggested_filename == f"commonpool-ledger-30-days.{ending}"
+        file.value.save_as(tmp_path / ending)
+        assert (tmp_path / ending).read_text() == f"loan,side as {ending}\n"
+
+
+def test_usage_follows_the_days_in_the_address(visitor):
+    go(visitor, "/usage?days=7")
+    visitor.get_by_label("Days back").click()
+    visitor.get_by_role("option", name="90", exact=True).click()
+    expect(visitor).to_have_url(re.compile("days=90"))
+    visitor.reload()
+    settled(visitor)
+    expect(visitor.get_by_text("Of the last 31 days.")).to_be_visible()
+    with visitor.expect_download() as file:
+        visitor.get_by_role("button", name="Usage by account and day as CSV").click()
+    assert file.value.suggested_filename == "commonpool-usage-90-days.csv"
+
+
 def test_the_address_holds_the_filter(visitor):
     go(visitor, "/jobs")
     visitor.get_by_label("State").click()
