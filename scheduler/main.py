@@ -41,6 +41,7 @@ class Late:
 
 
 _EMBEDDED, _PEOPLE, _ADMIN = "scheduler.embedded.cli:app", "portal.cli:app", "scheduler.admin_cli:"
+_IDENTITY = "portal.cli_identity:app"
 _PLANNER, _REPLAY = "portal.cli_planner:app", "scheduler.replay_cli:app"
 COMMANDS = {
     "up": Late(_EMBEDDED, _HERE, "Start everything on this machine.", "up"),
@@ -49,6 +50,9 @@ COMMANDS = {
         "scheduler.embedded.demo_cli:app", _HERE, "A dozen real Ray programs, narrated.", "demo"
     ),
     "down": Late(_EMBEDDED, _HERE, "Stop everything that `up` started.", "down"),
+    "login": Late(_IDENTITY, _WORK, "Sign in at a hub, with a browser.", "login"),
+    "logout": Late(_IDENTITY, _WORK, "End what `login` began.", "logout"),
+    "whoami": Late(_IDENTITY, _WORK, "Say who you are, and what you may.", "whoami"),
     "submit": Late(_PEOPLE, _WORK, "Submit a job.", "submit"),
     "jobs": Late(_PEOPLE, _WORK, "List your jobs.", "jobs"),
     "logs": Late(_PEOPLE, _WORK, "Print a job's log.", "logs"),
