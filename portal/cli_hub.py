@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from portal import credentials
 from portal.hub import Hub, http_client
 
 DEFAULT_HUB = "http://127.0.0.1:8265"
 DEFAULT_DATA = Path(".commonpool")
 _PANEL = "Hub and identity"
 
-_HubUrl = Annotated[
+HubUrl = Annotated[
     str,
     typer.Option(
         "--hub",
@@ -55,7 +56,7 @@ _Person = Annotated[
         help="A person of the instance that `commonpool up` started here, e.g. dana.",
     ),
 ]
-_Data = Annotated[
+Data = Annotated[
     Path,
     typer.Option(
         "--data",
@@ -67,11 +68,11 @@ _Data = Annotated[
 
 
 _SHARED: dict[str, tuple[object, object]] = {
-    "url": ("", _HubUrl),
+    "url": ("", HubUrl),
     "token": ("", _Token),
     "token_file": (None, _TokenFile),
     "person": ("", _Person),
-    "data": (DEFAULT_DATA, _Data),
+    "data": (DEFAULT_DATA, Data),
 }
 Door = Hub | Path
 """A hub with somebody's token, or the folder of its database where there was no token."""
@@ -96,7 +97,9 @@ def with_door(command: Callable[..., None]) -> Callable[..., None]:
     def connected(**given: Any) -> None:  # noqa: ANN401  # as above
         named = _Named(*(given.pop(name) for name in _SHARED))
         with http_client() as client:
-            command(named.hub(client) if named.has_token() else named.data, **given)
+            # What is one's own is the hub's to know, whoever may write its database.
+            door = named.has_token() or given.get("mine")
+            command(named.hub(client) if door else named.data, **given)
 
     return _with_options(connected, command)
 
@@ -132,11 +135,16 @@ class _Named:
         """Return the hub as the person whom the options name.
 
         Raises:
-            typer.BadParameter: no option names a token that can be read.
+            typer.BadParameter: no option names a token that can be read, and nobody logged in.
         """
-        return Hub(self.url or _embedded_hub(self.data), self._secret(), client)
+        url = self.address()
+        return Hub(url, self._secret(url), client)
 
-    def _secret(self) -> str:
+    def address(self) -> str:
+        """Return the hub's address: named, that of the instance here, or of the last login."""
+        return self.url or _embedded_hub(self.data) or credentials.last_hub() or DEFAULT_HUB
+
+    def _secret(self, url: str) -> str:
         """Return the token; a person named on this command line goes before the environment."""
         if self.person:
             file = self.data / "tokens" / f"{self.person}.token"
@@ -145,18 +153,27 @@ class _Named:
             return self.token.strip()
         if self.token_file:
             return _read(self.token_file, "--token-file", "")
+        kept = credentials.find(url)
+        if kept is not None:
+            return kept.token
         raise typer.BadParameter(
-            "which token? Use --token-file FILE or COMMONPOOL_TOKEN, or --as NAME on a machine"
-            f" where `commonpool up` runs{_known(self.data)}"
+            "which token? Sign in with `commonpool login`, or use --token-file FILE or"
+            " COMMONPOOL_TOKEN, or --as NAME on a machine where `commonpool up` runs"
+            f"{_known(self.data)}"
         )
 
 
+def hub_address(url: str, data: Path) -> str:
+    """Return the hub's address where no token is needed, as for the commands that get one."""
+    return _Named(url, "", None, "", data).address()
+
+
 def _embedded_hub(data: Path) -> str:
-    """Return the address of the instance in a data folder, or the default one."""
+    """Return the address of the instance in a data folder; empty where there is none."""
     try:
         return (data / "hub.url").read_text().split()[0]
     except (OSError, IndexError):
-        return DEFAULT_HUB
+        return ""
 
 
 def _read(file: Path, option: str, advice: str) -> str:

@@ -9,18 +9,21 @@ import importlib.util
 import platform
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from portal import cli_tables as tables
 from portal.cli_hub import Door, with_door, with_hub
+from portal.cli_identity import create_mine, list_mine, personal_table, revoke_mine
 from portal.hub import Hub
 from scheduler import policy_file
 from scheduler.admin_direct import Direct, read_policy
 from scheduler.clock import SystemClock
 from scheduler.replay_cli import policy_diff
-from scheduler.wire.accounts import Scope, TokenRequest
+from scheduler.wire.accounts import Scope, TokenIssued, TokenRequest
+from scheduler.wire.identity import MAX_TOKEN_DAYS, PersonalTokenIssued, Power
 
 hub_app = typer.Typer()
 policy_app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -37,6 +40,7 @@ DatabaseUrl = Annotated[
         show_default=False,
     ),
 ]
+Mine = Annotated[bool, typer.Option("--mine", help="Your own tokens, at the hub.")]
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YAML.")]
 
 
@@ -109,35 +113,67 @@ policy_app.command("diff")(policy_diff)
 @with_door
 def token_create(  # noqa: PLR0913, PLR0917  # the options are the command's surface
     door: Door,
-    subject: Annotated[str, typer.Argument(help="A person, or the site of an agent.")],
+    subject: Annotated[
+        str, typer.Argument(help="A person, or the site of an agent; none with --mine.")
+    ] = "",
     scope: Annotated[Scope, typer.Option(help="What it opens.")] = Scope.USER,
     days: Annotated[int | None, typer.Option(min=1, max=366, help="Until it ends.")] = 90,
+    mine: Mine = False,
+    name: Annotated[str, typer.Option(help="With --mine: what it is for.")] = "",
+    power: Annotated[
+        list[Power] | None, typer.Option(help="With --mine: what it may do.", show_default="jobs")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write it to this file, for its owner only.")
     ] = None,
     database_url: DatabaseUrl = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make a token. It is shown this once: the hub keeps only its SHA-256."""
-    request = TokenRequest(subject=subject, scope=scope, expires_in_days=days)
+    """Make a token. It is shown this once: the hub keeps only its SHA-256.
+
+    With --mine it is your own, for at most 90 days, and may no more than you do.
+    """
+    if mine and isinstance(door, Hub):
+        made = create_mine(door, name or subject, power or [Power.JOBS], days or MAX_TOKEN_DAYS)
+        _show_token(made, out, as_json, f"token {made.id} of {made.user}, {', '.join(made.powers)}")
+        return
+    try:
+        request = TokenRequest(subject=subject, scope=scope, expires_in_days=days)
+    except ValidationError as error:
+        raise typer.BadParameter(f"SUBJECT: {error.errors()[0]['msg']}") from error
     if isinstance(door, Hub):
         issued = door.issue_token(request)
     else:
         issued = Direct(door, database_url).issue_token(request)
+    _show_token(issued, out, as_json, f"token {issued.id} of {subject}, scope {scope.value}")
+
+
+def _show_token(
+    issued: TokenIssued | PersonalTokenIssued, out: Path | None, as_json: bool, said: str
+) -> None:
     if out is not None:
         _write_secret(out, issued.token)
     if as_json:
         tables.print_json(issued)
         return
     ends = f"ends {issued.expires_at:%Y-%m-%d}" if issued.expires_at else "does not end"
-    typer.echo(f"token {issued.id} of {subject}, scope {scope.value}, {ends}", err=True)
+    typer.echo(f"{said}, {ends}", err=True)
     typer.echo(f"written to {out}" if out else issued.token)
 
 
 @token_app.command("list")
 @with_door
-def token_list(door: Door, database_url: DatabaseUrl = "", as_json: AsJson = False) -> None:
-    """List all tokens, without their secrets."""
+def token_list(
+    door: Door, mine: Mine = False, database_url: DatabaseUrl = "", as_json: AsJson = False
+) -> None:
+    """List all tokens, or your own, without their secrets."""
+    if mine and isinstance(door, Hub):
+        own = list_mine(door)
+        if as_json:
+            tables.print_json(own)
+        else:
+            tables.console_of().print(personal_table(own))
+        return
     found = door.tokens() if isinstance(door, Hub) else Direct(door, database_url).tokens()
     if as_json:
         tables.print_json(found)
@@ -150,10 +186,13 @@ def token_list(door: Door, database_url: DatabaseUrl = "", as_json: AsJson = Fal
 def token_revoke(
     door: Door,
     token_id: Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")],
+    mine: Mine = False,
     database_url: DatabaseUrl = "",
 ) -> None:
     """End a token at once."""
-    if isinstance(door, Hub):
+    if mine and isinstance(door, Hub):
+        revoke_mine(door, token_id)
+    elif isinstance(door, Hub):
         door.revoke_token(token_id)
     else:
         Direct(door, database_url).revoke_token(token_id)
@@ -180,6 +219,16 @@ def nodes(
 ) -> None:
     """List nodes: what is free, and why one takes no work."""
     tables.tell_nodes(hub.nodes(pool, limit=500), as_json=as_json)
+
+
+@admin_app.command("forget-identity")
+@with_hub
+def forget_identity(
+    hub: Hub, user: Annotated[str, typer.Argument(metavar="USER", help="As the policy has it.")]
+) -> None:
+    """Forget which subjects of which issuers a user is, and end their sessions."""
+    hub.tell("DELETE", f"/v1/identities/{quote(user, safe='')}")
+    typer.echo(f"{user} is signed out everywhere; the next sign-in as {user} is a new one")
 
 
 @admin_app.command()

@@ -43,6 +43,7 @@ class Late:
 _EMBEDDED, _PEOPLE, _ADMIN = "scheduler.embedded.cli:app", "portal.cli:app", "scheduler.admin_cli:"
 _SHARING = "portal.cli_ledger:app"
 _SUBMIT = "portal.cli_submit:app"
+_IDENTITY = "portal.cli_identity:app"
 _PLANNER, _REPLAY = "portal.cli_planner:app", "scheduler.replay_cli:app"
 COMMANDS = {
     "up": Late(_EMBEDDED, _HERE, "Start everything on this machine.", "up"),
@@ -54,6 +55,9 @@ COMMANDS = {
         "scheduler.embedded.prometheus_cli:app", _HERE, "Watch it all by Prometheus.", "prometheus"
     ),
     "down": Late(_EMBEDDED, _HERE, "Stop everything that `up` started.", "down"),
+    "login": Late(_IDENTITY, _WORK, "Sign in at a hub, with a browser.", "login"),
+    "logout": Late(_IDENTITY, _WORK, "End what `login` began.", "logout"),
+    "whoami": Late(_IDENTITY, _WORK, "Say who you are, and what you may.", "whoami"),
     "submit": Late(_SUBMIT, _WORK, "Submit a job.", "submit"),
     "templates": Late(_SUBMIT, _WORK, "List programs to start from.", "templates"),
     "jobs": Late(_PEOPLE, _WORK, "List your jobs.", "jobs"),

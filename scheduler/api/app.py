@@ -11,6 +11,7 @@ from scheduler.api import (
     audit,
     cards,
     development,
+    devices,
     diagnostics,
     drafts,
     dry_run,
@@ -65,7 +66,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.hub = hub
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
-    identity = (sessions, personal_tokens, sign_in, cards, development)
+    identity = (sessions, personal_tokens, sign_in, cards, devices, development)
     for room in (
         *rooms,
         *identity,

@@ -18,6 +18,9 @@ SIGN_IN = {
     "/auth/sign-out",
     "/auth/signed-out",
     "/auth/cac",
+    "/auth/device",
+    "/auth/device/answer",
+    "/auth/token",
     "/auth/development/authorize",
 }
 OPEN = {"/healthz", "/readyz", "/openapi.json"} | SIGN_IN
