@@ -47,6 +47,7 @@ def _pages() -> list[st.Page]:
     views = [
         ("capacity", "Capacity", "dns"),
         ("submit", "Submit a job", "add_circle"),
+        ("plan_a_run", "Plan a run", "calculate"),
         ("jobs", "My jobs", "list_alt"),
         ("accounts", "Accounts", "account_tree"),
     ]

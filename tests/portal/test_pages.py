@@ -9,7 +9,7 @@ from scheduler.core.model import RunState, Tier
 from tests.portal.conftest import APP, NOBODY_LISTENS
 from tests.portal.fake_hub import Refuse
 
-VIEWS = ["capacity", "submit", "jobs", "job", "accounts"]
+VIEWS = ["capacity", "submit", "plan_a_run", "jobs", "job", "accounts"]
 
 
 @pytest.fixture(autouse=True)
