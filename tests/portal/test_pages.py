@@ -218,6 +218,7 @@ class TestJob:
         assert [(each.label, each.value) for each in at.metric] == [
             ("Place in the queue of arl-vision", "1"),
             ("Planned start", "in about 2 min"),
+            ("Almost surely", "in about 3 h"),
         ]
         assert [row["Pool"] for row in rows(at)] == [
             r"arl\-team",
