@@ -35,6 +35,8 @@ def flop_scale(flop: float, today: date, *, dark: bool = False) -> Chart:
     low = min(float(str(row["flop"])) for row in rows)
     high = max(float(str(row["flop"])) for row in rows)
     said = "; ".join(f"{row['what']}: {power(float(str(row['flop'])))} FLOP" for row in rows)
+    # Colour and shape are of one field: Vega makes one legend of both if they have the same.
+    legend = {"orient": "top", "title": None, "labelColor": DARK_INK if dark else INK}
     encoding: dict[str, object] = {
         "x": {
             "field": "flop",
@@ -47,13 +49,13 @@ def flop_scale(flop: float, today: date, *, dark: bool = False) -> Chart:
             "field": "kind",
             "type": "nominal",
             "scale": {"domain": list(colours), "range": list(colours.values())},
-            "legend": {"orient": "top", "title": None, "labelColor": DARK_INK if dark else INK},
+            "legend": legend,
         },
         "shape": {
             "field": "kind",
             "type": "nominal",
             "scale": {"domain": list(colours), "range": ["diamond", "circle", "square"]},
-            "legend": None,
+            "legend": legend,
         },
         "tooltip": [{"field": "what"}, {"field": "flop", "format": ".2e"}],
     }
@@ -82,9 +84,10 @@ def tier_days(tiers: Sequence[TierDays], within: float, *, dark: bool = False) -
     rows = tier_rows(tiers)
     colour = (_DARK if dark else _COLOURS)["known model"]
     limit = (_DARK if dark else _COLOURS)["this run"]
+    ends = [row.days.best for row in tiers] + [row.days.worst for row in tiers] + [within]
     x = {
         "type": "quantitative",
-        "scale": {"type": "log"},
+        "scale": {"type": "log", "domain": [min(ends) / 2, max(ends) * 2]},
         "axis": {"title": "days", "tickCount": 6, "format": "~g", **_axis(dark=dark)},
     }
     y = _names("tier", [str(row["tier"]) for row in rows], dark=dark)

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote
 from uuid import uuid4
 
 import streamlit as st
 
-from portal.format import JOB_LOOKS, ahead, count, moment, plain
+from portal.format import JOB_LOOKS, ahead, count, moment, plain, span
 from portal.hub import HubProblem
 from portal.problems import say
 from portal.session import Visit, visit
@@ -67,10 +67,15 @@ def ahead_lines(found: Sequence[AheadView], account: str) -> list[str]:
             name = SECTORS[one.sector] if one.sector else "other"
             sectors[name] += one.jobs
     reasons = {one.why for one in found if one.account != account}
-    why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+    reason = reasons.pop() if len(reasons) == 1 else ""
+    why = f": {_OF_MANY.get(reason, reason)}" if reason else ""
     return lines + [
         f"{count(jobs, 'job')} of {name} accounts{why}" for name, jobs in sorted(sectors.items())
     ]
+
+
+# The hub says it of one account; here it is said of many.
+_OF_MANY = {"it has used less per weight": "they have used less for their weight"}
 
 
 def draw_sooner(job: JobView, why: Explanation) -> None:
@@ -107,7 +112,9 @@ _KNOBS = {
 def _label(one: SoonerView) -> str:
     """Return what a click does, in few words."""
     words = _KNOBS.get(one.knob, "Change {knob}")
-    return words.format(after=one.after, before=one.before, knob=one.knob)
+    seconds = one.change.get("time_limit_seconds")
+    after = span(timedelta(seconds=seconds)) if isinstance(seconds, int) else one.after
+    return words.format(after=after, before=one.before, knob=one.knob)
 
 
 def submit_again(job: JobView, change: dict[str, object], *, replace: bool = False) -> None:

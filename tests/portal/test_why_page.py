@@ -9,6 +9,7 @@ from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Sector
 from scheduler.wire.explanations import AheadView
 from tests.portal import busy_day
+from tests.portal.fake_hub import Refuse
 from tests.portal.test_pages import button, field, said
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -28,8 +29,8 @@ def test_others_are_ahead_only_as_counts_by_sector():
     lines = ahead_lines(found, "mine")
     assert lines == [
         "2 jobs of your own account: they came earlier",
-        "1 job of academic accounts: it has used less per weight",
-        "7 jobs of industry accounts: it has used less per weight",
+        "1 job of academic accounts: they have used less for their weight",
+        "7 jobs of industry accounts: they have used less for their weight",
     ]
     assert not [line for line in lines if "acme" in line or "globex" in line]
 
@@ -92,8 +93,6 @@ def test_a_clone_opens_the_form_with_what_the_job_asked_for(open_page):
 
 
 def test_a_change_that_is_refused_is_told_and_the_job_still_waits(open_page, hub):
-    from tests.portal.fake_hub import Refuse  # noqa: PLC0415
-
     at = open_page("job", id="sweep-large")
     hub.refusal = Refuse(409, "It waits no more", "Job jwaits00001 is running.", field="replace")
     hub.refused_methods = {"POST"}
