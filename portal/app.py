@@ -42,6 +42,7 @@ class View:
 VIEWS = (
     View("capacity", "Capacity", "dns"),
     View("submit", "Submit a job", "add_circle"),
+    View("plan_a_run", "Plan a run", "calculate"),
     View("jobs", "My jobs", "list_alt"),
     View("usage", "Usage and budgets", "savings"),
     View("sharing", "Sharing", "handshake"),

@@ -1,6 +1,5 @@
 """The parts of a job's page: verdicts, history, runs, and the job in Ray's own words."""
 
-import shlex
 from datetime import datetime
 
 import streamlit as st
@@ -16,8 +15,9 @@ from portal.format import (
     span,
     zone_name,
 )
-from portal.job_forms import command_line, python_form, request_of
+from portal.job_forms import request_of
 from portal.session import Visit, latest, visit
+from portal.submit_cards import draw_request_forms
 from scheduler.wire.jobs import Explanation, JobRun, JobView
 
 
@@ -105,22 +105,10 @@ def _times(run: JobRun, here: Visit) -> str:
     return f"since {at(run.started_at)} ({length})"
 
 
-def draw_ray_form(job: JobView, here: Visit) -> None:
-    """Draw the same job for Ray's own tools, ready to copy; the token stays in its file.
+def draw_again(job: JobView, here: Visit) -> None:
+    """Draw the same job for other tools, ready to copy; the token stays in its file.
 
     Without colours for the syntax: theirs are too pale on a light background.
     """
-    st.markdown("The same job with Ray's own tools, from the folder that holds your program:")
-    file = here.person.token_file
-    in_shell = f'"$(cat {shlex.quote(str(file))})"' if file else '"$COMMONPOOL_TOKEN"'
-    asked = request_of(job)
-    line = command_line(asked, here.hub.url, in_shell)
-    if line is not None:
-        st.code(line, language=None, wrap_lines=True)
-        return
-    st.caption("Ray's command line changes the quotes in this command; its Python client does not.")
-    st.code(
-        python_form(asked, here.hub.url, str(file) if file else None),
-        language="python",
-        wrap_lines=True,
-    )
+    st.markdown("The same job from elsewhere, from the folder that holds your program:")
+    draw_request_forms(request_of(job), here)

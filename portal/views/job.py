@@ -4,12 +4,13 @@ from datetime import timedelta
 
 import streamlit as st
 
-from portal.format import JOB_LOOKS, ago, ahead, gang, moment, plain, span, tiers
+from portal.format import JOB_LOOKS, ago, gang, moment, plain, span, tiers
 from portal.hub import HubProblem
 from portal.joblog import draw_log
-from portal.jobparts import draw_history, draw_ray_form, draw_runs, draw_verdicts
+from portal.jobparts import draw_again, draw_history, draw_runs, draw_verdicts
 from portal.problems import panel, say
 from portal.session import Visit, latest, visit
+from portal.whyparts import draw_ahead, draw_sooner, draw_start, draw_timeline, submit_again
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.jobs import JobView
 
@@ -28,7 +29,7 @@ def page() -> None:
     st.title(plain(job.submission_id))
     st.code(job.entrypoint, language=None, wrap_lines=True)
     panel(_now, every)(job.id, every)
-    log, history, runs, again = st.tabs(["Log", "History", "Runs", "Submit it again"])
+    log, history, runs, again = st.tabs(["Log", "History", "Runs", "From elsewhere"])
     with log:
         panel(draw_log, every)(job.id)
     with history:
@@ -36,13 +37,7 @@ def page() -> None:
     with runs:
         panel(draw_runs, every)(job.id)
     with again:
-        st.page_link(
-            "views/submit.py",
-            label="Change it and submit it again",
-            icon=":material/content_copy:",
-            query_params={"from": job.id},
-        )
-        draw_ray_form(job, visit())
+        draw_again(job, visit())
 
 
 def _find(name: str) -> JobView | None:
@@ -80,6 +75,8 @@ def _now(name: str, every: str | None) -> None:
             st.badge("SIMULATED GPUs", icon=":material/science:", color="orange")
         if not job.state.is_terminal:
             _cancel_button(job)
+        _again_buttons(job)
+    draw_timeline(job, here)
     if job.reason:
         st.text(job.reason)
     _facts(job, here)
@@ -89,14 +86,11 @@ def _now(name: str, every: str | None) -> None:
 
 def _waiting(job: JobView, here: Visit) -> None:
     why = latest(f"why {job.id}", lambda: here.hub.explanation(job.id), quietly=True)
-    with st.container(horizontal=True):
-        place = "being planned" if job.position is None else f"{job.position}"
-        st.metric(f"Place in the queue of {job.account}", place, border=True, width="content")
-        start = ahead(job.starts_at, here.now) if job.starts_at else "not known yet"
-        exact = moment(job.starts_at, here.now, here.zone) if job.starts_at else None
-        st.metric("Planned start", start, border=True, width="content", help=exact)
+    draw_start(job, why, here)
     st.subheader("Why it waits, pool by pool")
     draw_verdicts(why)
+    draw_ahead(job, why)
+    draw_sooner(job, why)
 
 
 def _facts(job: JobView, here: Visit) -> None:
@@ -122,6 +116,21 @@ def _cancel_button(job: JobView) -> None:
     stopping = job.state is JobState.STOPPING
     if st.button("Cancel…", icon=":material/cancel:", disabled=stopping, key="cancel"):
         _confirm(job)
+
+
+def _again_buttons(job: JobView) -> None:
+    """Draw what makes another job of this one, with its files."""
+    if job.state.is_terminal and st.button(
+        "Retry", icon=":material/replay:", key="retry", help="The same once more, files and all."
+    ):
+        submit_again(job, {})
+    if st.button(
+        "Clone…",
+        icon=":material/content_copy:",
+        key="clone",
+        help="Opens the form with what this job asked for; its files go along.",
+    ):
+        st.switch_page("views/submit.py", query_params={"from": job.id})
 
 
 @st.dialog("Cancel this job?")

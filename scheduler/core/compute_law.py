@@ -104,16 +104,18 @@ def alpha(row: Published) -> float:
     return row.flop / (row.parameters * row.tokens)
 
 
-def training_flop(parameters: float, tokens: float) -> float:
+def training_flop(parameters: float, tokens: float, per_token: float = ALPHA) -> float:
     """Return the FLOP of training a dense model, or of one with so many active parameters.
+
+    `per_token` is FLOP per parameter and token: another than ALPHA for other kinds of work.
 
     Raises:
         ValueError: either is not a positive number, or both are beyond all reckoning.
     """
-    for name, value in (("parameters", parameters), ("tokens", tokens)):
+    for name, value in (("parameters", parameters), ("tokens", tokens), ("alpha", per_token)):
         if not (isfinite(value) and value > 0):
             raise ValueError(f"{name} must be more than zero, not {value:g}")
-    flop = ALPHA * parameters * tokens
+    flop = per_token * parameters * tokens
     if not isfinite(flop):
         raise ValueError(f"{parameters:g} parameters and {tokens:g} tokens are beyond reckoning")
     return flop

@@ -17,6 +17,7 @@ from scheduler.wire.accounts import (
     PoolView,
     QuotaView,
 )
+from scheduler.wire.explanations import AheadView, EtaView, SoonerView
 from scheduler.wire.jobs import (
     Explanation,
     JobEvent,
@@ -287,14 +288,58 @@ def explanation(job):
             numbers={"free": 4, "needed": 32},
         ),
     )
+    waits = job.state is JobState.PENDING and job.position
     return Explanation(
+        **(_insight(job) if waits else {}),
         job=job.id,
         state=job.state,
         summary=job.reason,
         position=job.position,
         starts_at=job.starts_at,
-        verdicts=verdicts if job.state is JobState.PENDING and job.position else (),
+        verdicts=verdicts if waits else (),
         history=tuple(history),
+    )
+
+
+def _insight(job):
+    """Who is ahead, when, and what would help, as a hub finds out about a waiting job."""
+    now = job.submitted_at
+    return {
+        "eta": EtaView(
+            low=now + timedelta(minutes=5),
+            likely=now + timedelta(minutes=20),
+            high=now + timedelta(hours=3),
+            informed=True,
+            sentence="It should start in about 20 min (four times in five between in about 5 min"
+            " and in about 3 h).",
+        ),
+        "ahead": (
+            _ahead(job.account, Sector.DOD, 2, "they came earlier"),
+            _ahead("state-u", Sector.ACADEMIC, 7, "it has used less per weight"),
+            _ahead("acme", Sector.INDUSTRY, 3, "it has used less per weight"),
+        ),
+        "sooner": (
+            _sooner(now, "nodes", "4", "2", "2 nodes instead of 4 would start at once."),
+            _sooner(
+                now,
+                "time_limit",
+                "0:10:00",
+                "0:05:00",
+                "A time limit of 0:05:00 instead of 0:10:00 would start in about 5 min.",
+            ),
+        ),
+    }
+
+
+def _ahead(account, sector, jobs, why):
+    said = f"{jobs} jobs of {account} are ahead: {why}."
+    return AheadView(account=account, sector=sector, jobs=jobs, why=why, sentence=said)
+
+
+def _sooner(now, knob, before, after, sentence):
+    change = {"nodes": 2} if knob == "nodes" else {"time_limit_seconds": 300}
+    return SoonerView(
+        knob=knob, before=before, after=after, starts_at=now, sentence=sentence, change=change
     )
 
 

@@ -38,6 +38,8 @@ PAGES = {
     "capacity": "/",
     "pool": "/?pool=state-u-hpc",
     "submit": "/submit",
+    "template": "/submit?tmpl=edge",
+    "plan": "/plan_a_run",
     "jobs": "/jobs",
     "waiting": "/job?id=sweep-large",
     "running": "/job?id=digits-two-nodes",
@@ -167,8 +169,8 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size)
     assert visitor.locator('[data-testid="stException"]').count() == 0
     assert visitor.title().endswith(
         (
-            *("Commonpool", "Capacity", "Submit a job", "My jobs", "Job", "Accounts"),
-            *("Usage and budgets", "Sharing"),
+            *("Commonpool", "Capacity", "Submit a job", "Plan a run", "My jobs", "Job"),
+            *("Accounts", "Usage and budgets", "Sharing"),
         )
     )
 

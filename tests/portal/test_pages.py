@@ -9,7 +9,7 @@ from scheduler.core.model import RunState, Tier
 from tests.portal.conftest import APP, NOBODY_LISTENS
 from tests.portal.fake_hub import Refuse
 
-VIEWS = ["capacity", "submit", "jobs", "job", "accounts", "usage", "sharing"]
+VIEWS = ["capacity", "submit", "plan_a_run", "jobs", "job", "accounts", "usage", "sharing"]
 
 
 @pytest.fixture(autouse=True)
@@ -216,6 +216,7 @@ class TestJob:
         assert [(each.label, each.value) for each in at.metric] == [
             ("Place in the queue of arl-vision", "1"),
             ("Planned start", "in about 2 min"),
+            ("Almost surely", "in about 3 h"),
         ]
         assert [row["Pool"] for row in rows(at)] == [
             r"arl\-team",
