@@ -64,7 +64,11 @@ def _pages() -> list[st.Page]:
         )
         for name, title, icon in views
     ]
-    return [*shown, st.Page("views/job.py", title="Job", url_path="job", visibility="hidden")]
+    hidden = [
+        st.Page(f"views/{name}.py", title=name.title(), url_path=name, visibility="hidden")
+        for name in ("job", "request")
+    ]
+    return [*shown, *hidden]
 
 
 def _who(found: Sequence[Person], settings: PortalSettings) -> Person:

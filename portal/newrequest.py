@@ -60,9 +60,7 @@ def _send(asked: _Fields, reason: str, *, draft: bool) -> None:
         say(problem)
         return
     st.session_state["done"] = "Kept as a draft." if draft else "Sent: its approvers are told."
-    st.query_params.clear()
-    st.query_params["id"] = made.id
-    st.rerun()
+    st.switch_page("views/request.py", query_params={"id": made.id})
 
 
 def _accounts() -> Sequence[str]:

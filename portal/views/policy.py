@@ -190,7 +190,7 @@ def _propose(text: str, base: int, here: Visit) -> None:
     st.session_state["done"] = "Proposed: its approvers are told."
     for key in (_BASE, _TEXT):
         st.session_state.pop(key, None)
-    st.switch_page("views/requests.py", query_params={"id": made.id})
+    st.switch_page("views/request.py", query_params={"id": made.id})
 
 
 page()
