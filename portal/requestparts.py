@@ -73,7 +73,7 @@ def _flash() -> None:
 
 def _head(view: RequestView, here: Visit) -> None:
     look = LOOKS[view.state]
-    st.header(plain(view.title[:1].upper() + view.title[1:]))
+    st.header(plain(view.title))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(look.word, icon=look.icon, color=look.colour)
         st.markdown(

@@ -94,6 +94,8 @@ def _edit(now: PolicyRevision, here: Visit) -> None:
     if base != now.revision:
         _say_outdated(base, now, here)
     st.text_area(f"The policy in YAML, written against revision {base}", key=_TEXT, height=520)
+    # Columns of a policy line up only where every letter is as wide as the next.
+    st.html(f"<style>.st-key-{_TEXT} textarea {{font-family: monospace}}</style>")
     text: str = st.session_state[_TEXT]
     before = _text(base)
     if text == before:
