@@ -52,6 +52,7 @@ VIEWS = (
     View("policy", "Policy", "policy"),
     View("audit", "Audit", "fact_check"),
     View("job", "Job", hidden=True),
+    View("request", "Request", hidden=True),
 )
 """All pages, in the order of the list; the first is where a visit begins."""
 

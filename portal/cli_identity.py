@@ -114,17 +114,17 @@ def create_mine(hub: Hub, name: str, powers: list[Power], days: int) -> Personal
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(f"{first['loc'][0]}: {first['msg']}") from error
-    return hub.ask(PersonalTokenIssued, "POST", _PATH, asked)
+    return hub.tell(PersonalTokenIssued, _PATH, asked)
 
 
 def list_mine(hub: Hub) -> PersonalTokenList:
     """Return the caller's own tokens."""
-    return hub.ask(PersonalTokenList, "GET", _PATH)
+    return hub.ask(PersonalTokenList, _PATH)
 
 
 def revoke_mine(hub: Hub, token: str) -> None:
     """Revoke one of the caller's own tokens."""
-    hub.tell("DELETE", f"{_PATH}/{token}")
+    hub.call("DELETE", f"{_PATH}/{token}")
 
 
 def personal_table(found: PersonalTokenList) -> Table:

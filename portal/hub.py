@@ -121,17 +121,6 @@ class Hub:
         """Return whom the token speaks for."""
         return self._read(Me, "/v1/me")
 
-    def ask(
-        self, kind: type[Answer], method: str, path: str, asked: BaseModel | None = None
-    ) -> Answer:
-        """Return an answer of an endpoint that has no method of its own here."""
-        json = None if asked is None else asked.model_dump(mode="json", exclude_unset=True)
-        return self._parse(kind, self._send(method, path, json=json))
-
-    def tell(self, method: str, path: str) -> None:
-        """Send what is answered with nothing."""
-        self._send(method, path)
-
     def session(self) -> Session:
         """Return who the caller is, with roles, and until when."""
         return self._read(Session, "/v1/session")

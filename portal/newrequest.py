@@ -1,7 +1,7 @@
 """Forms for what may be asked for: one for each kind, checked by the hub's own messages."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import streamlit as st
@@ -60,9 +60,7 @@ def _send(asked: _Fields, reason: str, *, draft: bool) -> None:
         say(problem)
         return
     st.session_state["done"] = "Kept as a draft." if draft else "Sent: its approvers are told."
-    st.query_params.clear()
-    st.query_params["id"] = made.id
-    st.rerun()
+    st.switch_page("views/request.py", query_params={"id": made.id})
 
 
 def _accounts() -> Sequence[str]:
@@ -88,13 +86,15 @@ def _today() -> date:
 def _days(first: str, last: str, length: timedelta) -> _Fields:
     """Ask for two days; what lies between begins and ends at midnight UTC."""
     with st.container(horizontal=True):
-        begins = st.date_input("From", value=_today(), key="new-from")
-        ends = st.date_input("Until", value=_today() + length, key="new-until")
-    return {first: _midnight(begins), last: _midnight(ends)}
+        begins = _day("From (year-month-day)", _today(), "new-from")
+        ends = _day("Until (year-month-day)", _today() + length, "new-until")
+    return {first: begins, last: ends}
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def _day(label: str, value: date, key: str) -> str:
+    """Ask for a day as text: the parts of Streamlit's own field are too small to touch."""
+    written: str = st.text_input(label, value=value.isoformat(), key=key)
+    return f"{written.strip()}T00:00:00Z"
 
 
 def _words(label: str, key: str, help_text: str = "Names, with commas") -> tuple[str, ...]:

@@ -30,13 +30,13 @@ LOOKS = {
 SHOWN = 20
 
 
-def draw_line(one: RequestLine, here: Visit, view: str) -> None:
-    """Draw a request as one row of a list; its name leads to it on the page `view`."""
+def draw_line(one: RequestLine, here: Visit) -> None:
+    """Draw a request as one row of a list; its name leads to it."""
     look = LOOKS[one.state]
     with st.container(border=True, gap="xxsmall"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
-                f"views/{view}.py",
+                "views/request.py",
                 label=f"**{plain(one.title)}**",
                 icon=":material/chevron_right:",
                 icon_position="right",
@@ -49,8 +49,8 @@ def draw_line(one: RequestLine, here: Visit, view: str) -> None:
         st.caption(plain(" · ".join(said)))
 
 
-def draw_request(name: str, *, impact: bool) -> None:
-    """Draw a request whole; with `impact`, plan at once what it would change."""
+def draw_request(name: str) -> None:
+    """Draw a request whole; for who decides, with what it would change."""
     here = visit()
     view = latest(f"request {name}", lambda: Requests(here.hub).show(name))
     _flash()
@@ -58,7 +58,7 @@ def draw_request(name: str, *, impact: bool) -> None:
     _actions(view, here)
     if view.state in {RequestState.OPEN, RequestState.DRAFT, RequestState.APPROVED}:
         st.subheader("What it would change")
-        if impact or st.toggle("Plan the present with it", key="plan"):
+        if "decide" in view.you_may or st.toggle("Plan the present with it", key="plan"):
             with told():
                 draw_impact(_impact(name))
     _asked(view)
@@ -73,7 +73,7 @@ def _flash() -> None:
 
 def _head(view: RequestView, here: Visit) -> None:
     look = LOOKS[view.state]
-    st.header(plain(view.title[:1].upper() + view.title[1:]))
+    st.header(plain(view.title))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(look.word, icon=look.icon, color=look.colour)
         st.markdown(

@@ -1,7 +1,7 @@
 """What a request would change: in a sentence, in the policy's text, and whose word counts."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any, assert_never
 
 from scheduler.core.approvals import sides
@@ -196,7 +196,8 @@ def _plain(change: Any) -> dict[str, Any]:  # noqa: ANN401  # any of the message
 def _value(value: object) -> object:
     match value:
         case datetime():
-            return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            at = value.astimezone(UTC)
+            return f"{at:%Y-%m-%d}" if at.time() == time() else f"{at:%Y-%m-%dT%H:%M:%SZ}"
         case Sector():
             return value.value
         case tuple():

@@ -5,6 +5,7 @@ comes out is read again and held against what was meant, so a text that is laid 
 that this cannot edit is refused, never damaged.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,7 +108,11 @@ def _flow(row: Row) -> str:
     said = yaml.safe_dump(
         dict(row), default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True
     )
-    return said.strip()
+    # Dates need no quotes here: a policy's reader takes them as text (`policy_text.Document`).
+    return _DATE.sub(r"\1", said.strip())
+
+
+_DATE = re.compile(r"'(\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}:\d{2}Z)?)'")
 
 
 def _cannot(put: Put) -> Refused:

@@ -1,33 +1,21 @@
-"""What awaits the viewer's decision, oldest first, each with what it would change."""
+"""What awaits the viewer's decision, oldest first."""
 
 import streamlit as st
 
 from portal.format import ago, count, plain
-from portal.hub import HubProblem
 from portal.hub_requests import Requests
 from portal.problems import panel
-from portal.requestparts import draw_line, draw_request
+from portal.requestparts import draw_line
 from portal.session import latest, visit
 from scheduler.core.approvals import RequestState
 
 EVERY = "15s"
-NOT_FOUND = 404
 
 
 def page() -> None:
-    """Draw one request where the address names it, else the queue."""
-    name = st.query_params.get("id", "")
+    """Draw the queue."""
     st.title("Approvals")
-    if not name:
-        panel(_queue, EVERY)()
-        return
-    st.page_link("views/approvals.py", label="All that awaits you", icon=":material/arrow_back:")
-    try:
-        draw_request(name, impact=True)
-    except HubProblem as problem:
-        if problem.status != NOT_FOUND:
-            raise
-        st.info("There is no such request that you may see.", icon=":material/search_off:")
+    panel(_queue, EVERY)()
 
 
 def _queue() -> None:
@@ -44,7 +32,7 @@ def _queue() -> None:
         else f"{count(len(found), 'request')} await your decision, the oldest first."
     )
     for one in reversed(found):
-        draw_line(one, here, "approvals")
+        draw_line(one, here)
 
 
 def _say_nothing() -> None:

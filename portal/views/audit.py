@@ -112,22 +112,24 @@ def _one(rows: Sequence[AuditRow], here: Visit) -> None:
         "To": row.object,
         "Why": row.reason,
         "Decision": row.decision,
-        "Before": _text(row.before),
-        "After": _text(row.after),
-        "Hash before": row.previous,
-        "Hash": row.hash,
     }
     st.table(
         [{"Field": name, "Value": plain(said)} for name, said in words.items() if said],
         hide_index=True,
         alt=f"All that row {row.sequence} says",
     )
+    values = {"Before": _text(row.before), "After": _text(row.after)}
+    values["Its hash, after that of the row before"] = f"{row.previous}\n{row.hash}"
+    for name, said in values.items():
+        if said:
+            st.markdown(f"**{name}**")
+            st.code(said, language=None, wrap_lines=True)
 
 
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return json.dumps(value, ensure_ascii=False, indent=None)[:2_000]
+    return json.dumps(value, ensure_ascii=False, indent=2)[:5_000]
 
 
 def _chain(here: Visit) -> None:
@@ -164,7 +166,7 @@ def _say(verdict: AuditVerdict) -> None:
     if verdict.fault is None:
         st.success(
             f"The chain holds: {count(verdict.rows, 'row')}, the last is {verdict.last}"
-            f" with hash {verdict.hash[:16]}….",
+            f" with hash {verdict.hash[:16]}…",
             icon=":material/verified:",
         )
         return

@@ -94,6 +94,8 @@ def _edit(now: PolicyRevision, here: Visit) -> None:
     if base != now.revision:
         _say_outdated(base, now, here)
     st.text_area(f"The policy in YAML, written against revision {base}", key=_TEXT, height=520)
+    # Columns of a policy line up only where every letter is as wide as the next.
+    st.html(f"<style>.st-key-{_TEXT} textarea {{font-family: monospace}}</style>")
     text: str = st.session_state[_TEXT]
     before = _text(base)
     if text == before:
@@ -190,7 +192,7 @@ def _propose(text: str, base: int, here: Visit) -> None:
     st.session_state["done"] = "Proposed: its approvers are told."
     for key in (_BASE, _TEXT):
         st.session_state.pop(key, None)
-    st.switch_page("views/requests.py", query_params={"id": made.id})
+    st.switch_page("views/request.py", query_params={"id": made.id})
 
 
 page()

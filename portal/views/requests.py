@@ -2,56 +2,47 @@
 
 import streamlit as st
 
-from portal.hub import HubProblem
 from portal.hub_requests import Requests
 from portal.newrequest import KINDS, draw_form
 from portal.problems import panel
-from portal.requestparts import draw_line, draw_request
+from portal.requestparts import draw_line
 from portal.session import latest, visit
 from scheduler.core.approvals import RequestState
 from scheduler.core.request_kinds import RequestKind
 
 EVERY = "15s"
 SHOWN = 50
-NOT_FOUND = 404
 ANY_STATE, ANY_KIND = "any state", "any kind"
 WHOSE = {"all that I may see": None, "only mine": "me", "only others'": "others"}
 
 
 def page() -> None:
-    """Draw one request, the form for a new one, or the list, as the address says."""
+    """Draw the form for a new one where the address says so, else the list."""
     st.title("Requests")
-    name, new = st.query_params.get("id", ""), st.query_params.get("new", "")
-    if name:
-        _back()
-        _one(name)
-    elif new in KINDS:
-        _back()
+    new = st.query_params.get("new", "")
+    if new in KINDS:
+        st.button("All requests", icon=":material/arrow_back:", on_click=_leave)
         draw_form(RequestKind(new))
     else:
         _new_links()
         _list()
 
 
-def _back() -> None:
-    st.page_link("views/requests.py", label="All requests", icon=":material/arrow_back:")
-
-
-def _one(name: str) -> None:
-    try:
-        draw_request(name, impact=False)
-    except HubProblem as problem:
-        if problem.status != NOT_FOUND:
-            raise
-        st.info("There is no such request that you may see.", icon=":material/search_off:")
+def _leave() -> None:
+    st.query_params.clear()
 
 
 def _new_links() -> None:
     st.markdown("Ask for …")
     with st.container(horizontal=True):
         for kind, (label, icon) in KINDS.items():
-            st.page_link("views/requests.py", label=label, icon=icon, query_params={"new": kind})
-        st.page_link("views/policy.py", label="another policy", icon=":material/policy:")
+            st.button(label, icon=icon, key=f"ask-{kind}", on_click=_ask, args=(kind,))
+        if st.button("another policy", icon=":material/policy:", key="ask-policy"):
+            st.switch_page("views/policy.py")
+
+
+def _ask(kind: str) -> None:
+    st.query_params["new"] = kind
 
 
 def _list() -> None:
@@ -78,7 +69,7 @@ def _rows(whose: str | None, state: str | None, kind: str | None) -> None:
         st.info(f"{said} Ask for something above.", icon=":material/inbox:")
         return
     for one in found.requests:
-        draw_line(one, here, "requests")
+        draw_line(one, here)
     if found.next:
         st.caption(f"The latest {SHOWN}. All: `commonpool request list --after {found.next}`.")
 

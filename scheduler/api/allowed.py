@@ -31,17 +31,16 @@ def refuse_unless(
     words = " or ".join(roles) or "admin"
     raise Refused(
         title="Not allowed",
-        detail=f"To {action.value.replace('_', ' ')} on {at} needs the role {words} there or "
-        f"above; {caller.subject} has none of these",
+        detail=f"{caller.subject} may not {action.value.replace('_', ' ')} on {at}",
         status=403,
         field="role",
         value=caller.subject,
-        limit=words,
+        limit=f"the role {words} there or above",
         next_step=_ask(policy, at, roles),
     )
 
 
 def _ask(policy: Policy, at: AccountName | None, roles: list[Role]) -> str:
     people = sorted({name for role in roles for name in (holders(policy, role, at) if at else ())})
-    has = f"{', '.join(people[:5])} may do it" if people else "Nobody may do it yet"
-    return f"{has}. The policy gives roles: propose it with `commonpool request create policy`."
+    has = f"Who may: {', '.join(people[:5])}" if people else "Nobody may yet"
+    return f"{has}. Roles are given by policy: ask for one with a request for members."

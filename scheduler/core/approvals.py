@@ -294,7 +294,8 @@ def may_see(policy: Policy, user: str, request: Request) -> bool:
     if user == request.requester or may_decide(policy, user, request):
         return True
     if request.accounts is None:
-        return bool(accounts_for(policy, user, Action.PROPOSE_POLICY))
+        proposes = bool(accounts_for(policy, user, Action.PROPOSE_POLICY))
+        return proposes or may(policy, user, Action.SEE_REQUESTS)
     return any(may(policy, user, Action.SEE_REQUESTS, name) for name in request.accounts)
 
 

@@ -338,7 +338,7 @@ def _notice(row: RequestRow, recipient: str, what: str, text: str = "") -> Notic
         f"Why: {row.reason}",
         *([f"{what.capitalize()}: {text}"] if text and text != row.reason else []),
     ]
-    return Notice(recipient, f"Request {row.id} {what}", "\n".join(lines), f"/requests?id={row.id}")
+    return Notice(recipient, f"Request {row.id} {what}", "\n".join(lines), f"/request?id={row.id}")
 
 
 _Values = dict[str, object]

@@ -90,7 +90,7 @@ async def test_an_approver_gets_an_e_mail_once(db, smtp, mailbox):
     assert letter["Subject"] == "[Commonpool] Request r1 awaits your decision: sent by dana"
     text = letter.get_payload(decode=True).decode()
     assert "we need it" in text
-    assert "https://pool.example/requests?id=r1" in text
+    assert "https://pool.example/request?id=r1" in text
 
 
 async def test_a_server_that_refuses_is_asked_again_later_and_nothing_is_lost(db, smtp, mailbox):

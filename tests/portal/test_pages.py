@@ -10,6 +10,7 @@ from tests.portal.conftest import APP, NOBODY_LISTENS
 from tests.portal.fake_hub import Refuse
 
 VIEWS = ["capacity", "submit", "plan_a_run", "jobs", "job", "accounts", "usage", "sharing"]
+DECIDING = ["requests", "approvals", "request", "policy", "audit"]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def field(kind, label):
     return next(each for each in kind if each.label == label)
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [*VIEWS, *DECIDING])
 def test_a_hub_that_is_away_is_named_with_its_url_and_what_to_do(open_page, view):
     at = open_page(view, url=NOBODY_LISTENS, id="jdigits0001")
     assert not at.exception
