@@ -81,7 +81,7 @@ def logout(url: HubUrl = "", data: Data = DEFAULT_DATA) -> None:
         return
     try:
         with http_client() as client:
-            Hub(hub, kept.token, client).tell("DELETE", f"{_PATH}/{kept.id}")
+            Hub(hub, kept.token, client).call("DELETE", f"{_PATH}/{kept.id}")
     except HubProblem as problem:
         # Over, revoked, or for reading only: it is forgotten here, and ends there by itself.
         typer.echo(f"the hub did not revoke it: {problem}", err=True)

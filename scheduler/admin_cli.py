@@ -227,7 +227,7 @@ def forget_identity(
     hub: Hub, user: Annotated[str, typer.Argument(metavar="USER", help="As the policy has it.")]
 ) -> None:
     """Forget which subjects of which issuers a user is, and end their sessions."""
-    hub.tell("DELETE", f"/v1/identities/{quote(user, safe='')}")
+    hub.call("DELETE", f"/v1/identities/{quote(user, safe='')}")
     typer.echo(f"{user} is signed out everywhere; the next sign-in as {user} is a new one")
 
 
