@@ -22,6 +22,7 @@ ACTIONS = {
     "policy": "policy.",
     "requests": "request.",
     "tokens": "token.",
+    "sign-ins": "session.",
     "packages": "package.",
     "planning cycles": "plan.",
     "readings of this log": "audit.",

@@ -9,13 +9,22 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from scheduler.api import pages
+from scheduler.api.audited import BROWSER
 from scheduler.api.cookies import COOKIE, drop_cookie, session_cookie, set_cookie
 from scheduler.api.deps import HubState, hub_of
+from scheduler.core.audit import Entry, Who
 from scheduler.core.claims import Asserted, NotAdmitted, admit, choices, read_claims
 from scheduler.core.model import AccountName, Sector
 from scheduler.core.policy import Policy
+from scheduler.db import audit
 from scheduler.db.identities import Subject, linked_user, note_identity, other_subject
-from scheduler.db.sessions import SignedIn, open_session, revoke_session
+from scheduler.db.sessions import (
+    SessionRow,
+    SignedIn,
+    find_session,
+    open_session,
+    revoke_session,
+)
 from scheduler.errors import Refused
 
 log = structlog.get_logger()
@@ -165,11 +174,24 @@ async def _signed_in(
         secret = await open_session(conn, signed_in, now, hub.desk.file.sessions.absolute)
         if replaced is not None:
             await revoke_session(conn, replaced.id, None, said.user, now)
+        begun = await find_session(conn, secret)
+        if begun is not None:
+            await audit.record(conn, [_begun(begun, arrival, now)])
     hub.people.forget_all()
     log.info("signed_in", user=said.user, issuer=arrival.subject.issuer, institution=institution)
     response = RedirectResponse(arrival.then, status_code=303)
     set_cookie(response, COOKIE, secret)
     return response
+
+
+def _begun(row: SessionRow, arrival: Arrival, now: datetime) -> Entry:
+    after = {
+        "issuer": arrival.subject.issuer,
+        "institution": row.institution,
+        "assurance": row.assurance,
+    }
+    by = Who(row.user, BROWSER, row.id)
+    return Entry(now, by, "session.begin", f"session:{row.id}", after=after)
 
 
 def _plain(arrival: Arrival, said: Asserted, found: Sequence[AccountName]) -> dict[str, object]:

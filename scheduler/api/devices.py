@@ -13,11 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from scheduler.api import pages
+from scheduler.api.audited import BROWSER, token_made
 from scheduler.api.cookies import check_origin, csrf_of, is_csrf, session_cookie
 from scheduler.api.deps import hub_of
 from scheduler.api.forms import form_of, told
 from scheduler.api.sign_in import alive_session
-from scheduler.db import devices
+from scheduler.core.audit import Who
+from scheduler.db import audit, devices
 from scheduler.db.devices import Standing
 from scheduler.db.personal_tokens import issue_personal
 from scheduler.errors import Refused
@@ -150,6 +152,8 @@ async def token(request: Request) -> Response:
                 expires_in_days=TOKEN_DAYS,
             )
             issued = await issue_personal(conn, found.user, asked, now)
+            by = Who(found.user, BROWSER)
+            await audit.record(conn, [token_made(issued, by, now)])
     if issued is None:
         return _error(standing.value, "see RFC 8628, section 3.5")
     given = DeviceToken(

@@ -142,7 +142,12 @@ async def recall(request: Request, user: User, job: JobKey) -> Response:
     async with hub.db.transaction() as conn:
         policy = await hub.policies.current(conn)
         found = await existing_job(conn, job, user)
-        taken = await recall_by_word(conn, found.id, user.subject, hub.clock.now(), policy)
+        now = hub.clock.now()
+        taken = await recall_by_word(conn, found.id, user.subject, now, policy)
+        about = tuple(f"run:{guest.id}" for guest in taken.guests)
+        by = who(user, found.user)
+        entry = Entry(now, by, "job.recall", f"job:{found.id}", about=about)
+        await audit.record(conn, [entry])
     sites = {f"site:{guest.site}" for guest in taken.guests}
     for bell in ("cycle", *sorted({*sites, *(f"job:{name}" for name in taken.jobs)})):
         hub.wake.ring(bell)

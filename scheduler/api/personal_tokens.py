@@ -9,10 +9,13 @@ from starlette.responses import Response
 
 from scheduler.api import body
 from scheduler.api import examples_identity as examples
+from scheduler.api.audited import token_made, who
 from scheduler.api.auth import Caller, missing_power
 from scheduler.api.deps import current_user, hub_of
 from scheduler.api.openapi import accepts, answers
+from scheduler.core.audit import Entry
 from scheduler.core.roles import Action, may
+from scheduler.db import audit
 from scheduler.db.personal_tokens import issue_personal, list_personal, revoke_personal
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
@@ -56,6 +59,7 @@ async def create_personal_token(request: Request, caller: User) -> Response:
         )
     async with hub.db.transaction() as conn:
         issued = await issue_personal(conn, caller.subject, asked, now)
+        await audit.record(conn, [token_made(issued, who(caller), now)])
     return body.reply(issued, 201)
 
 
@@ -78,7 +82,11 @@ async def delete_personal_token(
     anybodys = caller.scope is Scope.ADMIN or (caller.manages and operates)
     user = None if anybodys else caller.subject
     async with hub.db.transaction() as conn:
-        revoked = await revoke_personal(conn, token_id, user, hub.clock.now())
+        now = hub.clock.now()
+        revoked = await revoke_personal(conn, token_id, user, now)
+        if revoked:
+            entry = Entry(now, who(caller), "token.revoke", f"token:{token_id}")
+            await audit.record(conn, [entry])
     hub.people.forget_all()
     if not revoked:
         raise Refused(

@@ -10,13 +10,16 @@ from starlette.responses import Response
 
 from scheduler.api import body
 from scheduler.api import examples_identity as examples
+from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.cookies import COOKIE, csrf_of, drop_cookie, session_cookie
 from scheduler.api.deps import HubState, current_user, hub_of, idle_limit, require
 from scheduler.api.openapi import answers
+from scheduler.core.audit import Entry
 from scheduler.core.model import Sector
 from scheduler.core.policy import Policy
 from scheduler.core.roles import Action, Role, may, roles_of
+from scheduler.db import audit
 from scheduler.db.identities import forget_identities
 from scheduler.db.sessions import SessionRow, list_sessions, revoke_all, revoke_session
 from scheduler.errors import Refused
@@ -105,8 +108,13 @@ async def forget_identity(
     """
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
+        now = hub.clock.now()
         forgotten = await forget_identities(conn, user)
-        await revoke_all(conn, user, caller.subject, hub.clock.now())
+        ended = await revoke_all(conn, user, caller.subject, now)
+        if forgotten or ended:
+            after = {"sessions_ended": ended}
+            entry = Entry(now, who(caller), "identity.forget", f"user:{user}", after=after)
+            await audit.record(conn, [entry])
     hub.people.forget_all()
     if not forgotten:
         raise Refused(
@@ -123,7 +131,11 @@ async def forget_identity(
 async def _end(hub: HubState, session: str, caller: Caller, *, own: bool) -> None:
     user = caller.subject if own else None
     async with hub.db.transaction() as conn:
-        ended = await revoke_session(conn, session, user, caller.subject, hub.clock.now())
+        now = hub.clock.now()
+        ended = await revoke_session(conn, session, user, caller.subject, now)
+        if ended:
+            entry = Entry(now, who(caller), "session.end", f"session:{session}")
+            await audit.record(conn, [entry])
     hub.people.forget_all()
     if not ended:
         raise Refused(

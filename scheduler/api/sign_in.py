@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 
 from scheduler.api import pages
 from scheduler.api.arrivals import CHOICE_COOKIE, Arrival, arrive, begun_elsewhere, chosen
+from scheduler.api.audited import BROWSER
 from scheduler.api.cards import card_claims
 from scheduler.api.cookies import (
     COOKIE,
@@ -30,6 +31,8 @@ from scheduler.api.cookies import (
 )
 from scheduler.api.deps import HubState, hub_of, idle_limit
 from scheduler.api.forms import form_of, own_path, told
+from scheduler.core.audit import Entry, Who
+from scheduler.db import audit
 from scheduler.db.identities import Subject
 from scheduler.db.sessions import SessionRow, revoke_session
 from scheduler.errors import Refused
@@ -137,7 +140,10 @@ async def sign_out(request: Request) -> Response:
     row = None if secret is None else await hub.people.session(secret)
     if row is not None:
         async with hub.db.transaction() as conn:
-            await revoke_session(conn, row.id, None, row.user, hub.clock.now())
+            now = hub.clock.now()
+            if await revoke_session(conn, row.id, None, row.user, now):
+                by = Who(row.user, BROWSER, row.id)
+                await audit.record(conn, [Entry(now, by, "session.end", f"session:{row.id}")])
         hub.people.forget_all()
     return RedirectResponse("/auth/signed-out", status_code=303)
 

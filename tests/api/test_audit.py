@@ -10,6 +10,7 @@ from scheduler.audit_export import verify_export
 from scheduler.core.audit import Head
 from scheduler.errors import Refused
 from tests.api.conftest import NOON
+from tests.api.signing_in import signed_in, with_desk
 
 
 async def rows(house, who="audra", **wanted):
@@ -221,3 +222,28 @@ async def test_a_part_can_be_exported(house):
     part = await house.call("audra", "GET", "/v1/audit/export", params={"first": 2, "last": 4})
     verdict = verify_export(part.text.splitlines(keepends=True))
     assert (verdict.first, verdict.last, verdict.fault) == (2, 4, None)
+
+
+async def test_sign_ins_sessions_and_personal_tokens_are_recorded_without_secrets(house):
+    with_desk(house)
+    browser = await signed_in(house, "dana")
+    (session,) = (await browser.get("/v1/sessions")).json()["sessions"]
+    asked = {"name": "laptop", "powers": ["jobs"], "expires_in_days": 1}
+    issued = (await house.call("dana", "POST", "/v1/personal-tokens", json=asked)).json()
+    await house.call("dana", "DELETE", f"/v1/personal-tokens/{issued['id']}")
+    await house.call("admin", "DELETE", f"/v1/sessions/{session['id']}")
+    await house.call("admin", "DELETE", "/v1/identities/dana")
+    found = await rows(house)
+    said = [(row["action"], row["actor"]) for row in reversed(found)]
+    assert said == [
+        ("session.begin", "dana"),
+        ("token.issue", "dana"),
+        ("token.revoke", "dana"),
+        ("session.end", "admin"),
+        ("identity.forget", "admin"),
+    ]
+    begun = found[-1]
+    assert (begun["object"], begun["source"]) == (f"session:{session['id']}", "browser")
+    assert begun["after"]["institution"] == "arl"
+    assert issued["token"] not in json.dumps(found)
+    assert (await verified(house))["fault"] is None
