@@ -28,8 +28,12 @@ ROLES = {
     ("POST", "/v1/maintenance"): Action.OPERATE_NODES,
     ("DELETE", "/v1/maintenance/{name}"): Action.OPERATE_NODES,
     ("PUT", "/v1/policy"): Action.APPLY_POLICY,
+    ("GET", "/v1/audit"): Action.READ_AUDIT,
+    ("GET", "/v1/audit/checkpoint"): Action.READ_AUDIT,
+    ("GET", "/v1/audit/export"): Action.READ_AUDIT,
+    ("GET", "/v1/audit/verify"): Action.READ_AUDIT,
 }
-AGENTS = {Scope.SITE, Scope.NODE}
+AGENTS = {Scope.SITE, Scope.NODE, Scope.METRICS}
 # Somebody of the demo for each role on the whole hub, and those with roles below it only.
 PEOPLE = {
     "dana": set(),
