@@ -14,7 +14,7 @@ SLOW   := ray or browser or faults or prometheus
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo prometheus-demo test test-slow test-long fuzz test-ray test-browser test-prometheus test-machines check bench old-client compiler chromium prometheus lock clean
+.PHONY: help setup up down demo prometheus-demo test test-slow test-long fuzz test-ray test-browser test-prometheus test-machines check bench old-client compiler chromium nginx prometheus lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ prometheus-demo: setup prometheus ## a real Prometheus that watches it all (afte
 test: setup old-client compiler ## everything that needs no Ray cluster and no browser
 	$(PYTEST) -m "not ($(SLOW) or slow or fuzz or machines)"
 
-test-slow: setup old-client compiler chromium prometheus ## real Ray clusters, faults, a real browser, a real Prometheus
+test-slow: setup old-client compiler chromium nginx prometheus ## real Ray clusters, faults, a real browser, a real Prometheus
 	$(PYTEST) -m "$(SLOW)"
 
 test-long: setup ## whole traces replayed and checked, minutes each (needs the traces)
@@ -56,7 +56,7 @@ fuzz: setup ## random worlds for SECONDS (600); SEED=... repeats one go
 test-ray: setup compiler ## only the tests that start real Ray clusters
 	$(PYTEST) -m ray
 
-test-browser: setup chromium ## only the tests in a real browser
+test-browser: setup chromium nginx ## only the tests in a real browser
 	$(PYTEST) -m browser
 
 test-machines: setup compiler ## several machines as network namespaces, real Ray over them (as root)
@@ -98,6 +98,14 @@ chromium:
 	    echo "installing Debian's chromium for the browser tests"; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "the browser tests need Chromium: apt-get install chromium"; exit 1; fi; }
+
+# Not started as a service: the tests of the shipped examples start one of their own.
+nginx:
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing Debian's nginx for the tests of its example configurations"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; \
+	  else echo "without nginx its examples are not tested: apt-get install nginx-light"; fi; }
 
 # Installed without their recommendations: their services are of no use here, and stay as Debian's policy has them.
 prometheus:

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from portal.format import QUOTA_WORDS, TIER_WORDS, count, rough
+from scheduler.core.model import Tier
 from scheduler.core.ways import Basis, Way
 from scheduler.wire.dry_run import CandidateView, DryRunView
 
@@ -30,13 +31,20 @@ def cards(found: DryRunView) -> tuple[tuple[int, tuple[str, ...]], ...]:
 def where_word(one: CandidateView) -> str:
     """Return the pool, its tier, and on which terms."""
     if one.pool is None or one.tier is None or one.quota_class is None:
-        tiers = one.change.get("tier")
-        return str(tiers[0]) if isinstance(tiers, list) and tiers else "not known"
+        return tier_word(one)
     changed = " on half the GPUs" if one.way is Way.FEWER else ""
     return (
         f"{one.pool} ({TIER_WORDS[one.tier]}), {count(one.gpus, 'GPU')}{changed},"
         f" {QUOTA_WORDS[one.quota_class]}"
     )
+
+
+def tier_word(one: CandidateView) -> str:
+    """Return the pool with its tier; of one that is not foreseen to start, the tier asked for."""
+    if one.tier is not None:
+        return f"{TIER_WORDS[one.tier]}: {one.pool}"
+    tiers = one.change.get("tier")
+    return f"{TIER_WORDS[Tier(tiers[0])]}: none" if isinstance(tiers, list) and tiers else "none"
 
 
 def start_word(one: CandidateView, now: datetime) -> str:

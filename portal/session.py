@@ -18,6 +18,7 @@ from scheduler.clock import SystemClock
 from scheduler.wire.identity import Session
 
 Answer = TypeVar("Answer")
+WHO_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,17 @@ def visit() -> Visit:
 
 
 def _ask_who() -> None:
-    """Ask the hub who looks, at each run of a page: roles change with the policy."""
+    """Ask the hub who looks, once in a while: roles change with the policy.
+
+    Whether the session still lives, the page's own questions show at each run.
+    """
+    now = SystemClock().monotonic()
+    if "who" in st.session_state and now - st.session_state["who_at"] < WHO_SECONDS:
+        return
     # While it is away the last answer stays, and the page itself tells that it is.
     with suppress(HubUnreachable):
         st.session_state["who"] = visit().hub.session()
+        st.session_state["who_at"] = now
 
 
 def _looks_again() -> bool:

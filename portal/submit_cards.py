@@ -103,8 +103,8 @@ def draw_checks(found: DryRunView, place: int | None, wish: Wish) -> None:
         checks.append((True if not one.recall.chance else None, f"Recall: {one.recall.sentence}"))
     checks.append(_files(wish))
     checks.append((None, f"Run time: {one.length.sentence}"))
-    lines = [f"- {_ICONS[fine]} {plain(text)}" for fine, text in checks]
-    st.markdown("\n".join(lines))
+    lines = [f"{_ICONS[fine]} {plain(text)}" for fine, text in checks]
+    st.markdown("  \n".join(lines))
     if found.same_as:
         st.info(f"The same request submitted {plain(found.same_as)} before: it is that job again.")
     if found.note:

@@ -71,6 +71,8 @@ class Door:
                 await self._serve(reader, writer)
         except (h11.ProtocolError, OSError, TimeoutError):
             pass  # A torn or idle connection is nobody's news: the agent makes another.
+        except asyncio.CancelledError:
+            pass  # The process ends. Raised on, asyncio would tell of it as of a fault.
         finally:
             self._open -= 1
             writer.close()

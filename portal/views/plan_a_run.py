@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from portal.dry_run_words import chance_word, done_word, price_word, start_word
+from portal.dry_run_words import chance_word, done_word, price_word, start_word, tier_word
 from portal.format import TIER_WORDS, count, plain
 from portal.hub import HubUnreachable
 from portal.plan_charts import flop_scale, tier_days
@@ -266,8 +266,8 @@ def _wish(plan: Plan, pools: tuple[PoolView, ...], usual: Wish) -> Wish | str:
 def _foreseen(found: DryRunView, plan: Plan, pools: tuple[PoolView, ...], here: Visit) -> None:
     rows = [
         {
-            "Where": f"{TIER_WORDS[one.tier]}: {one.pool}" if one.tier else "not foreseen",
-            "GPUs": _part(one.gpus, one.pool, pools),
+            "Where": tier_word(one),
+            "GPUs": _part(one.gpus, one.pool, pools) if one.gpus else "",
             "Starts": start_word(one, here.now),
             "Done": done_word(one, here.now),
             "H100e-hours": price_word(one),
@@ -277,7 +277,9 @@ def _foreseen(found: DryRunView, plan: Plan, pools: tuple[PoolView, ...], here: 
     ]
     st.table(rows, hide_index=True, alt="What would become of the run, by tier")
     first = found.candidates[0]
-    said = [verdict.sentence for verdict in first.verdicts[:3]]
+    # Why not: of what was asked for, or of the tiers on which it never starts.
+    unseen = [one for one in found.candidates if one.start is None] or [first]
+    said = [verdict.sentence for one in unseen for verdict in one.verdicts[:1]]
     said += [first.quota.sentence] if first.quota else []
     st.caption(
         f"Planned as a job of {count(plan.gpus, 'GPU')} behind all that waits now, at most"

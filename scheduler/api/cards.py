@@ -67,12 +67,18 @@ def _edipi(headers: Mapping[str, str], subjects: tuple[str, ...]) -> str:
     verified, subject = headers.get(VERIFY, ""), headers.get(SUBJECT, "")
     if verified != "SUCCESS":
         raise _refused(f"The proxy could not verify your certificate ({verified[:80] or 'none'}).")
-    if not any(subject == end or subject.endswith(f",{end}") for end in subjects):
+    if not any(_ends(subject, end) for end in subjects):
         raise _refused(f"Certificates of '{subject[-100:]}' are not taken here.")
     edipi = headers.get(EDIPI, "")
     if not re.fullmatch(r"\d{10}", edipi, re.ASCII):
         raise _refused("Your certificate names no EDIPI (ten digits at the end of its name).")
     return edipi
+
+
+def _ends(subject: str, end: str) -> bool:
+    """Return whether a name (RFC 2253) has these last parts; an escaped comma parts nothing."""
+    whole = subject == end or subject.endswith(f",{end}")
+    return whole and not subject.endswith(f"\\,{end}")
 
 
 def _refused(detail: str) -> Refused:

@@ -211,7 +211,7 @@ def require(
         if found.scope is Scope.ADMIN:
             return found
         by_role = action is not None and Scope.USER not in scopes
-        _check_power(conn, found, Power.MANAGE if by_role else Power.JOBS)
+        _check_power(conn, found, by_role=by_role)
         if found.scope in scopes:
             return found
         if action is not None and found.scope is Scope.USER:
@@ -224,8 +224,12 @@ def require(
     return allowed
 
 
-def _check_power(conn: HTTPConnection, found: Caller, to_change: Power) -> None:
-    """Hold a personal token to its powers; what only reads needs the least of them.
+_JOBS_PATHS = ("/v1/jobs", "/api/", "/v1/personal-tokens", "/v1/session")
+"""Where a personal token for jobs changes something: jobs, packages, and its owner's sign-ins."""
+
+
+def _check_power(conn: HTTPConnection, found: Caller, *, by_role: bool) -> None:
+    """Hold a personal token to its powers; a path that only roles open takes all of them.
 
     Raises:
         Refused: 403, the token is for less.
@@ -233,7 +237,10 @@ def _check_power(conn: HTTPConnection, found: Caller, to_change: Power) -> None:
     if found.powers is None:
         return
     reads = conn.scope["type"] == "websocket" or conn.scope["method"] in _SAFE
-    needed = Power.READ if reads and to_change is not Power.MANAGE else to_change
+    if by_role or not (reads or conn.scope["path"].startswith(_JOBS_PATHS)):
+        needed = Power.MANAGE
+    else:
+        needed = Power.READ if reads else Power.JOBS
     if max(found.powers, key=_rank.__getitem__) not in _at_least(needed):
         raise missing_power(found, needed)
 

@@ -176,9 +176,9 @@ def _quota_sentence(one: Candidate, effect: QuotaEffect) -> str:
     if effect.nominal is None:
         said = f"It takes nothing of a quota of {account}."
     else:
+        gpus = "1 GPU" if effect.used_after == 1 else f"{effect.used_after} GPUs"
         said = (
-            f"{account} then uses {effect.used_after} GPUs of its {effect.nominal} there"
-            f" (now {effect.used})."
+            f"{account} then uses {gpus} there (now {effect.used}); its quota is {effect.nominal}."
         )
     if effect.budget is None or effect.left is None:
         return said

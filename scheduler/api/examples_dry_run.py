@@ -47,7 +47,7 @@ _CANDIDATE: Example = {
         "nominal": 8,
         "used": 0,
         "used_after": 16,
-        "sentence": "arl-vision then uses 16 GPUs of its 8 there (now 0).",
+        "sentence": "arl-vision then uses 16 GPUs there (now 0); its quota is 8.",
     },
     "verdicts": [],
 }

@@ -50,11 +50,13 @@ _AWAY_LASTS = timedelta(minutes=10)
 async def start(request: Request) -> Response:
     """Show the notice and the issuers; whoever is signed in goes on to where they wanted."""
     desk = hub_of(request).desk
-    if desk.origin and request.headers.get("host") != urlsplit(desk.origin).netloc:
-        # Cookies are of one host: 127.0.0.1 and localhost are two.
-        query = f"?{request.url.query}" if request.url.query else ""
-        return RedirectResponse(f"{desk.origin}/auth/start{query}", status_code=303)
     then = own_path(request.query_params.get("next"))
+    elsewhere = desk.origin and request.headers.get("host") != urlsplit(desk.origin).netloc
+    if elsewhere and "here" not in request.query_params:
+        # Cookies are of one host: 127.0.0.1 and localhost are two. Once only: a proxy that
+        # changes the Host would lead in a circle.
+        query = urlencode({"next": then, "here": "1"})
+        return RedirectResponse(f"{desk.origin}/auth/start?{query}", status_code=303)
     if await alive_session(request) is not None:
         return RedirectResponse(then, status_code=303)
     return await _door(request, then)

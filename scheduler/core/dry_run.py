@@ -39,8 +39,8 @@ DEARER = 1.5
 _LEAST_GAIN = timedelta(minutes=1)
 _MILLI_HOURS = 1000 * 3600  # thousandths of an H100e-second in an H100e-hour
 # Scenarios and steps of each candidate, by how many jobs wait and run.
-_EFFORT = ((200, (9, 40)), (1_000, (5, 12)), (3_000, (3, 6)))
-_EFFORT_OF_PART = (3, 6)
+_EFFORT = ((200, (5, 80)), (1_000, (3, 30)), (3_000, (3, 8)))
+_EFFORT_OF_PART = (3, 8)
 _MOST_RUNS = 20_000
 _NEXT_CYCLE_ALONE = (0, 0)
 

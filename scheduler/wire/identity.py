@@ -24,7 +24,7 @@ class Power(StrEnum):
 
     READ = "read"
     JOBS = "jobs"  # submit and end jobs, upload packages
-    MANAGE = "manage"  # all that the owner's roles allow
+    MANAGE = "manage"  # requests, and all that the owner's roles allow
 
 
 class RolesOn(Message):

@@ -29,7 +29,7 @@ async def test_a_free_pool_is_told_with_its_price_quota_and_no_recall(house):
     assert (only["price"], only["price_most"]) == (4.0, 8.0)
     assert only["start"]["sentence"] == "The next cycle starts it."
     assert (only["recall"]["chance"], only["quota_class"]) == (0.0, 1)
-    assert only["quota"]["sentence"] == "arl-vision then uses 4 GPUs of its 8 there (now 0)."
+    assert only["quota"]["sentence"] == "arl-vision then uses 4 GPUs there (now 0); its quota is 8."
     assert only["length"]["basis"] == "stated"
 
 

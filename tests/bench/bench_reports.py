@@ -1,15 +1,20 @@
 """44,000 nodes of 8 GPUs that report every 15 s: what they cost a hub, and who else waits for it.
 
-Run: `python tests/bench/bench_reports.py [--minutes 1] [--nodes 44000] [--database-url URL]`.
+Run: `python tests/bench/bench_reports.py [--minutes 1] [--nodes 44000] [--postgres]`.
 The load is this process, on loopback, in the words of gateways: packed batches of 200, evenly
 spread over the 15 s, each with the next numbers and new measurements. Goals: under 0.25 of a
 core, p99 of `GET /v1/jobs` under 100 ms on an otherwise idle machine, memory flat over 10
-minutes. Then single reports, as fast as one connection sends them.
+minutes. Then single reports, as fast as one connection sends them, and single reports through
+a gateway in a process of its own. What a site costs its gateway is not what it costs the hub, so
+each is told by itself. `--postgres` runs a server of its own, with its syncs; its CPU is told too,
+and `--rollup-seconds` brings rollups into a short run.
 """
 
 # ruff: noqa: T201  # it reports to a terminal
 import argparse
 import asyncio
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -43,8 +48,10 @@ from scheduler.wire.reports import (
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.e2e.hub_process import COMMONPOOL, free_port
+from tests.postgres import DURABLE, Server, running_server
 
 BATCH, PERIOD, GPUS, PER_SITE = 200, 15.0, 8, 4_000
+SINGLES, AGENTS, ROUNDS, WAYS = 2_000, 400, 8, 8
 _NUMBER = re.compile(rb'"sequence":[0-9]+')
 
 
@@ -136,7 +143,8 @@ class Load:
         }
         began = time.perf_counter()
         answer = await self.http.post("/v1/nodes/reports", content=packed, headers=headers)
-        answer.raise_for_status()
+        if answer.is_error:
+            raise SystemExit(f"the hub answers {answer.status_code}: {answer.text}")
         self.seconds.append(time.perf_counter() - began)
         self.answered += answer.json()["accepted"]
 
@@ -174,10 +182,15 @@ async def prepare(url: str, nodes: int) -> tuple[str, str]:
 
 
 @contextmanager
-def hub(data: Path, url: str, port: int) -> Iterator[psutil.Process]:
-    """Run a hub for as long as this block."""
-    words = ("hub", "--data", str(data), "--port", str(port), "--database-url", url)
-    process = subprocess.Popen([*COMMONPOOL, *words], stdout=subprocess.DEVNULL)
+def running(*words: str, rollup_seconds: float = 300) -> Iterator[psutil.Process]:
+    """Run a part of Commonpool for as long as this block."""
+    environment = {
+        **os.environ,
+        "COMMONPOOL_ROLLUP_SECONDS": str(rollup_seconds),
+        # Most nodes are still while others are measured: what silence costs is not the question.
+        "COMMONPOOL_NODE_STALE_SECONDS": "3600",
+    }
+    process = subprocess.Popen([*COMMONPOOL, *words], stdout=subprocess.DEVNULL, env=environment)
     try:
         yield psutil.Process(process.pid)
     finally:
@@ -185,82 +198,174 @@ def hub(data: Path, url: str, port: int) -> Iterator[psutil.Process]:
         process.wait(30)
 
 
-def spent(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
+def spent(*processes: psutil.Process) -> float:
+    """Return the CPU seconds that these processes used, with the children that ended."""
+    every = [process.cpu_times() for process in processes]
+    return sum(t.user + t.system + t.children_user + t.children_system for t in every)
+
+
+class Beside:
+    """The database's server, whose CPU counts beside the hub's; nothing on SQLite."""
+
+    def __init__(self, server: Server | None) -> None:
+        self._top = None if server is None else psutil.Process(server.process.pid)
+
+    def spent(self) -> float:
+        """Return the CPU seconds of the server, all its processes together."""
+        if self._top is None:
+            return 0.0
+        return spent(self._top, *self._top.children())
 
 
 def p99(seconds: list[float]) -> float:
     return 1000 * quantiles(seconds, n=100)[98] if len(seconds) > 1 else float("nan")
 
 
-async def measure(process: psutil.Process, load: Load, token: str, rounds: int) -> None:
+@dataclass
+class Watched:
+    """Whose CPU is counted."""
+
+    hub: psutil.Process
+    beside: Beside
+
+    def spent(self) -> tuple[float, float]:
+        """Return the CPU seconds of the hub and of its database's server."""
+        return spent(self.hub), self.beside.spent()
+
+
+async def measure(watched: Watched, load: Load, token: str, rounds: int) -> None:
     """Warm up with one round, then print a line for each."""
-    began, cpu = time.perf_counter(), spent(process)
+    began, (cpu, database) = time.perf_counter(), watched.spent()
     for body in load.bodies:
         await load.send(body, 1)
-    used, took = spent(process) - cpu, time.perf_counter() - began
+    used, took = watched.spent()[0] - cpu, time.perf_counter() - began
     print(f"first reports of all nodes: {took:.0f} s, {used:.1f} s of CPU (all of them SQL)")
     await asyncio.sleep(10)
     looking: list[float] = []
     watcher = asyncio.create_task(look(load.http, token, looking))
-    total_cpu = total = 0.0
+    total, (first_cpu, database) = 0, watched.spent()
     for number in range(2, 2 + rounds):
-        load.answered, cpu, began = 0, spent(process), time.perf_counter()
+        load.answered, cpu, began = 0, watched.spent()[0], time.perf_counter()
         load.seconds.clear()
         await load.round(number)
-        took, used = time.perf_counter() - began, spent(process) - cpu
-        total_cpu, total = total_cpu + used, total + load.answered
-        rss = process.memory_info().rss / 2**20
+        took, used = time.perf_counter() - began, watched.spent()[0] - cpu
+        total += load.answered
+        rss = watched.hub.memory_info().rss / 2**20
         print(
             f"round {number - 1:3}: {load.answered} reports, {used / took:.3f} of a core, "
             f"batch p99 {p99(load.seconds):.0f} ms, resident {rss:.0f} MiB, "
             f"GET /v1/jobs p99 so far {p99(looking):.0f} ms"
         )
     watcher.cancel()
-    print(f"batched: {1e6 * total_cpu / total:.1f} us of CPU a report, all else included")
+    last_cpu, last_database = watched.spent()
+    print(
+        f"batched: {1e6 * (last_cpu - first_cpu) / total:.1f} us of CPU a report at the hub, ",
+        end="",
+    )
+    print(f"all else included; {1e6 * (last_database - database) / total:.1f} us at PostgreSQL")
 
 
-async def singles(process: psutil.Process, load: Load, token: str, seconds: float) -> None:
-    """Send reports one by one, and print what each costs."""
-    one, number, sent = encode([report(0)]), 1_000_000, 0
+async def alone(watched: Watched, load: Load, idle: float) -> None:
+    """Send every batch once more with nobody beside it, and print what a report costs."""
+    load.answered, (cpu, database), began = 0, watched.spent(), time.perf_counter()
+    await load.round(1000)
+    took, (after, database_after) = time.perf_counter() - began, watched.spent()
+    print(
+        f"batched, nothing else: {1e6 * (after - cpu - idle * took) / load.answered:.1f} us of CPU"
+        f" a report at the hub, {1e6 * (database_after - database) / load.answered:.1f} us at"
+        " PostgreSQL"
+    )
+
+
+async def singles(process: psutil.Process, load: Load, token: str, idle: float) -> None:
+    """Send reports one by one over one connection, and print what each costs."""
+    one, number = encode([report(0)]), 1_000_000
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     cpu, began = spent(process), time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        number, sent = number + 1, sent + 1
+    for _ in range(SINGLES):
+        number += 1
         body = _NUMBER.sub(b'"sequence":%d' % number, one)
         (await load.http.post("/v1/nodes/report", content=body, headers=headers)).raise_for_status()
-    took, used = time.perf_counter() - began, spent(process) - cpu
-    print(f"single: {1e6 * used / sent:.1f} us of CPU a report ({sent / took:.0f} a second)")
+    took = time.perf_counter() - began
+    used = spent(process) - cpu - idle * took
+    print(f"single: {1e6 * used / SINGLES:.1f} us of CPU a report ({SINGLES / took:.0f} a second)")
+
+
+async def idle_rate(process: psutil.Process, seconds: float) -> float:
+    """Return the CPU seconds a second that a process uses while nobody asks it anything."""
+    cpu, began = spent(process), time.perf_counter()
+    await asyncio.sleep(seconds)
+    return (spent(process) - cpu) / (time.perf_counter() - began)
+
+
+async def through_a_gateway(watched: Watched, load: Load, folder: Path, idle: float) -> None:
+    """Send single reports of many nodes to a gateway, and print what each costs, and where."""
+    token, port = folder / "gateway.token", free_port()
+    token.write_text(load.token)
+    where = ("--hub", str(load.http.base_url), "--token-file", str(token))
+    with running("node-agent", "--gateway", f"127.0.0.1:{port}", *where) as gateway:
+        url = f"http://127.0.0.1:{port}/v1/nodes/report"
+        await _answers(load.http, url)
+        cpu, hub_cpu, began = spent(gateway), watched.spent()[0], time.perf_counter()
+        bodies = [encode([report(number)]) for number in range(AGENTS)]
+        parts = (bodies[n::WAYS] for n in range(WAYS))
+        await asyncio.gather(*(_from_agents(load, url, part) for part in parts))
+        await asyncio.sleep(8)  # for what waits in the gateway
+        at_gateway = spent(gateway) - cpu
+        at_hub = watched.spent()[0] - hub_cpu - idle * (time.perf_counter() - began)
+    sent = AGENTS * ROUNDS
+    print(
+        f"single, through a gateway: {1e6 * at_hub / sent:.1f} us of CPU a report at the hub, "
+        f"{1e6 * at_gateway / sent:.1f} us at the gateway ({sent} reports of {AGENTS} nodes)"
+    )
+
+
+async def _from_agents(load: Load, url: str, bodies: list[bytes]) -> None:
+    """Send the reports of some agents, each with its own numbers."""
+    headers = {"Authorization": f"Bearer {load.token}", "Content-Type": "application/json"}
+    for number in range(2_000_000, 2_000_000 + ROUNDS):
+        for body in bodies:
+            told = _NUMBER.sub(b'"sequence":%d' % number, body)
+            (await load.http.post(url, content=told, headers=headers)).raise_for_status()
 
 
 async def run(given: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        data, port = Path(folder), free_port()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        data, port, server = Path(folder), free_port(), None
         url = given.database_url or f"sqlite+aiosqlite:///{data / 'hub.db'}"
+        if given.postgres:
+            server = stack.enter_context(running_server(DURABLE))
+            url = server.url(server.create())
         admin, person = await prepare(url, given.nodes)
         made = [report(number) for number in range(given.nodes)]
         bodies = [encode(made[i : i + BATCH]) for i in range(0, given.nodes, BATCH)]
         del made
-        with hub(data, given.database_url, port) as process:
-            limits = httpx.Limits(max_connections=64)
-            base = f"http://127.0.0.1:{port}"
-            async with httpx.AsyncClient(base_url=base, timeout=60, limits=limits) as http:
-                await _ready(http)
-                load = Load(http, admin, bodies)
-                await measure(process, load, person, max(1, round(given.minutes * 60 / PERIOD)))
-                await singles(process, load, admin, 5)
+        words = ("hub", "--data", str(data), "--port", str(port), "--database-url", url)
+        process = stack.enter_context(running(*words, rollup_seconds=given.rollup_seconds))
+        watched = Watched(process, Beside(server))
+        limits, base = httpx.Limits(max_connections=64), f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=base, timeout=60, limits=limits) as http:
+            await _answers(http, "/readyz")
+            load = Load(http, admin, bodies)
+            await measure(watched, load, person, max(1, round(given.minutes * 60 / PERIOD)))
+            idle = await idle_rate(process, 20)
+            print(f"with nobody there: {idle:.3f} of a core; it is taken off what follows")
+            await alone(watched, load, idle)
+            await singles(process, load, admin, idle)
+            await through_a_gateway(watched, load, data, idle)
 
 
-async def _ready(http: httpx.AsyncClient) -> None:
+async def _answers(http: httpx.AsyncClient, url: str) -> None:
+    """Wait until something listens there; what it says of a GET does not matter."""
     for _ in range(300):
         try:
-            if (await http.get("/readyz")).is_success:
+            if (await http.get(url)).status_code < 500:  # ready, or not allowed
                 return
         except httpx.HTTPError:
             pass
         await asyncio.sleep(0.2)
-    raise SystemExit("the hub did not start")
+    raise SystemExit(f"nothing answers at {url}")
 
 
 def main() -> None:
@@ -268,6 +373,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--nodes", type=int, default=44_000)
     parser.add_argument("--database-url", default="", help="default: SQLite in a new folder")
+    parser.add_argument("--postgres", action="store_true", help="a PostgreSQL of its own")
+    parser.add_argument("--rollup-seconds", type=float, default=300, help="default: as the hub's")
     given = parser.parse_args()
     print(f"{given.nodes} nodes x {GPUS} GPUs every {PERIOD:.0f} s, batches of {BATCH}, zstd")
     asyncio.run(run(given))
