@@ -12,16 +12,16 @@ from starlette.responses import Response, StreamingResponse
 
 from scheduler.api import body
 from scheduler.api import examples_audit as examples
-from scheduler.api.allowed import refuse_unless
 from scheduler.api.audited import who
 from scheduler.api.auth import Caller
-from scheduler.api.deps import HubState, current_user, hub_of
+from scheduler.api.deps import HubState, hub_of, require
 from scheduler.api.openapi import answers
 from scheduler.core.audit import Entry, Head
 from scheduler.core.roles import Action
 from scheduler.db import audit
 from scheduler.db.audit_reading import lines, verify, view_of
 from scheduler.errors import Refused
+from scheduler.wire.accounts import Scope
 from scheduler.wire.audit import AuditPage, AuditVerdict, Checkpoint
 from scheduler.wire.nodes import Instant
 
@@ -30,12 +30,7 @@ router = APIRouter(prefix="/v1/audit", tags=["audit"])
 _NUMBER = 2**53
 
 
-async def _reader(request: Request, caller: Annotated[Caller, Depends(current_user)]) -> Caller:
-    refuse_unless(await hub_of(request).policy(), caller, Action.READ_AUDIT)
-    return caller
-
-
-Reader = Annotated[Caller, Depends(_reader)]
+Reader = Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.READ_AUDIT))]
 
 
 def _written(value: object) -> object:

@@ -20,7 +20,7 @@ import structlog
 
 from scheduler.clock import Clock
 from scheduler.core.policy import Policy
-from scheduler.core.roles import ALLOWED, Action, may
+from scheduler.core.roles import ALLOWED, Action, may, root
 from scheduler.db.engine import Database
 from scheduler.db.personal_tokens import PersonalRow
 from scheduler.db.sessions import SessionRow
@@ -235,9 +235,12 @@ def wrong_scope(caller: Caller, scopes: tuple[Scope, ...]) -> Refused:
     )
 
 
-def missing_role(caller: Caller, action: Action) -> Refused:
+def missing_role(caller: Caller, action: Action, policy: Policy) -> Refused:
     """Return the refusal of somebody whose roles do not allow an action on the whole hub."""
     roles = " or ".join(sorted(ALLOWED[action]))
+    whole = root(policy)
+    people = sorted(user.name for user in policy.users if may(policy, user.name, action))
+    who = f"Who may: {', '.join(people[:5])}. " if people else ""
     needs = f"the role {roles} on the account above all others" if roles else "an admin's token"
     return Refused(
         title="Not allowed",
@@ -246,7 +249,8 @@ def missing_role(caller: Caller, action: Action) -> Refused:
         field="role",
         value=caller.subject,
         limit=roles or "admin",
-        next_step="The policy gives roles: ask an operator of this hub.",
+        next_step=f"{who}The policy gives roles: ask for one on {whole} with a request for"
+        " members.",
     )
 
 

@@ -215,9 +215,10 @@ def require(
         if found.scope in scopes:
             return found
         if action is not None and found.scope is Scope.USER:
-            if may(await hub_of(conn).policy(), found.subject, action):
+            policy = await hub_of(conn).policy()
+            if may(policy, found.subject, action):
                 return found
-            raise missing_role(found, action)
+            raise missing_role(found, action, policy)
         raise wrong_scope(found, scopes)
 
     return allowed

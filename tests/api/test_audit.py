@@ -99,7 +99,7 @@ async def test_whoever_may_not_read_is_told_which_role_and_who_has_it(house):
     answer = await house.call("dana", "GET", "/v1/audit")
     assert answer.status_code == 403
     problem = answer.json()
-    assert problem["limit"] == "the role auditor or operator there or above"
+    assert "the role auditor or operator on the account above all" in problem["detail"]
     assert "audra" in problem["next_step"]
 
 
