@@ -122,7 +122,7 @@ async def test_a_later_policy_rewrites_no_entry(lent):
     )
     assert moved != POLICY
     yaml = {"Content-Type": "text/yaml"}
-    answer = await lent.call("admin", "PUT", "/v1/policy", content=moved, headers=yaml)
+    answer = await lent.call("admin", "PUT", "/v1/policy?reason=test", content=moved, headers=yaml)
     assert answer.status_code == 200, answer.text
     after = await asked(lent, "admin", by="sector")
     assert (after["balances"], after["loans"]) == (before["balances"], before["loans"])

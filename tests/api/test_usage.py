@@ -20,7 +20,9 @@ budgets:
 async def used(house):
     """Dana had 8 GPUs nationally for two hours, the second past midnight; another job runs."""
     yaml = {"Content-Type": "text/yaml"}
-    answer = await house.call("admin", "PUT", "/v1/policy", content=POLICY + BUDGETS, headers=yaml)
+    answer = await house.call(
+        "admin", "PUT", "/v1/policy?reason=test", content=POLICY + BUDGETS, headers=yaml
+    )
     assert answer.status_code == 200, answer.text
     house.clock.at = NOON + 11 * HOUR
     _, run = await house.running("dana", gpus_per_node=8, time_limit_seconds=14_400)
