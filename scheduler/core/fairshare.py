@@ -85,18 +85,20 @@ class Accruing:
     runs come and go, so reading does not look at runs.
     """
 
-    __slots__ = ("_base", "_half_life", "_kept", "_runs", "_sums")
+    __slots__ = ("_base", "_half_life", "_kept", "_rates", "_runs", "_sums")
 
     def __init__(self, half_life: timedelta) -> None:
         self._half_life = half_life
         self._runs: dict[RunId, tuple[float, datetime]] = {}
         self._base: datetime | None = None
-        self._kept: dict[RunId, float] = {}  # each run's part of the second sum, as of the base
+        self._rates: dict[RunId, float] = {}  # each run's part of the first sum
+        self._kept: dict[RunId, float] = {}  # and of the second one, as of the base
         self._sums: tuple[float, float] | None = None
 
     def put(self, run: RunId, h100e: float, since: datetime) -> None:
         """Let a run accrue, with so many H100-equivalents since then."""
         self._runs[run] = (h100e, since)
+        self._rates[run] = h100e
         if self._base is not None:
             self._kept[run] = self._part(self._base, h100e, since)
         self._sums = None
@@ -104,6 +106,7 @@ class Accruing:
     def drop(self, run: RunId) -> None:
         """Let a run accrue no more."""
         if self._runs.pop(run, None) is not None:
+            del self._rates[run]
             self._kept.pop(run, None)
             self._sums = None
 
@@ -123,10 +126,7 @@ class Accruing:
             self._kept = {run: self._part(now.base, *known) for run, known in self._runs.items()}
             self._sums = None
         if self._sums is None:
-            self._sums = (
-                fsum([rate for rate, _ in self._runs.values()]),
-                fsum(self._kept.values()),
-            )
+            self._sums = fsum(self._rates.values()), fsum(self._kept.values())
         rate, kept = self._sums
         # A run whose lease begins a moment from now, by another clock, has not used less than 0.
         accrued = max(0.0, rate - kept * now.faded)
