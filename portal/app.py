@@ -51,6 +51,7 @@ VIEWS = (
     View("approvals", "Approvals", "approval"),
     View("policy", "Policy", "policy"),
     View("audit", "Audit", "fact_check"),
+    View("account", "Account", "person"),
     View("job", "Job", hidden=True),
     View("request", "Request", hidden=True),
 )

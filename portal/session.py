@@ -49,6 +49,7 @@ def sign_in(person: Person, hub_url: str) -> None:
         st.session_state["before"] = []
         st.session_state.pop("log", None)
         st.session_state.pop("who", None)
+        st.session_state.pop("issued", None)
     st.session_state["person"] = person
     st.session_state["hub_url"] = hub_url
     _ask_who()

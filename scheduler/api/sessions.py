@@ -176,6 +176,7 @@ def _session(hub: HubState, caller: Caller, policy: Policy | None) -> Session:
         issuer=None if row is None else row.issuer,
         sector=None if row is None else Sector(row.sector),
         institution=None if row is None else row.institution,
+        email=_email(policy, caller.subject) if policy is not None and person else "",
         assurance=None if row is None else row.assurance,
         roles=_roles(policy, caller.subject) if policy is not None and person else (),
         actions=_actions(policy, caller.subject) if policy is not None and person else (),
@@ -196,6 +197,10 @@ def _roles(policy: Policy, user: str) -> tuple[RolesOn, ...]:
 
 def _actions(policy: Policy, user: str) -> tuple[Action, ...]:
     return tuple(action for action in Action if may(policy, user, action))
+
+
+def _email(policy: Policy, user: str) -> str:
+    return next((one.email for one in policy.users if one.name == user), "")
 
 
 def _views(

@@ -43,6 +43,7 @@ class Session(Message):
     issuer: str | None = Field(default=None, description="By whom the person was signed in")
     sector: Sector | None = None
     institution: str | None = Field(default=None, description="For which the session is")
+    email: str = Field(default="", description="The policy's, where notices are sent to")
     assurance: str | None = None
     roles: tuple[RolesOn, ...] = ()
     actions: tuple[Action, ...] = Field(default=(), description="Allowed on the whole hub")

@@ -38,7 +38,7 @@ from scheduler.wire.jobs import (
     LogPage,
 )
 from scheduler.wire.telemetry import TelemetryPage
-from tests.portal import busy_day, dry_runs, lent_days
+from tests.portal import busy_day, dry_runs, identities, lent_days
 
 LOG_STEP = 65_536
 
@@ -77,6 +77,9 @@ class FakeHub:
         self.refused_methods = {"GET", "POST", "PUT"}
         self.requests = []
         self.signed_out = set()
+        self.tokens = identities.tokens(self.now)
+        self.sessions = identities.sessions(self.now)
+        self.emails = {"dana": "dana@arl.example"}
 
     def change(self, job, **fields):
         self.jobs[job] = self.jobs[job].model_copy(update=fields)
@@ -184,6 +187,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
             kind=Kind.SESSION if signed_in else Kind.TOKEN,
             id=f"session-{user}",
             issuer="development" if signed_in else None,
+            email=hub.emails.get(user, ""),
             roles=(RolesOn(account=account, roles=(Role.RESEARCHER,)),) if account else (),
         )
 
@@ -313,6 +317,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
         )
 
     lent_days.serve(app, hub, caller)
+    identities.serve(app, hub, caller, Refuse)
 
     @app.get("/api/packages/gcs/{name}")
     def has_package(_: who, name: str) -> Response:
