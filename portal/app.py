@@ -50,6 +50,7 @@ VIEWS = (
     View("requests", "Requests", "inbox"),
     View("approvals", "Approvals", "approval"),
     View("policy", "Policy", "policy"),
+    View("operations", "Operations", "build"),
     View("audit", "Audit", "fact_check"),
     View("job", "Job", hidden=True),
     View("request", "Request", hidden=True),

@@ -48,6 +48,7 @@ PAGES = {
     "accounts": "/accounts",
     "usage": "/usage",
     "sharing": "/sharing",
+    "operations": "/operations",
     "sharing-accounts": "/sharing?by=account&days=90&as=iris",
     "no-jobs": "/jobs?as=alex",
     "no-usage": "/usage?as=zoe",
@@ -170,7 +171,7 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size)
     assert visitor.title().endswith(
         (
             *("Commonpool", "Capacity", "Submit a job", "Plan a run", "My jobs", "Job"),
-            *("Accounts", "Usage and budgets", "Sharing"),
+            *("Accounts", "Usage and budgets", "Sharing", "Operations"),
         )
     )
 
