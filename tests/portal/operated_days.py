@@ -131,7 +131,8 @@ def serve(app, hub, caller):  # noqa: C901  # one endpoint after the other
 
     @app.get("/v1/policy")
     def policy(_: who) -> Response:
-        return Response(hub.policy, media_type="text/yaml")
+        found = hub.policy is not None
+        return Response(hub.policy, 200 if found else 404, media_type="text/yaml")
 
     @app.get("/v1/maintenance")
     def maintenance(_: who) -> MaintenanceList:

@@ -49,6 +49,7 @@ PAGES = {
     "usage": "/usage",
     "sharing": "/sharing",
     "operations": "/operations",
+    "reservations": "/reservations",
     "sharing-accounts": "/sharing?by=account&days=90&as=iris",
     "no-jobs": "/jobs?as=alex",
     "no-usage": "/usage?as=zoe",
@@ -171,7 +172,7 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size)
     assert visitor.title().endswith(
         (
             *("Commonpool", "Capacity", "Submit a job", "Plan a run", "My jobs", "Job"),
-            *("Accounts", "Usage and budgets", "Sharing", "Operations"),
+            *("Accounts", "Usage and budgets", "Sharing", "Operations", "Reservations"),
         )
     )
 
