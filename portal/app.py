@@ -50,6 +50,8 @@ VIEWS = (
     View("requests", "Requests", "inbox"),
     View("approvals", "Approvals", "approval"),
     View("policy", "Policy", "policy"),
+    View("reservations", "Reservations", "event"),
+    View("operations", "Operations", "build"),
     View("audit", "Audit", "fact_check"),
     View("account", "Account", "person"),
     View("job", "Job", hidden=True),
@@ -74,7 +76,7 @@ def main() -> None:
     except HubProblem as refused:
         problem = refused
     # A flat list: sections make markup that screen readers stumble over.
-    page = st.navigation(_pages(visit().session))
+    page = st.navigation(_pages(visit().session), expanded=True)
     _who()
     try:
         if problem is not None:

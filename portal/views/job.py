@@ -9,6 +9,7 @@ from portal.hub import HubProblem
 from portal.joblog import draw_log
 from portal.jobparts import draw_again, draw_history, draw_runs, draw_verdicts
 from portal.problems import panel, say
+from portal.recall import draw_recall
 from portal.session import Visit, latest, visit
 from portal.whyparts import draw_ahead, draw_sooner, draw_start, draw_timeline, submit_again
 from scheduler.core.lifecycle import JobState
@@ -75,6 +76,8 @@ def _now(name: str, every: str | None) -> None:
             st.badge("SIMULATED GPUs", icon=":material/science:", color="orange")
         if not job.state.is_terminal:
             _cancel_button(job)
+        if any(run.lent and run.ended_at is None for run in job.runs):
+            draw_recall(job)
         _again_buttons(job)
     draw_timeline(job, here)
     if job.reason:

@@ -38,7 +38,7 @@ from scheduler.wire.jobs import (
     LogPage,
 )
 from scheduler.wire.telemetry import TelemetryPage
-from tests.portal import busy_day, dry_runs, identities, lent_days
+from tests.portal import busy_day, dry_runs, identities, lent_days, operated_days
 
 LOG_STEP = 65_536
 
@@ -66,6 +66,11 @@ class FakeHub:
         self.budgets = lent_days.budgets(self.now)
         self.used_days = lent_days.used_days(self.now)
         self.waste = lent_days.waste()
+        self.operators = set()  # people who may operate nodes and see how planning goes
+        self.cordons = operated_days.cordons(self.now)
+        self.foreign = {("national-4", 7)}  # GPUs that somebody uses unasked
+        self.windows = operated_days.windows(self.now)
+        self.policy = operated_days.a_policy(self.now)
         self.jobs = {job.id: job for job in busy_day.jobs(self.now)}
         self.logs = {"jdigits0001": "".join(f"epoch {n}: loss {2 / n:.3f}\n" for n in range(1, 41))}
         self.packages = {}
@@ -189,6 +194,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
             issuer="development" if signed_in else None,
             email=hub.emails.get(user, ""),
             roles=(RolesOn(account=account, roles=(Role.RESEARCHER,)),) if account else (),
+            actions=operated_days.MAY if user in hub.operators else (),
         )
 
     @app.get("/auth/{page}")
@@ -223,7 +229,8 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
     @app.get("/v1/telemetry")
     def telemetry(_: who, pool: str | None = None, limit: int = 100) -> TelemetryPage:
         found = [node for node in hub.nodes if pool in (None, node.pool)]
-        shown = tuple(busy_day.telemetry(found, hub.now)[:limit])
+        known = busy_day.telemetry(found, hub.now)
+        shown = tuple(operated_days.telemetry(hub, known))[:limit]
         return TelemetryPage(at=hub.now, nodes=shown)
 
     @app.get("/v1/accounts")
@@ -318,6 +325,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
 
     lent_days.serve(app, hub, caller)
     identities.serve(app, hub, caller, Refuse)
+    operated_days.serve(app, hub, caller)
 
     @app.get("/api/packages/gcs/{name}")
     def has_package(_: who, name: str) -> Response:

@@ -48,6 +48,8 @@ PAGES = {
     "accounts": "/accounts",
     "usage": "/usage",
     "sharing": "/sharing",
+    "operations": "/operations",
+    "reservations": "/reservations",
     "sharing-accounts": "/sharing?by=account&days=90&as=iris",
     "account": "/account",
     "no-jobs": "/jobs?as=alex",
@@ -172,6 +174,7 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size)
         (
             *("Commonpool", "Capacity", "Submit a job", "Plan a run", "My jobs", "Job"),
             *("Accounts", "Usage and budgets", "Sharing", "Account"),
+            *("Operations", "Reservations"),
         )
     )
 

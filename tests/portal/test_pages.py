@@ -10,7 +10,7 @@ from tests.portal.conftest import APP, NOBODY_LISTENS
 from tests.portal.fake_hub import Refuse
 
 VIEWS = ["capacity", "submit", "plan_a_run", "jobs", "job", "accounts", "usage", "sharing"]
-VIEWS += ["account"]
+VIEWS += ["account", "operations", "reservations"]
 DECIDING = ["requests", "approvals", "request", "policy", "audit"]
 
 
