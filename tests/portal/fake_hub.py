@@ -66,11 +66,6 @@ class FakeHub:
         self.budgets = lent_days.budgets(self.now)
         self.used_days = lent_days.used_days(self.now)
         self.waste = lent_days.waste()
-        self.operators = set()  # people who may operate nodes and see how planning goes
-        self.cordons = operated_days.cordons(self.now)
-        self.foreign = {("national-4", 7)}  # GPUs that somebody uses unasked
-        self.windows = operated_days.windows(self.now)
-        self.policy = operated_days.a_policy(self.now)
         self.jobs = {job.id: job for job in busy_day.jobs(self.now)}
         self.logs = {"jdigits0001": "".join(f"epoch {n}: loss {2 / n:.3f}\n" for n in range(1, 41))}
         self.packages = {}
@@ -82,6 +77,14 @@ class FakeHub:
         self.refused_methods = {"GET", "POST", "PUT"}
         self.requests = []
         self.signed_out = set()
+        self._reset_people()
+
+    def _reset_people(self):
+        self.operators = set()  # people who may operate nodes and see how planning goes
+        self.cordons = operated_days.cordons(self.now)
+        self.foreign = {("national-4", 7)}  # GPUs that somebody uses unasked
+        self.windows = operated_days.windows(self.now)
+        self.policy = operated_days.a_policy(self.now)
         self.tokens = identities.tokens(self.now)
         self.sessions = identities.sessions(self.now)
         self.emails = {"dana": "dana@arl.example"}
