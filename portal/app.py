@@ -40,6 +40,7 @@ class View:
 
 
 VIEWS = (
+    View("home", "Home", "home"),
     View("capacity", "Capacity", "dns"),
     View("submit", "Submit a job", "add_circle"),
     View("plan_a_run", "Plan a run", "calculate"),
@@ -76,6 +77,7 @@ def main() -> None:
     except HubProblem as refused:
         problem = refused
     # A flat list: sections make markup that screen readers stumble over.
+    # Whole: Streamlit folds a long one, and what nobody sees nobody opens.
     page = st.navigation(_pages(visit().session), expanded=True)
     _who()
     try:

@@ -58,7 +58,7 @@ def open_page(tokens, hub_url, monkeypatch):
         at = AppTest.from_file(APP, default_timeout=20)
         for name, value in query.items():
             at.query_params[name] = value
-        if view != "capacity":  # the home page
+        if view != "home":  # where a visit begins
             at.switch_page(f"views/{view}.py")
         return at.run()
 

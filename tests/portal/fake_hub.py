@@ -38,6 +38,7 @@ from scheduler.wire.jobs import (
     LogPage,
 )
 from scheduler.wire.telemetry import TelemetryPage
+from tests.portal import asked as asked_for
 from tests.portal import busy_day, dry_runs, identities, lent_days, operated_days
 
 LOG_STEP = 65_536
@@ -87,6 +88,7 @@ class FakeHub:
         self.policy = operated_days.a_policy(self.now)
         self.tokens = identities.tokens(self.now)
         self.sessions = identities.sessions(self.now)
+        self.asked = [asked_for.line(self.now, "r-1")]
         self.emails = {"dana": "dana@arl.example"}
 
     def change(self, job, **fields):
@@ -327,6 +329,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
         )
 
     lent_days.serve(app, hub, caller)
+    asked_for.serve(app, hub, caller)
     identities.serve(app, hub, caller, Refuse)
     operated_days.serve(app, hub, caller)
 

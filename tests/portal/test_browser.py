@@ -35,8 +35,10 @@ PROBE = re.compile(r"/_stcore/(health|host-config)$")
 SECONDS = 1000
 expect.set_options(timeout=20 * SECONDS)
 PAGES = {
-    "capacity": "/",
-    "pool": "/?pool=state-u-hpc",
+    "home": "/",
+    "no-jobs-at-home": "/?as=alex",
+    "capacity": "/capacity",
+    "pool": "/capacity?pool=state-u-hpc",
     "submit": "/submit",
     "template": "/submit?tmpl=edge",
     "plan": "/plan_a_run",
@@ -172,7 +174,7 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size)
     assert visitor.locator('[data-testid="stException"]').count() == 0
     assert visitor.title().endswith(
         (
-            *("Commonpool", "Capacity", "Submit a job", "Plan a run", "My jobs", "Job"),
+            *("Home", "Capacity", "Submit a job", "Plan a run", "My jobs", "Job"),
             *("Accounts", "Usage and budgets", "Sharing", "Account"),
             *("Operations", "Reservations"),
         )
@@ -180,7 +182,7 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size)
 
 
 def test_each_chart_says_in_words_what_it_shows(visitor):
-    go(visitor, "/")
+    go(visitor, "/capacity")
     charts = visitor.locator('[data-testid="stVegaLiteChart"]')
     expect(charts).to_have_count(3)
     said = re.compile(r"GPUs by use\. arl-team \(simulated\): 8 GPUs, 4 in quota")
@@ -191,7 +193,7 @@ def test_each_chart_says_in_words_what_it_shows(visitor):
 
 def test_a_job_is_submitted_followed_and_cancelled(visitor, fresh_hub):
     go(visitor, "/")
-    visitor.get_by_role("link", name="Submit a job").click()
+    visitor.get_by_role("link", name="Submit a job").first.click()
     visitor.get_by_label("Command", exact=True).fill("python train.py")
     visitor.get_by_label("Nodes", exact=True).fill("2")
     visitor.get_by_label("Submission id (may be left out)", exact=True).fill("by-hand")
@@ -260,7 +262,7 @@ def test_files_go_with_the_job(visitor, fresh_hub):
 
 
 def test_a_hub_that_goes_away_is_named_and_its_return_is_noticed(visitor, place):
-    go(visitor, "/")
+    go(visitor, "/capacity")
     place.hub_off()
     away = visitor.get_by_text(f"No answer from the hub at http://127.0.0.1:{place.port}").first
     expect(away).to_be_visible(timeout=30 * SECONDS)
@@ -270,7 +272,7 @@ def test_a_hub_that_goes_away_is_named_and_its_return_is_noticed(visitor, place)
     expect(away).to_have_count(0, timeout=30 * SECONDS)
 
 
-@pytest.mark.parametrize("path", ["/", "/jobs", "/submit", "/job?id=sweep-large", "/accounts"])
+@pytest.mark.parametrize("path", ["/", "/capacity", "/jobs", "/submit", "/job?id=sweep-large"])
 def test_a_page_opened_while_the_hub_is_away_fills_itself_in_later(visitor, place, path):
     known_at_the_gate(visitor)
     place.hub_off()
@@ -340,7 +342,7 @@ def test_the_address_holds_the_filter(visitor):
 
 def test_the_person_stays_over_pages_links_and_a_reload(visitor):
     go(visitor, "/", "iris")
-    visitor.get_by_role("link", name="My jobs").click()
+    visitor.get_by_role("link", name="My jobs", exact=True).click()
     visitor.get_by_role("link", name="raysubmit_jforeign001").click()
     foreign = visitor.get_by_role("heading", name="raysubmit_jforeign001")
     expect(foreign).to_be_visible()

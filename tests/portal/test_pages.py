@@ -10,7 +10,7 @@ from tests.portal.conftest import APP, NOBODY_LISTENS
 from tests.portal.fake_hub import Refuse
 
 VIEWS = ["capacity", "submit", "plan_a_run", "jobs", "job", "accounts", "usage", "sharing"]
-VIEWS += ["account", "operations", "reservations"]
+VIEWS += ["home", "account", "operations", "reservations"]
 DECIDING = ["requests", "approvals", "request", "policy", "audit"]
 
 
@@ -119,7 +119,7 @@ def test_with_one_token_nobody_chooses(monkeypatch, hub_url):
     at = AppTest.from_file(APP, default_timeout=20).run()
     assert not at.exception
     assert not at.sidebar.selectbox
-    assert at.title[0].value == "Capacity"
+    assert at.title[0].value == "Home"
 
 
 def test_another_person_sees_another_persons_jobs(open_page):

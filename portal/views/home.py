@@ -1,0 +1,220 @@
+"""What needs the person: their jobs, what waits for them, what is left, and the next job."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from portal.catalogue import Template, templates
+from portal.format import JOB_LOOKS, count, plain
+from portal.home_parts import (
+    budget_rows,
+    failed,
+    nearly_used,
+    quota_rows,
+    recalled,
+    sign_words,
+    strip,
+    strip_rows,
+)
+from portal.hub_ledger import usage
+from portal.hub_requests import Requests
+from portal.problems import panel
+from portal.session import Visit, is_dark, latest, visit
+from portal.whyparts import submit_again
+from scheduler.core.approvals import RequestState
+from scheduler.core.lifecycle import JobState
+from scheduler.wire.accounts import Me
+from scheduler.wire.jobs import JobPage, JobView
+
+EVERY = "30s"
+SHOWN = 20
+MOST = 50
+NOTICES = 5
+DAYS = 28
+ACTIVE = (JobState.PENDING, JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
+
+
+def page() -> None:
+    """Draw all of it, which looks again by itself."""
+    st.title("Home")
+    panel(_home, EVERY)()
+
+
+def _home() -> None:
+    here = visit()
+    me = latest("me", here.hub.me)
+    found = latest("my jobs", lambda: here.hub.jobs(limit=SHOWN), quietly=True)
+    jobs = found.jobs
+    if not me.accounts:
+        _say_no_account(me)
+    elif not jobs:
+        _first()
+    else:
+        _next(jobs[0])
+    _needs(jobs, here)
+    if jobs:
+        _jobs(found, here)
+    if me.accounts:
+        _left(me, here)
+
+
+def _say_no_account(me: Me) -> None:
+    st.info(
+        f"{plain(me.subject)} belongs to no account, so no quota could pay for a job. A project's"
+        " lead asks for you to be made a member, on the page Requests.",
+        icon=":material/lock:",
+    )
+
+
+def _next(last: JobView) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            "Repeat last job",
+            type="primary",
+            icon=":material/replay:",
+            key="repeat",
+            help=f"{plain(last.submission_id)}, once more, files and all.",
+        ):
+            submit_again(last, {})
+        st.page_link("views/submit.py", label="Submit a job", icon=":material/add_circle:")
+
+
+def _first() -> None:
+    """Lead somebody without jobs to the quickest templates."""
+    st.subheader("Run your first job")
+    st.markdown("Each is a small real Ray program: a click fills in the form, another submits it.")
+    quickest = sorted(templates(), key=lambda one: one.said.expected_seconds)[:3]
+    for one, column in zip(quickest, st.columns(3), strict=True):
+        with column, st.container(border=True):
+            _card(one)
+    st.page_link(
+        "views/submit.py",
+        label="All templates, or a program of your own",
+        icon=":material/add_circle:",
+    )
+
+
+def _card(one: Template) -> None:
+    st.markdown(f"**{plain(one.said.challenge)}**: {plain(one.said.title)}")
+    st.caption(plain(f"{one.said.purpose} Takes about {one.said.expected_seconds} s."))
+    st.page_link(
+        "views/submit.py",
+        label=f"Start with {one.said.challenge.lower()}",
+        icon=":material/play_arrow:",
+        query_params={"tmpl": one.name},
+    )
+
+
+def _needs(jobs: Sequence[JobView], here: Visit) -> None:
+    """Draw what waits for the person, and what happened that they may not know."""
+    st.header("What needs you", divider="gray")
+    asked = _awaiting(here)
+    budgets = latest(f"usage {DAYS}", lambda: usage(here.hub, DAYS), quietly=True).budgets
+    little = nearly_used(budgets)
+    for sentence in little:
+        st.warning(plain(sentence), icon=":material/savings:")
+    if little:
+        st.page_link("views/usage.py", label="Usage and budgets", icon=":material/savings:")
+    ended, taken = failed(jobs, here.now)[:NOTICES], recalled(jobs, here.now)[:NOTICES]
+    for job in ended:
+        _notice(job, ":material/error:", f"failed. {job.reason}")
+    for one in taken:
+        _notice(one.job, ":material/keyboard_return:", one.sentence(here.now))
+    if not (asked or little or ended or taken):
+        st.info("Nothing: no decision, no failure, no recall.", icon=":material/done_all:")
+
+
+def _awaiting(here: Visit) -> bool:
+    """Draw requests that await the person, and their own that others hold."""
+    desk = Requests(here.hub)
+    awaiting = latest("awaits me", lambda: desk.page({"awaiting": "me"}, limit=MOST), quietly=True)
+    mine = latest(
+        "my open requests",
+        lambda: desk.page({"who": "me", "state": RequestState.OPEN.value}, limit=MOST),
+        quietly=True,
+    ).requests
+    if awaiting.requests:
+        number = f"{MOST}+ requests" if awaiting.next else count(len(awaiting.requests), "request")
+        st.page_link(
+            "views/approvals.py",
+            label=f"**{number}** for you to decide",
+            icon=":material/approval:",
+        )
+    for one in mine[:NOTICES]:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.page_link(
+                "views/request.py",
+                label=f"**{plain(one.title)}**",
+                icon=":material/inbox:",
+                query_params={"id": one.id},
+            )
+            st.text(f"your request has {one.standing}")
+    return bool(awaiting.requests or mine)
+
+
+def _notice(job: JobView, icon: str, said: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.page_link(
+            "views/job.py",
+            label=f"**{plain(job.submission_id)}**",
+            icon=icon,
+            query_params={"id": job.id},
+        )
+        st.text(said)
+
+
+def _jobs(newest: JobPage, here: Visit) -> None:
+    st.header("Your jobs", divider="gray")
+    with st.container(horizontal=True):
+        for state in ACTIVE:
+            number = _how_many(state, newest, here)
+            if number:
+                st.page_link(
+                    "views/jobs.py",
+                    label=f"**{number}** {JOB_LOOKS[state].word.lower()}",
+                    icon=JOB_LOOKS[state].icon,
+                    query_params={"state": state.value},
+                )
+        st.page_link("views/jobs.py", label="All my jobs", icon=":material/list_alt:")
+    jobs = newest.jobs
+    chart = strip(jobs, here.now, dark=is_dark())
+    drawn, table = st.tabs([f"Last {len(jobs)}", "View as a table"], key="strip")
+    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    drawn.caption(f"Oldest first; the higher, the longer it ran (a logarithm). {sign_words(jobs)}")
+    table.table(
+        [{name: plain(cell) for name, cell in row.items()} for row in strip_rows(jobs, here.now)],
+        hide_index=True,
+        alt=chart.alt,
+    )
+
+
+def _how_many(state: JobState, newest: JobPage, here: Visit) -> str:
+    """Return how many jobs are in a state, nothing for none; the newest may be all there are."""
+    if newest.next is None:
+        return str(sum(job.state is state for job in newest.jobs) or "")
+    found = latest(f"{state} jobs", lambda: here.hub.jobs(state, limit=MOST), quietly=True)
+    return f"{len(found.jobs) or ''}{'+' if found.next else ''}"
+
+
+def _left(me: Me, here: Visit) -> None:
+    st.header("What is left", divider="gray")
+    pools = latest("pools", here.hub.pools, quietly=True).pools
+    quotas = quota_rows(pools, me.accounts)
+    budgets = latest(f"usage {DAYS}", lambda: usage(here.hub, DAYS), quietly=True).budgets
+    if quotas:
+        _table(quotas, "GPUs left of your accounts' quotas, pool by pool")
+    else:
+        st.caption("No quota of a pool is your accounts' own: they borrow.")
+    if budgets:
+        _table(budget_rows(budgets), "What is left of the budgets that bind you")
+
+
+def _table(rows: list[dict[str, str]], alt: str) -> None:
+    st.table(
+        [{name: plain(cell) for name, cell in row.items()} for row in rows],
+        hide_index=True,
+        alt=alt,
+    )
+
+
+page()
