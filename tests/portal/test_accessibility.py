@@ -21,9 +21,9 @@ from tests.portal.test_browser import (
     fault,
     fresh_hub,
     place,
-    settled,
     signed_in,
 )
+from tests.portal.test_browser import settled as finished
 
 __all__ = ["fresh_hub", "place"]
 pytestmark = pytest.mark.browser
@@ -96,6 +96,12 @@ def page(contexts, theme):
     yield found
     found.close()
     assert [each for each in faults if each] == []
+
+
+def settled(page):
+    """Wait until the page is drawn, and no part of it is still a grey block that stands for it."""
+    finished(page)
+    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
 
 
 def be(page, real, name):
