@@ -150,11 +150,18 @@ def usage(accounts: Sequence[AccountView], *, dark: bool = False) -> Chart:
         for each in accounts
     ]
     names = [str(row["account"]) for row in rows]
+    widest = max((each.h100e_seconds / 3600 for each in accounts), default=0) or 1
     body: dict[str, object] = {
         "mark": {"type": "bar", "height": 26, "yOffset": 10},
         "encoding": {
             "y": names_above("account", names, dark=dark),
-            "x": {"field": "H100e-hours", "type": "quantitative", "axis": None},
+            "x": {
+                "field": "H100e-hours",
+                "type": "quantitative",
+                "axis": None,
+                # A chart behind a tab is drawn before its data come: then nothing says how far.
+                "scale": {"domain": [0, widest], "nice": False},
+            },
             "color": {
                 "field": "sector",
                 "type": "nominal",
@@ -207,6 +214,7 @@ def spec_of(
         "width": "container",
         "autosize": {"type": "fit", "contains": "padding"},
         "config": {
+            "mark": {"aria": False},  # the sentence says it all; Vega's groups have no name
             "axis": {"labelFontSize": 15},
             "legend": {"labelFontSize": 14, "labelColor": DARK_INK if dark else INK},
             "view": {"stroke": None},

@@ -142,6 +142,7 @@ def _spec(rows: list[dict[str, object]], body: dict[str, object]) -> dict[str, o
         "width": "container",
         "autosize": {"type": "fit", "contains": "padding"},
         "config": {
+            "mark": {"aria": False},  # the sentence says it all; Vega's groups have no name
             "axis": {"labelFontSize": 14, "titleFontSize": 14},
             "legend": {"labelFontSize": 14},
             "view": {"stroke": None},

@@ -212,7 +212,7 @@ def _asked(view: RequestView) -> None:
     st.table(rows, hide_index=True, alt="What is asked for, field by field")
     if document is not None:
         with st.expander("The whole text that is proposed"):
-            st.code(document, language="yaml", line_numbers=True)
+            st.code(document, language=None, wrap_lines=True)
 
 
 def _value(value: object) -> str:

@@ -1,6 +1,7 @@
 """A fake hub over real HTTP, people's tokens in a folder, and the portal's pages on both."""
 
 import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ def imports_out_of_the_collectors_sight():
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture
+def shots(tmp_path):
+    """Where screenshots go: the folder that COMMONPOOL_SCREENSHOTS names, to be looked at later."""
+    folder = Path(os.environ.get("COMMONPOOL_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture

@@ -166,10 +166,10 @@ def settled(page):
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("name", PAGES)
-def test_each_page_draws_without_a_fault_and_fits(visitor, tmp_path, name, size):
+def test_each_page_draws_without_a_fault_and_fits(visitor, shots, name, size):
     visitor.set_viewport_size({"width": size[0], "height": size[1]})
     go(visitor, PAGES[name])
-    visitor.screenshot(path=tmp_path / f"{name}.png")
+    visitor.screenshot(path=shots / f"{name}-{size[0]}.png")
     assert visitor.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert visitor.locator('[data-testid="stException"]').count() == 0
     assert visitor.title().endswith(
@@ -231,7 +231,7 @@ def test_a_refused_field_is_marked_and_nothing_typed_is_lost(visitor):
     expect(visitor.get_by_label("Nodes", exact=True)).to_have_value("9")
 
 
-def test_more_options_unfold_and_a_mistake_in_them_stays_in_sight(visitor, fresh_hub, tmp_path):
+def test_more_options_unfold_and_a_mistake_in_them_stays_in_sight(visitor, fresh_hub, shots):
     go(visitor, "/submit")
     visitor.get_by_label("Command", exact=True).fill("python train.py")
     expect(visitor.get_by_label("Software", exact=True)).to_be_hidden()
@@ -239,10 +239,10 @@ def test_more_options_unfold_and_a_mistake_in_them_stays_in_sight(visitor, fresh
     visitor.get_by_label("Name", exact=True).fill("digits")
     visitor.get_by_label("Software", exact=True).fill("CUDA 12")
     options = visitor.locator('[data-testid="stForm"] [data-testid="stExpander"]')
-    options.screenshot(path=tmp_path / "more.png")
+    options.screenshot(path=shots / "more.png")
     visitor.get_by_role("button", name="Submit job").click()
     expect(visitor.get_by_text("Use the names of the policy, such as")).to_be_visible()
-    options.screenshot(path=tmp_path / "more-refused.png")
+    options.screenshot(path=shots / "more-refused.png")
     visitor.get_by_label("Software", exact=True).fill("cuda-12.4, pytorch")
     visitor.get_by_role("button", name="Submit job").click()
     visitor.wait_for_url(re.compile("/job"))

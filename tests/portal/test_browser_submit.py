@@ -21,14 +21,14 @@ __all__ = ["browser", "fresh_hub", "place", "visitor"]
 pytestmark = pytest.mark.browser
 
 
-def test_a_template_and_submit_are_two_clicks_to_a_running_job(visitor, fresh_hub, tmp_path):
+def test_a_template_and_submit_are_two_clicks_to_a_running_job(visitor, fresh_hub, shots):
     go(visitor, "/submit")
     visitor.get_by_role("button", name="Reasoning").or_(
         visitor.get_by_role("radio", name="Reasoning")
     ).click()
     expect(visitor.get_by_text("Starts first, done first, and cheapest")).to_be_visible()
     expect(visitor).to_have_url(re.compile("tmpl=reasoning"))
-    visitor.screenshot(path=tmp_path / "template.png")
+    visitor.screenshot(path=shots / "template.png")
     visitor.get_by_role("button", name="Submit job").click()
     visitor.wait_for_url(re.compile("/job"), timeout=30 * SECONDS)
     (sent,) = fresh_hub.sent
@@ -37,7 +37,7 @@ def test_a_template_and_submit_are_two_clicks_to_a_running_job(visitor, fresh_hu
     expect(visitor.get_by_role("heading", name=job.submission_id)).to_be_visible()
     fresh_hub.change(job.id, state=JobState.RUNNING, reason="Runs on arl-team, in quota.")
     expect(visitor.get_by_text("Runs on arl-team, in quota.")).to_be_visible(timeout=30 * SECONDS)
-    visitor.screenshot(path=tmp_path / "running.png")
+    visitor.screenshot(path=shots / "running.png")
 
 
 def test_a_draft_survives_a_closed_tab(visitor, fresh_hub, browser):
@@ -63,7 +63,7 @@ def test_the_chosen_card_is_what_is_submitted(visitor, fresh_hub):
     assert [tier.value for tier in fresh_hub.sent[-1].tier] == ["national"]
 
 
-def test_a_run_is_planned_and_the_address_holds_it(visitor, tmp_path):
+def test_a_run_is_planned_and_the_address_holds_it(visitor, shots):
     go(visitor, "/plan_a_run")
     charts = visitor.locator('[data-testid="stVegaLiteChart"]')
     expect(charts).to_have_count(2)
@@ -77,7 +77,7 @@ def test_a_run_is_planned_and_the_address_holds_it(visitor, tmp_path):
     expect(visitor.get_by_label("Parameters", exact=True)).to_have_value("540B")
     visitor.get_by_text("View as a table").first.click()
     expect(visitor.get_by_role("cell", name="EU: presumed systemic risk")).to_be_visible()
-    visitor.screenshot(path=tmp_path / "plan.png")
+    visitor.screenshot(path=shots / "plan.png")
 
 
 def test_start_sooner_is_one_click(visitor, fresh_hub):
