@@ -140,29 +140,30 @@ def strip(jobs: Sequence[JobView], now: datetime, *, dark: bool = False) -> Char
             "job": job.submission_id,
             "state": JOB_LOOKS[job.state].word,
             "sign": SIGNS[job.state][0],
-            "height": log10(1 + SHORTEST_SECONDS + ran(job, now).total_seconds()),
+            "height": _log(ran(job, now)),
             "ran": rough(ran(job, now)),
             "submitted": ago(job.submitted_at, now),
         }
         for place, job in enumerate(reversed(jobs))
     ]
+    highest = 1.15 * max((_log(ran(job, now)) for job in jobs), default=1.0)  # room for signs
     body: dict[str, object] = {
         "encoding": {
             "x": {"field": "place", "type": "ordinal", "axis": None, "scale": {"padding": 0.15}}
         },
-        "layer": [_bars(), _signs(dark=dark)],
+        "layer": [_bars(highest), _signs(highest, dark=dark)],
     }
     said = "; ".join(f"{row['job']} {row['state']}, ran {row['ran']}" for row in rows)
     alt = f"Your last {count(len(jobs), 'job')}, the oldest first. {said}."
     return Chart(spec_of(rows, STRIP_PIXELS, body, dark=dark), alt)
 
 
-def _bars() -> dict[str, object]:
+def _bars(highest: float) -> dict[str, object]:
     states = {JOB_LOOKS[state].word: colour for state, (_, colour) in SIGNS.items()}
     return {
         "mark": {"type": "bar", "stroke": PAPER, "strokeWidth": 1, "minBandSize": 4},
         "encoding": {
-            "y": _height(),
+            "y": _height(highest),
             "color": {
                 "field": "state",
                 "type": "nominal",
@@ -174,7 +175,7 @@ def _bars() -> dict[str, object]:
     }
 
 
-def _signs(*, dark: bool) -> dict[str, object]:
+def _signs(highest: float, *, dark: bool) -> dict[str, object]:
     return {
         "mark": {
             "type": "text",
@@ -184,12 +185,18 @@ def _signs(*, dark: bool) -> dict[str, object]:
             "dy": -3,
             "color": DARK_INK if dark else INK,
         },
-        "encoding": {"y": _height(), "text": {"field": "sign"}},
+        "encoding": {"y": _height(highest), "text": {"field": "sign"}},
     }
 
 
-def _height() -> dict[str, object]:
-    return {"field": "height", "type": "quantitative", "axis": None}
+def _log(length: timedelta) -> float:
+    return log10(1 + SHORTEST_SECONDS + length.total_seconds())
+
+
+def _height(highest: float) -> dict[str, object]:
+    # Said outright: data come after the picture, and Vega warns of an axis without an extent.
+    scale = {"domain": [0, highest], "nice": False}
+    return {"field": "height", "type": "quantitative", "axis": None, "stack": None, "scale": scale}
 
 
 def sign_words(jobs: Sequence[JobView]) -> str:

@@ -174,7 +174,7 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, shots, name, size):
     assert visitor.locator('[data-testid="stException"]').count() == 0
     assert visitor.title().endswith(
         (
-            *("Home", "Capacity", "Submit a job", "Plan a run", "My jobs", "Job"),
+            *("Commonpool", "Home", "Capacity", "Submit a job", "Plan a run", "My jobs", "Job"),
             *("Accounts", "Usage and budgets", "Sharing", "Account"),
             *("Operations", "Reservations"),
         )
