@@ -4,10 +4,15 @@ import logging
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import postgres_server
 
 __all__ = ["logs_as_they_were", "postgres_server"]
+
+# Machines are shared: how long one example takes by the wall clock says nothing of the code.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True)
