@@ -14,7 +14,7 @@ SLOW   := ray or browser or faults or prometheus
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo prometheus-demo test test-slow test-long fuzz test-ray test-browser test-prometheus test-machines check bench old-client compiler chromium nginx prometheus lock clean
+.PHONY: help setup up down demo prometheus-demo test test-slow test-axe test-long fuzz test-ray test-browser test-prometheus test-machines check bench old-client compiler chromium nginx prometheus lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,10 @@ test: setup old-client compiler ## everything that needs no Ray cluster and no b
 	$(PYTEST) -m "not ($(SLOW) or slow or fuzz or machines)"
 
 test-slow: setup old-client compiler chromium nginx prometheus ## real Ray clusters, faults, a real browser, a real Prometheus
-	$(PYTEST) -m "$(SLOW)"
+	$(PYTEST) -m "($(SLOW)) and not axe" --durations=15
+
+test-axe: setup chromium ## axe-core on every page in both themes, minutes
+	$(PYTEST) -m axe
 
 test-long: setup ## whole traces replayed and checked, minutes each (needs the traces)
 	$(PYTEST) -m slow

@@ -234,7 +234,9 @@ def _queue(plan: Plan, pools: tuple[PoolView, ...], here: Visit) -> None:
         return
     expected = max(1, round(plan.hours.expected * 3600))
     try:
-        found = tried(here.hub, wish, expected)
+        # Of these very inputs: another run's answer would be none.
+        asked = f"dry run of {wish} for {expected}"
+        found = latest(asked, lambda: tried(here.hub, wish, expected), quietly=True)
     except HubUnreachable:
         st.info("The hub does not answer; what it would say stands here when it does.")
         return

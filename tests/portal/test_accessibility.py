@@ -26,7 +26,7 @@ from tests.portal.test_browser import (
 from tests.portal.test_browser import settled as finished
 
 __all__ = ["fresh_hub", "place"]
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.axe]
 
 PORTAL = Path(__file__).parents[2] / "portal"
 VIEWS = re.findall(r'^    View\("(\w+)"', (PORTAL / "app.py").read_text(), re.MULTILINE)
