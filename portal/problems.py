@@ -48,13 +48,17 @@ def panel(
     """Return `draw` as a part of the page that redraws itself `every` so often.
 
     It tells its own problems, since a page's own guard is not on the way when only the
-    part runs; and it heals by itself, since it looks again.
+    part runs; and once an absent hub is back it heals at once, however seldom it looks again.
     """
 
     @wraps(draw)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         with told():
-            draw(*args, **kwargs)
+            try:
+                draw(*args, **kwargs)
+            except HubUnreachable:
+                come_back(visit().now)
+                raise
 
     fragment: Callable[Arguments, None] = st.fragment(guarded, run_every=every)
     return fragment
