@@ -47,8 +47,7 @@ def of_operators(windows: Sequence[MaintenanceWindow]) -> Iterator[Window]:
         )
 
 
-# Process-wide: by the policy's own text, which every signed-in person may read.
-@st.cache_data(show_spinner=False, max_entries=4)
+@st.cache_data(show_spinner=False, max_entries=4)  # process-wide: of a text that all may read
 def of_policy(text: str) -> list[Window]:
     """Return the reservations and the maintenance that a policy's text has."""
     document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506

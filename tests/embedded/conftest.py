@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +43,21 @@ def _before_dashes(words, *options):
 
 @pytest.fixture(scope="session")
 def line(tmp_path_factory):
-    """Return the command line, with a hub that answers."""
-    layout = Layout.of(tmp_path_factory.mktemp("instance"))
+    """Return the command line, with a hub that answers, of which others have asked before."""
+    with _answered(tmp_path_factory.mktemp("instance")) as found:
+        yield found
+
+
+@pytest.fixture
+def new_line(tmp_path):
+    """Return one with a hub of its own, to which nothing has happened."""
+    with _answered(tmp_path / "instance") as found:
+        yield found
+
+
+@contextmanager
+def _answered(folder):
+    layout = Layout.of(folder)
     layout.make()
     prepare(layout, None)
     port = any_port()

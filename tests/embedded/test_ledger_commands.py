@@ -11,12 +11,12 @@ def shown(line, *words, person="dana"):
     return done.stdout
 
 
-def test_an_empty_ledger_says_how_lending_comes_about(line):
-    said = shown(line, "ledger", "--days", "7")
+def test_an_empty_ledger_says_how_lending_comes_about(new_line):
+    said = shown(new_line, "ledger", "--days", "7")
     assert "nobody lent or borrowed in the last 7 days" in said
     assert "lend_max" in said
-    assert "no loan of arl, arl-vision in the last 30 days" in shown(line, "ledger", "--loans")
-    found = json.loads(shown(line, "ledger", "--by", "account", "--json"))
+    assert "no loan of arl, arl-vision in the last 30 days" in shown(new_line, "ledger", "--loans")
+    found = json.loads(shown(new_line, "ledger", "--by", "account", "--json"))
     assert (found["by"], found["balances"], found["loans"]) == ("account", [], [])
 
 

@@ -80,11 +80,11 @@ def test_a_draft_survives_a_closed_tab_and_ends_with_the_submission(open_page, h
     press(at, "Save and check")
     assert hub.drafts["dana", "submit"].content["nodes"] == 3
     assert len(cards(at)) == 1
+    assert field(open_page("submit", "iris").text_area, "Command").value == ""
     again = open_page("submit")
     assert field(again.text_area, "Command").value == "python mine.py"
     assert field(again.number_input, "Nodes").value == 3
     assert "Your draft of" in said(again)
-    assert field(open_page("submit", "iris").text_area, "Command").value == ""
     press(again, "Submit job")
     assert hub.sent[-1].nodes == 3
     assert hub.drafts == {}
