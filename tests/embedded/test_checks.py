@@ -32,7 +32,8 @@ def test_a_taken_port_is_told_with_its_process_and_the_option_that_helps():
 def test_a_block_of_ports_passes_over_one_that_is_taken():
     with listening() as busy:
         port = busy.getsockname()[1]
-        start = checks.free_block(10, port - 3, port + 40)
+        # Far enough that what else runs on the machine does not matter.
+        start = checks.free_block(10, port - 3, min(65_535, port + 2_000))
     assert start > port
     assert all(checks.is_free(one) for one in range(start, start + 10))
 
