@@ -168,7 +168,7 @@ async def _signed_in(
         auth_time=min(arrival.auth_time, now),
         user_agent=request.headers.get("user-agent", ""),
     )
-    replaced = None if before is None else await hub.people.session(before)
+    replaced = None if before is None else await hub.callers.session(before)
     async with hub.db.transaction() as conn:
         await note_identity(conn, arrival.subject, said, arrival.assurance, now)
         secret = await open_session(conn, signed_in, now, hub.desk.file.sessions.absolute)
@@ -177,7 +177,7 @@ async def _signed_in(
         begun = await find_session(conn, secret)
         if begun is not None:
             await audit.record(conn, [_begun(begun, arrival, now)])
-    hub.people.forget_all()
+    hub.callers.forget_all()
     log.info("signed_in", user=said.user, issuer=arrival.subject.issuer, institution=institution)
     response = RedirectResponse(arrival.then, status_code=303)
     set_cookie(response, COOKIE, secret)

@@ -2,38 +2,28 @@
 
 A token comes as `Authorization: Bearer`, as the password of `Authorization: Basic`
 (a `~/.netrc` entry makes Ray's client do that), or as `X-Ray-Authorization`.
-Look-ups are kept for a few seconds, so that a busy client costs no query per request;
-another replica's revocation is therefore seen within `KEEP_SECONDS`. People who signed in
+Who is behind one is looked up in `callers.py`. People who signed in
 come with a session's cookie, or the portal brings it for them as a Bearer token.
 """
 
-import asyncio
 import base64
 import binascii
-import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
-from scheduler.clock import Clock
 from scheduler.core.policy import Policy
 from scheduler.core.roles import ALLOWED, Action, may, root
-from scheduler.db.engine import Database
 from scheduler.db.personal_tokens import PersonalRow
 from scheduler.db.sessions import SessionRow
-from scheduler.db.tokens import TokenRow, find_token, note_use
-from scheduler.errors import Refused, StorageUnavailable
+from scheduler.db.tokens import TokenRow
+from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 from scheduler.wire.identity import Kind, Power
 
 log = structlog.get_logger()
-
-KEEP_SECONDS = 3.0
-MAX_KEPT = 10_000
-_SECRET = re.compile(r"cp_[a-z]+_[A-Za-z0-9_-]{20,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,59 +63,6 @@ class Caller:
     def institution(self) -> str | None:
         """Return the institution for which the caller signed in; None binds to none."""
         return None if self.session is None else self.session.institution
-
-
-class TokenCache:
-    """Tokens seen lately, by hash. An unknown one is looked up each time it comes."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[float, TokenRow]] = {}
-        self._noting: set[asyncio.Task[None]] = set()
-
-    async def find(self, db: Database, clock: Clock, secret: str) -> TokenRow | None:
-        """Return the token's row, expired or not; None where it is unknown or revoked."""
-        if not _SECRET.fullmatch(secret):
-            return None
-        key = hashlib.sha256(secret.encode()).hexdigest()
-        kept = self._rows.get(key)
-        if kept is not None and clock.monotonic() - kept[0] < KEEP_SECONDS:
-            return kept[1]
-        now = clock.now()
-        async with db.reading() as conn:
-            row = await find_token(conn, secret, now)
-        if row is None:
-            self._rows.pop(key, None)
-            return None
-        if row.use_is_worth_noting(now):
-            row = replace(row, last_used_at=now)
-            self._note(db, row.id, now)
-        if len(self._rows) >= MAX_KEPT:
-            self._rows.clear()
-        self._rows[key] = (clock.monotonic(), row)
-        return row
-
-    def forget_all(self) -> None:
-        """Look every token up again: one was revoked."""
-        self._rows.clear()
-
-    async def settle(self) -> None:
-        """Wait until what was begun beside requests is stored; the database closes next."""
-        await asyncio.gather(*self._noting)
-
-    def _note(self, db: Database, token_id: str, now: datetime) -> None:
-        """Write the last use beside the request, which does not wait for it."""
-        task = asyncio.create_task(_note_use(db, token_id, now))
-        self._noting.add(task)
-        task.add_done_callback(self._noting.discard)
-
-
-async def _note_use(db: Database, token_id: str, now: datetime) -> None:
-    try:
-        async with db.transaction() as conn:
-            await note_use(conn, token_id, now)
-    except StorageUnavailable as error:
-        # Only the record of last use is lost: a full disk must not end a read.
-        log.warning("token_use_not_noted", token_id=token_id, error=str(error))
 
 
 def secret_of(headers: Mapping[str, str]) -> str | None:

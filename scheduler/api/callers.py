@@ -1,14 +1,15 @@
-"""Callers who are people: sessions and personal tokens, looked up and kept for a moment.
+"""Who is behind a secret: tokens, personal tokens and sessions, looked up and kept for a moment.
 
-What is kept is a row of some seconds ago, so a revocation by another replica is seen within
-`KEEP_SECONDS`; one by this process at once. That somebody acted in a session is stored beside
-the request, and only where it was no page that looks again by itself (`X-CP-Passive: 1`).
+A busy client so costs no query per request. What is kept is a row of some seconds ago, so a
+revocation by another replica is seen within `KEEP_SECONDS`; one by this process at once. Uses
+are stored beside the request, and that somebody acted in a session only where it was no page
+that looks again by itself (`X-CP-Passive: 1`).
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import Generic, TypeVar
 
 import structlog
@@ -23,6 +24,7 @@ from scheduler.db.personal_tokens import (
     note_personal_use,
 )
 from scheduler.db.sessions import SEEN_RESOLUTION, SessionRow, digest, find_session, note_seen
+from scheduler.db.tokens import TokenRow, find_token, note_use
 from scheduler.errors import StorageUnavailable
 
 log = structlog.get_logger()
@@ -30,6 +32,7 @@ log = structlog.get_logger()
 KEEP_SECONDS = 3.0
 MAX_KEPT = 10_000
 _MAX_SECRET = 200
+_TOKEN = re.compile(r"cp_[a-z]+_[A-Za-z0-9_-]{20,100}")
 Row = TypeVar("Row")
 
 
@@ -53,29 +56,23 @@ class _Kept(Generic[Row]):
         self._rows.clear()
 
 
-class People:
-    """Finds sessions and personal tokens by their secrets."""
+class Callers:
+    """Finds sessions and tokens by their secrets; an unknown one is looked up each time."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         """Look up in a database; times are the clock's."""
         self._db = db
         self._clock = clock
         self._sessions = _Kept[SessionRow](clock.monotonic)
-        self._tokens = _Kept[PersonalRow](clock.monotonic)
+        self._personal = _Kept[PersonalRow](clock.monotonic)
+        self._tokens = _Kept[TokenRow](clock.monotonic)
         self._noting: set[asyncio.Task[None]] = set()
 
     async def session(self, secret: str) -> SessionRow | None:
         """Return a session, alive or not; None where there is none of that secret."""
         if len(secret) > _MAX_SECRET:
             return None
-        key = digest(secret)
-        row = self._sessions.get(key)
-        if row is None:
-            async with self._db.reading() as conn:
-                row = await find_session(conn, secret)
-            if row is not None:
-                self._sessions.put(key, row)
-        return row
+        return await self._find(self._sessions, secret, find_session)
 
     def acted(self, secret: str, row: SessionRow) -> None:
         """Note that somebody acts in a session that is alive."""
@@ -88,29 +85,59 @@ class People:
         """Return a personal token, expired or not; None where it is unknown or revoked."""
         if len(secret) > _MAX_SECRET or not is_well_formed(secret):
             return None
+        return await self._find(self._personal, secret, find_personal, self._noted_personal)
+
+    async def token(self, secret: str) -> TokenRow | None:
+        """Return the row of a token, expired or not; None where it is unknown or revoked."""
+        if not _TOKEN.fullmatch(secret):
+            return None
+        now = self._clock.now()
+        return await self._find(
+            self._tokens,
+            secret,
+            lambda conn, wanted: find_token(conn, wanted, now),
+            self._noted_token,
+        )
+
+    async def _find(
+        self,
+        kept: _Kept[Row],
+        secret: str,
+        look: Callable[[AsyncConnection, str], Awaitable[Row | None]],
+        noted: Callable[[Row], Row] = lambda row: row,
+    ) -> Row | None:
+        """Return what is kept of a secret; else look it up, note the use, and keep it."""
         key = digest(secret)
-        row = self._tokens.get(key)
+        row = kept.get(key)
         if row is None:
             async with self._db.reading() as conn:
-                row = await find_personal(conn, secret)
-            if row is None:
-                return None
-            self._tokens.put(key, self._used(row, self._clock.now()))
+                row = await look(conn, secret)
+            if row is not None:
+                row = noted(row)
+                kept.put(key, row)
         return row
 
     def forget_all(self) -> None:
         """Look everybody up again: something was revoked."""
-        self._sessions.clear()
-        self._tokens.clear()
+        for kept in (self._sessions, self._personal, self._tokens):
+            kept.clear()
 
     async def settle(self) -> None:
         """Wait until what was begun beside requests is stored; the database closes next."""
         await asyncio.gather(*self._noting)
 
-    def _used(self, row: PersonalRow, now: datetime) -> PersonalRow:
+    def _noted_personal(self, row: PersonalRow) -> PersonalRow:
+        now = self._clock.now()
         if not row.use_is_worth_noting(now):
             return row
         self._note("personal_token", lambda conn: note_personal_use(conn, row.id, now))
+        return replace(row, last_used_at=now)
+
+    def _noted_token(self, row: TokenRow) -> TokenRow:
+        now = self._clock.now()
+        if not row.use_is_worth_noting(now):
+            return row
+        self._note("token", lambda conn: note_use(conn, row.id, now))
         return replace(row, last_used_at=now)
 
     def _note(self, what: str, write: Callable[[AsyncConnection], Awaitable[None]]) -> None:

@@ -14,7 +14,6 @@ from starlette.requests import HTTPConnection
 
 from scheduler.api.auth import (
     Caller,
-    TokenCache,
     caller_of,
     caller_of_personal,
     caller_of_session,
@@ -25,7 +24,7 @@ from scheduler.api.auth import (
     unauthorized,
     wrong_scope,
 )
-from scheduler.api.callers import People
+from scheduler.api.callers import Callers
 from scheduler.api.cookies import check_same_origin, session_cookie
 from scheduler.api.group_commit import GroupCommit
 from scheduler.api.insights import Insights
@@ -109,7 +108,6 @@ class HubState:
     play: Play | None = None
     insights: Insights = field(default_factory=Insights)
     predictor: Foresee | None = None
-    tokens: TokenCache = field(default_factory=TokenCache)
     pool_sites: PoolSites = field(default_factory=PoolSites)
     fleet: Fleet = field(default_factory=lambda: Fleet(fence_seconds=60))
     launches: Launches = field(default_factory=Launches)
@@ -117,9 +115,9 @@ class HubState:
     desk: Desk = field(default_factory=Desk)
 
     @cached_property
-    def people(self) -> People:
-        """Return the sessions and personal tokens that were seen lately."""
-        return People(self.db, self.clock)
+    def callers(self) -> Callers:
+        """Return the sessions and tokens that were seen lately."""
+        return Callers(self.db, self.clock)
 
     @cached_property
     def submissions(self) -> GroupCommit[Any, Any]:
@@ -129,8 +127,7 @@ class HubState:
     async def settle(self) -> None:
         """Finish what requests began and did not wait for; to be called before `db` closes."""
         await self.submissions.settle()
-        await self.tokens.settle()
-        await self.people.settle()
+        await self.callers.settle()
 
     async def policy(self) -> Policy:
         """Return the policy in force."""
@@ -164,13 +161,13 @@ async def caller(conn: HTTPConnection) -> Caller:
     if secret.startswith(sessions.PREFIX):
         return await _session_caller(conn, hub, secret)
     if secret.startswith(personal_tokens.PREFIX):
-        row = await hub.people.personal(secret)
+        row = await hub.callers.personal(secret)
         return caller_of_personal(row, await hub.policy(), hub.clock.now())
-    return caller_of(await hub.tokens.find(hub.db, hub.clock, secret), hub.clock.now())
+    return caller_of(await hub.callers.token(secret), hub.clock.now())
 
 
 async def _session_caller(conn: HTTPConnection, hub: HubState, secret: str) -> Caller:
-    row = await hub.people.session(secret)
+    row = await hub.callers.session(secret)
     if row is None:
         raise session_ended("There is no such session.")
     policy = await hub.policy()
@@ -184,7 +181,7 @@ async def _session_caller(conn: HTTPConnection, hub: HubState, secret: str) -> C
         why = "its time was over" if row.ends_at <= now else f"{minutes} minutes without a click"
         raise session_ended(f"This session has ended: {why}.")
     if PASSIVE not in conn.headers:
-        hub.people.acted(secret, row)
+        hub.callers.acted(secret, row)
     return caller_of_session(row, policy)
 
 

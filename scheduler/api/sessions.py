@@ -115,7 +115,7 @@ async def forget_identity(
             after = {"sessions_ended": ended}
             entry = Entry(now, who(caller), "identity.forget", f"user:{user}", after=after)
             await audit.record(conn, [entry])
-    hub.people.forget_all()
+    hub.callers.forget_all()
     if not forgotten:
         raise Refused(
             title="Not found",
@@ -136,7 +136,7 @@ async def _end(hub: HubState, session: str, caller: Caller, *, own: bool) -> Non
         if ended:
             entry = Entry(now, who(caller), "session.end", f"session:{session}")
             await audit.record(conn, [entry])
-    hub.people.forget_all()
+    hub.callers.forget_all()
     if not ended:
         raise Refused(
             title="Not found",

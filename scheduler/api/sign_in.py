@@ -137,14 +137,14 @@ async def sign_out(request: Request) -> Response:
     secret, form = session_cookie(request), await form_of(request)
     if secret is not None and not is_csrf(secret, form.get("csrf", "")):
         raise begun_elsewhere()
-    row = None if secret is None else await hub.people.session(secret)
+    row = None if secret is None else await hub.callers.session(secret)
     if row is not None:
         async with hub.db.transaction() as conn:
             now = hub.clock.now()
             if await revoke_session(conn, row.id, None, row.user, now):
                 by = Who(row.user, BROWSER, row.id)
                 await audit.record(conn, [Entry(now, by, "session.end", f"session:{row.id}")])
-        hub.people.forget_all()
+        hub.callers.forget_all()
     return RedirectResponse("/auth/signed-out", status_code=303)
 
 
@@ -169,7 +169,7 @@ async def signed_out(request: Request) -> Response:
 async def alive_session(request: Request) -> SessionRow | None:
     """Return the session of the browser, if it may still be used."""
     hub, secret = hub_of(request), session_cookie(request)
-    row = None if secret is None else await hub.people.session(secret)
+    row = None if secret is None else await hub.callers.session(secret)
     if row is None:
         return None
     idle = idle_limit(hub, await hub.policy(), row.user)

@@ -74,7 +74,7 @@ async def delete_token(
         if revoked:
             entry = Entry(now, who(caller), "token.revoke", f"token:{token_id}")
             await audit.record(conn, [entry])
-    hub.tokens.forget_all()
+    hub.callers.forget_all()
     if not revoked:
         raise Refused(
             title="Not found",
