@@ -37,29 +37,46 @@ def flows(matrix: Sequence[CellView], *, dark: bool) -> Chart:
     """Draw what lenders lent to borrowers, as a Sankey for ECharts."""
     left = _named([(cell.lender, cell.h100e_seconds) for cell in matrix], "lent")
     right = _named([(cell.borrower, cell.h100e_seconds) for cell in matrix], "borrowed")
-    ink = DARK_INK if dark else INK
-    ends = [LENT_DARK, BORROWED_DARK] if dark else [LENT, BORROWED]
-    nodes = [
+    links = [
+        {
+            "source": left[cell.lender],
+            "target": right[cell.borrower],
+            "value": round(hours(cell.h100e_seconds), 6),
+        }
+        for cell in matrix
+    ]
+    said = "; ".join(
+        f"{cell.lender} lent {cell.borrower} {amount(cell.h100e_seconds)} H100e-hours in"
+        f" {count(cell.loans, 'loan')}"
+        for cell in matrix
+    )
+    spec: dict[str, object] = {
+        "tooltip": {"trigger": "item", "valueFormatter": "%,.2f H100e-hours"},
+        "series": [_sankey(_ends((left, right), dark=dark), links, DARK_INK if dark else INK)],
+    }
+    return Chart(spec, f"Who lent to whom. {said}.")
+
+
+def _ends(sides: Sequence[Mapping[str, str]], *, dark: bool) -> list[dict[str, object]]:
+    """Return the lenders and the borrowers as a Sankey's nodes, each side in its colour."""
+    colours = [LENT_DARK, BORROWED_DARK] if dark else [LENT, BORROWED]
+    return [
         {
             "name": name,
             "depth": depth,
-            "itemStyle": {"color": ends[depth]},
+            "itemStyle": {"color": colours[depth]},
             "label": {"width": _LABEL_PIXELS[depth]},
         }
-        for depth, side in enumerate((left, right))
+        for depth, side in enumerate(sides)
         for name in side.values()
     ]
-    series = {
+
+
+def _sankey(nodes: Sequence[object], links: Sequence[object], ink: str) -> dict[str, object]:
+    return {
         "type": "sankey",
         "data": nodes,
-        "links": [
-            {
-                "source": left[cell.lender],
-                "target": right[cell.borrower],
-                "value": round(hours(cell.h100e_seconds), 6),
-            }
-            for cell in matrix
-        ],
+        "links": links,
         # Lenders' names stand over the flows; borrowers' need a side to themselves.
         "left": 4,
         "right": 120,
@@ -69,24 +86,9 @@ def flows(matrix: Sequence[CellView], *, dark: bool) -> Chart:
         "nodeGap": 26,
         "draggable": False,
         "emphasis": {"disabled": True},
-        "label": {
-            "color": ink,
-            "fontSize": 14,
-            "lineHeight": 18,
-            "overflow": "truncate",
-        },
+        "label": {"color": ink, "fontSize": 14, "lineHeight": 18, "overflow": "truncate"},
         "lineStyle": {"color": "gradient", "opacity": 0.35},
     }
-    said = "; ".join(
-        f"{cell.lender} lent {cell.borrower} {amount(cell.h100e_seconds)} H100e-hours in"
-        f" {count(cell.loans, 'loan')}"
-        for cell in matrix
-    )
-    spec: dict[str, object] = {
-        "tooltip": {"trigger": "item", "valueFormatter": "%,.2f H100e-hours"},
-        "series": [series],
-    }
-    return Chart(spec, f"Who lent to whom. {said}.")
 
 
 def flows_pixels(matrix: Sequence[CellView]) -> int:

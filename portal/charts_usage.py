@@ -200,10 +200,39 @@ def waste(rows: Sequence[WasteView], *, dark: bool) -> Chart:
         for row in measured
     ]
     most = max((row.leased_gpu_hours for row in measured), default=0.0) or 1.0
+    place = _waste_place(most, ink)
+    data += [{"little": LITTLE_USED}, {"middle": middle}]
+    names = {
+        "mark": {"type": "text", "dy": -14, "fontSize": 13, "color": ink},
+        "encoding": {**place, "text": {"field": "account"}},
+    }
+    body: dict[str, object] = {
+        "layer": [
+            _rule({"y": {**place["y"], "field": "little"}}, ink),
+            _rule({"x": {**place["x"], "field": "middle"}}, ink),
+            _waste_points(place, dark=dark),
+            names,
+        ]
+    }
+    said = "; ".join(
+        f"{row.account}: {row.leased_gpu_hours:,.1f} GPU-hours, {row.share_used:.0%} at work"
+        for row in measured
+        if row.share_used is not None
+    )
+    return Chart(spec_of(data, 320, body, dark=dark), f"GPU-hours and how busy they were. {said}.")
+
+
+def _waste_place(most: float, ink: str) -> dict[str, dict[str, object]]:
+    """Return the two axes: GPU-hours up to a little over the most, and the part at work."""
     axis = {"labelColor": ink, "titleColor": ink, "tickCount": 5}
-    place = {
-        "x": {"field": "GPU-hours", "type": "quantitative", "title": "GPU-hours", "axis": axis}
-        | {"scale": {"domain": [0, most * 1.1]}},
+    return {
+        "x": {
+            "field": "GPU-hours",
+            "type": "quantitative",
+            "title": "GPU-hours",
+            "axis": axis,
+            "scale": {"domain": [0, most * 1.1]},
+        },
         "y": {
             "field": "share",
             "type": "quantitative",
@@ -212,7 +241,11 @@ def waste(rows: Sequence[WasteView], *, dark: bool) -> Chart:
             "axis": {**axis, "format": "%", "values": [0, 0.25, 0.5, 0.75, 1]},
         },
     }
-    points = {
+
+
+def _waste_points(place: dict[str, dict[str, object]], *, dark: bool) -> dict[str, object]:
+    """Return the accounts as points; what is wasted has a colour and a shape of its own."""
+    return {
         "mark": {"type": "point", "filled": True, "size": 140, "opacity": 1},
         "encoding": {
             **place,
@@ -227,25 +260,6 @@ def waste(rows: Sequence[WasteView], *, dark: bool) -> Chart:
             "tooltip": [{"field": each} for each in ("account", "GPU-hours", "share")],
         },
     }
-    data += [{"little": LITTLE_USED}, {"middle": middle}]
-    names = {
-        "mark": {"type": "text", "dy": -14, "fontSize": 13, "color": ink},
-        "encoding": {**place, "text": {"field": "account"}},
-    }
-    body: dict[str, object] = {
-        "layer": [
-            _rule({"y": {**place["y"], "field": "little"}}, ink),
-            _rule({"x": {**place["x"], "field": "middle"}}, ink),
-            points,
-            names,
-        ]
-    }
-    said = "; ".join(
-        f"{row.account}: {row.leased_gpu_hours:,.1f} GPU-hours, {row.share_used:.0%} at work"
-        for row in measured
-        if row.share_used is not None
-    )
-    return Chart(spec_of(data, 320, body, dark=dark), f"GPU-hours and how busy they were. {said}.")
 
 
 def is_waste(row: WasteView, middle: float) -> bool:
