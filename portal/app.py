@@ -1,6 +1,6 @@
 """The portal's frame: who is looking, the pages, and what stands in for a page that fails.
 
-Streamlit runs this file from the top at every click; `portal/asgi.py` serves it.
+Streamlit runs this file from the top at every click; `portal/gate/asgi.py` serves it.
 """
 
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import streamlit as st
 
+from portal.client.hub import HubProblem, HubUnreachable
 from portal.config import PortalSettings
-from portal.door import SIGN_OUT, link_to
-from portal.hub import HubProblem, HubUnreachable
-from portal.problems import come_back, say, say_away, say_session_ended
+from portal.parts.door import SIGN_OUT, link_to
+from portal.parts.problems import come_back, say, say_away, say_session_ended
 from portal.session import sign_in, visit
 from portal.signin import person
 from scheduler.wire.identity import Session

@@ -11,8 +11,8 @@ import httpx
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from portal.client.hub import Hub, HubUnreachable, http_client
 from portal.format import ago
-from portal.hub import Hub, HubUnreachable, http_client
 from portal.signin import Person
 from scheduler.clock import SystemClock
 from scheduler.wire.identity import Session

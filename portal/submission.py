@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from portal.client.hub import Hub, HubProblem, sentences
 from portal.format import parse_duration
-from portal.hub import Hub, HubProblem, sentences
 from scheduler.core.model import PriorityClass, Tier
 from scheduler.wire.dry_run import DryRunRequest, DryRunView
 from scheduler.wire.jobs import JobRequest, JobView

@@ -14,10 +14,10 @@ from urllib.parse import quote
 import typer
 from pydantic import BaseModel, ValidationError
 
-from portal import cli_tables as tables
-from portal.cli_hub import Door, with_door, with_hub
-from portal.cli_identity import create_mine, list_mine, personal_table, revoke_mine
-from portal.hub import Hub
+from portal.client.hub import Hub
+from portal.commands import tables
+from portal.commands.doors import Door, with_door, with_hub
+from portal.commands.identity import create_mine, list_mine, personal_table, revoke_mine
 from scheduler import policy_file
 from scheduler.admin_direct import Direct, read_policy
 from scheduler.clock import SystemClock

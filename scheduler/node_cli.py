@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from agents.node import injected
-from portal import cli_tables as tables
-from portal.cli_hub import DEFAULT_DATA, with_hub
+from portal.client.hub import Hub
+from portal.commands import tables
+from portal.commands.doors import DEFAULT_DATA, with_hub
 from portal.format import parse_duration
-from portal.hub import Hub
 from scheduler.clock import SystemClock
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest, NodeDetail
 

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
+from portal.client.requests import Requests
 from portal.format import ago, count, plain
-from portal.hub_requests import Requests
-from portal.problems import panel
-from portal.requestparts import draw_line
+from portal.parts.problems import panel
+from portal.parts.request import draw_line
 from portal.session import latest, visit
 from scheduler.core.approvals import RequestState
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import streamlit as st
 
+from portal.client.audit import AuditLog
 from portal.format import ago, count, moment, plain
-from portal.hub_audit import AuditLog
-from portal.problems import told
+from portal.parts.problems import told
 from portal.session import Visit, latest, visit
 from scheduler.wire.audit import AuditRow, AuditVerdict
 

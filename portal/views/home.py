@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from portal.catalogue import Template, templates
+from portal.client.ledger import usage
+from portal.client.requests import Requests
 from portal.format import JOB_LOOKS, count, plain
-from portal.home_parts import (
+from portal.parts.home import (
     budget_rows,
     failed,
     nearly_used,
@@ -16,11 +18,9 @@ from portal.home_parts import (
     strip,
     strip_rows,
 )
-from portal.hub_ledger import usage
-from portal.hub_requests import Requests
-from portal.problems import panel
+from portal.parts.problems import panel
+from portal.parts.why import submit_again
 from portal.session import Visit, is_dark, latest, visit
-from portal.whyparts import submit_again
 from scheduler.core.approvals import RequestState
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.accounts import Me

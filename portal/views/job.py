@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import streamlit as st
 
+from portal.client.hub import HubProblem
 from portal.format import JOB_LOOKS, ago, gang, moment, plain, span, tiers
-from portal.hub import HubProblem
-from portal.joblog import draw_log
-from portal.jobparts import draw_again, draw_history, draw_runs, draw_verdicts
-from portal.problems import panel, say
-from portal.recall import draw_recall
+from portal.parts.job import draw_again, draw_history, draw_runs, draw_verdicts
+from portal.parts.job_log import draw_log
+from portal.parts.problems import panel, say
+from portal.parts.recall import draw_recall
+from portal.parts.why import draw_ahead, draw_sooner, draw_start, draw_timeline, submit_again
 from portal.session import Visit, latest, visit
-from portal.whyparts import draw_ahead, draw_sooner, draw_start, draw_timeline, submit_again
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.jobs import JobView
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from portal.format import JOB_LOOKS, ago, ahead, gang, plain, shortened
-from portal.problems import panel
+from portal.parts.problems import panel
 from portal.session import Visit, latest, visit
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.jobs import JobPage, JobView

@@ -5,11 +5,11 @@ import difflib
 import streamlit as st
 from pydantic import ValidationError
 
+from portal.client.hub import HubProblem
+from portal.client.requests import PolicyTexts, Requests
 from portal.format import ago, count, moment, plain
-from portal.hub import HubProblem
-from portal.hub_requests import PolicyTexts, Requests
-from portal.problems import say, told
-from portal.requestparts import draw_impact
+from portal.parts.problems import say, told
+from portal.parts.request import draw_impact
 from portal.session import Visit, latest, visit
 from scheduler.core.request_kinds import RequestKind
 from scheduler.wire.policies import PolicyFault, PolicyRevision

@@ -7,14 +7,12 @@ from typing import cast
 import streamlit as st
 
 from portal.catalogue import template, templates
-from portal.drafts import discard, kept, load
+from portal.client.hub import HubProblem, HubUnreachable
 from portal.format import ago, plain
-from portal.hub import HubProblem, HubUnreachable
-from portal.session import Visit, is_dark, latest, visit
-from portal.submission import Trouble, Wish, send, tried
-from portal.submit_cards import draw_cards, draw_checks, draw_forms
-from portal.submit_form import Form, fields
-from portal.submit_start import (
+from portal.parts.drafts import discard, kept, load
+from portal.parts.submit_cards import draw_cards, draw_checks, draw_forms
+from portal.parts.submit_form import Form, fields
+from portal.parts.submit_start import (
     Start,
     blank,
     draft_of,
@@ -22,6 +20,8 @@ from portal.submit_start import (
     from_job,
     from_template,
 )
+from portal.session import Visit, is_dark, latest, visit
+from portal.submission import Trouble, Wish, send, tried
 from scheduler.core.model import Tier
 from scheduler.wire.accounts import Me, PoolView
 from scheduler.wire.dry_run import DryRunView

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from portal import charts_usage as charts
-from portal.charts import in_tree
+from portal.charts import usage as charts
+from portal.charts.base import in_tree
+from portal.client.ledger import usage
 from portal.format import plain, when_used_up
-from portal.hub_ledger import usage
-from portal.problems import panel
+from portal.parts.problems import panel
 from portal.session import is_dark, latest, visit
 from scheduler.wire.operating import WastePage
 from scheduler.wire.usage import AccountUsage, BudgetView, UsagePage

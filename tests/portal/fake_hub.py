@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
 
-from portal.gate import COOKIE
+from portal.gate.gate import COOKIE
 from portal.job_forms import request_of
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Tier

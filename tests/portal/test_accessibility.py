@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from portal.gate import COOKIE
+from portal.gate.gate import COOKIE
 from portal.pages import AWAY
 from tests.e2e.town import session_of, town
 from tests.portal.axe import every_face, inject, violations

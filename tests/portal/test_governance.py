@@ -75,7 +75,7 @@ def portals(tmp_path_factory):
         for name, token in tokens.items():
             port = free_port()
             urls[name] = f"http://127.0.0.1:{port}"
-            command = ["uvicorn", "portal.asgi:app", "--port", str(port)]
+            command = ["uvicorn", "portal.gate.asgi:app", "--port", str(port)]
             env = {"COMMONPOOL_HUB_URL": hub, "COMMONPOOL_PORTAL_TOKEN": token}
             log = data / f"portal-{name}.log"
             stack.enter_context(process(command, log, f"{urls[name]}/livez", **env))

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from portal import home_parts as parts
 from portal.format import JOB_LOOKS
+from portal.parts import home as parts
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import RunState
 from tests.portal import asked, busy_day
