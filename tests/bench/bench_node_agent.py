@@ -124,7 +124,9 @@ def parts(library: Path, state: State) -> None:
         look(session, uuids, condition=True)
         windows = Windows()
         whole = cpu_ms(lambda: look(session, uuids, condition=False), 300)
-        calls = cpu_ms(driver_calls(session, uuids), 300)
+        bare, make = driver_calls()
+        calls = cpu_ms(make, 300)
+        bare.close()
         seldom = cpu_ms(lambda: look(session, uuids, condition=True), 60) - whole
         samples = look(session, uuids, condition=False)
         kept = cpu_ms(lambda: [windows.add(sample) for sample in samples], 300)
