@@ -16,6 +16,8 @@ from scheduler.db.node_tables import gpu_rollups
 from scheduler.db.tables import lease_gpus
 from scheduler.fleet.use import GpuRollup
 
+KEEP_DAYS = 35
+
 _TYPES = {
     "at": "timestamptz",
     "node_id": "varchar",

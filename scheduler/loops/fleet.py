@@ -22,13 +22,13 @@ from scheduler.db.node_states import (
     mark_silent,
     usable_nodes,
 )
-from scheduler.db.rollups import holders, prune_rollups, save_rollups
+from scheduler.db.rollups import KEEP_DAYS, holders, prune_rollups, save_rollups
 from scheduler.fleet.memory import Fleet
 from scheduler.wake import Wake
 
 log = structlog.get_logger("fleet")
 
-_KEEP = timedelta(days=35)
+_KEEP = timedelta(days=KEEP_DAYS)
 # Bounds how many nodes are looked at between two turns of others.
 _NODES = 100
 _DAY_SECONDS = 86_400
