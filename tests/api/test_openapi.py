@@ -45,6 +45,7 @@ from scheduler.wire import (
     nodes,
     operating,
     policies,
+    precedents,
     reports,
     requests,
     sites,
@@ -60,8 +61,8 @@ DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock(
 MESSAGES = {
     name: message
     for module in (
-        *(accounts, audit, diagnostics, jobs, ledger, nodes, operating, policies, reports),
-        *(requests, sites, telemetry, usage, what_if),
+        *(accounts, audit, diagnostics, jobs, ledger, nodes, operating, policies),
+        *(precedents, reports, requests, sites, telemetry, usage, what_if),
     )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
