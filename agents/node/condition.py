@@ -36,7 +36,6 @@ def condition(ask: Ask, ask_fields: AskFields) -> Condition:
     (count,) = ask_fields([(LINK_COUNT, 0)])
     links = range(count or 0)
     replays, recoveries, crc = _link_errors(ask_fields, links)
-    up = [ask("nvmlDeviceGetNvLinkState", link) for link in links]
     return Condition(
         encoder_percent=encoder[0] if encoder else None,
         decoder_percent=decoder[0] if decoder else None,
@@ -48,7 +47,7 @@ def condition(ask: Ask, ask_fields: AskFields) -> Condition:
         ecc_uncorrected_ever=ask("nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _AGGREGATE),
         sram_threshold_exceeded=ask("sram_exceeded"),
         nvlinks=count,
-        nvlinks_up=total(up),
+        nvlinks_up=ask("links_up", count) if count else None,
         nvlink_replays=replays,
         nvlink_recoveries=recoveries,
         nvlink_crc_errors=crc,

@@ -185,6 +185,18 @@ def _gpm_supported(handle: object) -> bool:
     return bool(pynvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice)
 
 
+def _links_up(handle: object, count: int) -> int | None:
+    """Return how many of the first `count` NVLinks are up; None where not one is told of."""
+    ask, state, told, up = function("nvmlDeviceGetNvLinkState"), ctypes.c_uint(), 0, 0
+    for link in range(count):
+        code = ask(handle, link, ctypes.byref(state))
+        if code == 0:
+            told, up = told + 1, up + bool(state.value)
+        elif not isinstance(why := refusal("nvmlDeviceGetNvLinkState", code), Declined):
+            raise why
+    return up if told else None
+
+
 def _sram_exceeded(handle: object) -> bool:
     status = pynvml.c_nvmlEccSramErrorStatus_v1_t()
     pynvml.nvmlDeviceGetSramEccErrorStatus(handle, ctypes.byref(status))
@@ -209,6 +221,7 @@ _OURS: Mapping[str, Callable[..., Any]] = {
     "field_values": _field_values,
     "process_sm": _process_sm,
     "gpm_supported": _gpm_supported,
+    "links_up": _links_up,
     "sram_exceeded": _sram_exceeded,
     "fabric": _fabric,
     "processes_v3": _processes("nvmlDeviceGetComputeRunningProcesses_v3"),
