@@ -203,8 +203,11 @@ def _sram_exceeded(handle: object) -> bool:
     return bool(status.bThresholdExceeded)
 
 
-def _fabric(handle: object) -> Fabric:
-    """Ask with a structure that is all zeros: of `state` the driver writes one byte of four."""
+def _fabric(handle: object) -> Fabric | None:
+    """Ask with a structure that is all zeros: of `state` the driver writes one byte of four.
+
+    A GPU without a fabric is told as one whose state is 0.
+    """
     info = pynvml.c_nvmlGpuFabricInfo_v3_t()
     try:
         pynvml.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
@@ -213,8 +216,9 @@ def _fabric(handle: object) -> Fabric:
             raise
         info = pynvml.c_nvmlGpuFabricInfo_v2_t()
         pynvml.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
-    cluster = bytes(info.clusterUuid).hex()
-    return Fabric(cluster, info.cliqueId, info.state & 0xFF, info.status, info.healthMask)
+    cluster, state = bytes(info.clusterUuid).hex(), info.state & 0xFF
+    known = Fabric(cluster, info.cliqueId, state, info.status, info.healthMask)
+    return known if state else None
 
 
 _OURS: Mapping[str, Callable[..., Any]] = {

@@ -16,6 +16,7 @@ from agents.metric_sets import DEFAULT, MetricSet
 from agents.node.attribution import Holder, Standing
 from agents.node.exporter import Exporter, Facts, serve
 from agents.node.samples import (
+    Condition,
     Driver,
     Fault,
     Gpm,
@@ -248,7 +249,7 @@ def test_the_agent_tells_how_it_is_itself():
 
 
 def test_the_newer_format_can_be_read_too():
-    sample = GpuSample(GPU, readings=Readings(energy_millijoules=5))
+    sample = GpuSample(GPU, condition=Condition(energy_millijoules=5))
     view = view_of(sample, xids={("GPU-aaaa", 79): 1})
     text = openmetrics(registry_of(Facts(view, holders=()))).decode()
     assert {family.name for family in parse_openmetrics(text)} >= {
