@@ -34,7 +34,7 @@ from scheduler.clock import Clock, SystemClock
 from scheduler.garbage import keep_what_is_there
 from scheduler.wire.reports import NodeReport, SamplerState
 
-_WATCH_SECONDS = 1.0
+_WATCH_SECONDS, _CALM_WATCH_SECONDS = 1.0, 5.0
 _PATIENCE_SECONDS = 5.0
 _FIRST_RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 300.0
 _REFUSED, _BROKEN = 2, 1
@@ -116,8 +116,7 @@ def run(settings: Settings) -> int:
     """Watch this machine's GPUs until told to end; return the process's exit status."""
     log.configure(settings.log_format)
     told = threading.Event()
-    for what in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(what, lambda *_: told.set())
+    _set_by_signals(told)
     with contextlib.ExitStack() as stack:
         try:
             agent = Agent(settings, SystemClock())
@@ -128,9 +127,10 @@ def run(settings: Settings) -> int:
         except (ValueError, OSError, CannotLaunch) as error:
             log.error("agent_not_started", why=_why(error, settings))
             return _REFUSED
+        _set_by_signals(told, agent.sampler.stirred)
         _start(agent, stack)
         keep_what_is_there()
-        last = _watch(agent, told)
+        last = _watch(agent, told, settings)
         if last.state is not SamplerState.DRIVER_REPLACED:
             return 0 if told.is_set() else _BROKEN
         in_vain = 0 if last.passes else settings.in_vain + 1
@@ -162,10 +162,23 @@ def _let_go(sampler: Sampler) -> None:
         log.error("driver_does_not_let_go", detail=sampler.view().detail)
 
 
-def _watch(agent: Agent, told: threading.Event) -> NodeView:
+def _set_by_signals(*events: threading.Event) -> None:
+    def heard(*_: object) -> None:
+        for event in events:
+            event.set()
+
+    for what in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(what, heard)
+
+
+def _watch(agent: Agent, told: threading.Event, settings: Settings) -> NodeView:
     """Tell what changes, until told to end or the sampler cannot go on; return the last view."""
     view, known = NodeView(SamplerState.STARTING), None
+    # What is seen wakes this thread; that a look does not end, it has to see by the clock.
+    calm = min(_CALM_WATCH_SECONDS, settings.stuck_after)
+    pause = _WATCH_SECONDS if agent.launcher is not None else calm
     while True:
+        agent.sampler.stirred.clear()
         news = agent.sampler.news()  # Taken before the view, which then is as new at least.
         if news != known:
             before, view, known = view, agent.sampler.view(), news
@@ -175,7 +188,7 @@ def _watch(agent: Agent, told: threading.Event) -> NodeView:
         over = view.state in {SamplerState.DRIVER_REPLACED, SamplerState.ENDED}
         if over or told.is_set() or agent.is_broken:
             return agent.sampler.view()
-        told.wait(_WATCH_SECONDS)
+        agent.sampler.stirred.wait(pause)
 
 
 def _tell(agent: Agent, before: NodeView, now: NodeView) -> None:

@@ -13,8 +13,6 @@ EVERY_LINK = 0xFFFFFFFF
 
 READINGS = (
     (82, 0),  # memory temperature, Celsius
-    (83, 0),  # energy since the driver was loaded, mJ
-    (94, 0),  # PCIe replays
     (138, EVERY_LINK),  # NVLink data sent, KiB
     (139, EVERY_LINK),  # NVLink data received, KiB
     (142, 0),  # rows remapped after correctable errors
@@ -25,12 +23,19 @@ READINGS = (
 )
 """In the order of the last attributes of `Readings`."""
 
-LINK_COUNT = 91
+SELDOM = (
+    (83, 0),  # energy since the driver was loaded, mJ
+    (94, 0),  # PCIe replays
+    (91, 0),  # NVLinks
+)
+"""What takes a driver milliseconds, and is a counter that nobody needs each second."""
 LINK_ERRORS = (161, 162, 163)
 """Replays, recoveries and CRC errors, each for the link that is its scope."""
 
 GPM = (1, 2, 3, 5, 10, 11, 12, 13, 20, 21, 60, 61)
 """In the order of the attributes of `Gpm`."""
+GPM_OF_LINKS = 2
+"""The last of them, which are about NVLinks."""
 _GPM_RATIOS = 8
 _MIB = 1024 * 1024
 

@@ -185,14 +185,29 @@ def _gpm_supported(handle: object) -> bool:
     return bool(pynvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice)
 
 
+def _links_up(handle: object, count: int) -> int | None:
+    """Return how many of the first `count` NVLinks are up; None where not one is told of."""
+    ask, state, told, up = function("nvmlDeviceGetNvLinkState"), ctypes.c_uint(), 0, 0
+    for link in range(count):
+        code = ask(handle, link, ctypes.byref(state))
+        if code == 0:
+            told, up = told + 1, up + bool(state.value)
+        elif not isinstance(why := refusal("nvmlDeviceGetNvLinkState", code), Declined):
+            raise why
+    return up if told else None
+
+
 def _sram_exceeded(handle: object) -> bool:
     status = pynvml.c_nvmlEccSramErrorStatus_v1_t()
     pynvml.nvmlDeviceGetSramEccErrorStatus(handle, ctypes.byref(status))
     return bool(status.bThresholdExceeded)
 
 
-def _fabric(handle: object) -> Fabric:
-    """Ask with a structure that is all zeros: of `state` the driver writes one byte of four."""
+def _fabric(handle: object) -> Fabric | None:
+    """Ask with a structure that is all zeros: of `state` the driver writes one byte of four.
+
+    A GPU without a fabric is told as one whose state is 0.
+    """
     info = pynvml.c_nvmlGpuFabricInfo_v3_t()
     try:
         pynvml.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
@@ -201,14 +216,16 @@ def _fabric(handle: object) -> Fabric:
             raise
         info = pynvml.c_nvmlGpuFabricInfo_v2_t()
         pynvml.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
-    cluster = bytes(info.clusterUuid).hex()
-    return Fabric(cluster, info.cliqueId, info.state & 0xFF, info.status, info.healthMask)
+    cluster, state = bytes(info.clusterUuid).hex(), info.state & 0xFF
+    known = Fabric(cluster, info.cliqueId, state, info.status, info.healthMask)
+    return known if state else None
 
 
 _OURS: Mapping[str, Callable[..., Any]] = {
     "field_values": _field_values,
     "process_sm": _process_sm,
     "gpm_supported": _gpm_supported,
+    "links_up": _links_up,
     "sram_exceeded": _sram_exceeded,
     "fabric": _fabric,
     "processes_v3": _processes("nvmlDeviceGetComputeRunningProcesses_v3"),

@@ -45,7 +45,7 @@ class Pace:
     """Between new sessions while all is well: only a new one lists a GPU that was added."""
     longest_pause: float = 15
     """Between tries while there is no driver."""
-    xid_wait: float = 1
+    xid_wait: float = 2
     """Of one wait for XIDs, and so of an end: a wait cannot be broken off."""
 
     @property
@@ -92,6 +92,8 @@ class Sampler:
         self._left = _Left(gpus=tuple(known))
         self._windows = Windows()
         self._lock = threading.Lock()
+        self.stirred = threading.Event()
+        """Set when `news` are others because of what was seen; by the clock they change without."""
         self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._busy_since: float | None = None
@@ -156,7 +158,7 @@ class Sampler:
         with self._lock:
             for gpu in self._left.gpus:
                 if place(gpu.bus_id) == where:
-                    self._left.news += 1
+                    self._stir()
                     self._left.logged_xids[gpu.uuid, number] += 1
                     self._left.last_xids[gpu.uuid] = number
 
@@ -220,13 +222,17 @@ class Sampler:
         with self._lock:
             left = self._left
             if _faults(samples) != _faults(left.samples):
-                left.news += 1
+                self._stir()
             left.state, left.detail = SamplerState.OK, ""
             left.samples, left.taken_at = samples, now
             left.errors = dict(self._session.errors)
             left.passes, left.pass_seconds = left.passes + 1, now - began
             for uuid in here:
                 self._windows.add(samples[uuid])
+
+    def _stir(self) -> None:
+        self._left.news += 1
+        self.stirred.set()
 
     def _finish(self) -> None:
         if self._watch is not None:
@@ -243,11 +249,11 @@ class Sampler:
         with self._lock:
             self._left.state, self._left.detail = state, detail
             self._left.samples = {}
-            self._left.news += 1
+            self._stir()
 
     def _heard(self, xid: Xid) -> None:
         with self._lock:
-            self._left.news += 1
+            self._stir()
             self._left.xids[xid.uuid, xid.number] += 1
             self._left.last_xids[xid.uuid] = xid.number
 

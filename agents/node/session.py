@@ -19,6 +19,7 @@ from agents.node.questions import (
     PROCESSES,
     Key,
     Listing,
+    Pair,
     Question,
     Steady,
     batch_question,
@@ -36,6 +37,7 @@ from agents.node.samples import (
     Process,
     Readings,
 )
+from scheduler.clock import Clock, SystemClock
 
 _RESIZED_V3 = re.compile(r"535\.(4[3-9]|[5-8]\d|9[0-7])\b")
 """Drivers that changed the structure of a process without saying so. Source: nvitop #88."""
@@ -58,14 +60,6 @@ class Found:
     unreadable: int
 
 
-class _Pair:
-    """Two GPM samples, filled in turn: a metric is the difference between them."""
-
-    def __init__(self, one: Question, two: Question) -> None:
-        """Begin with the questions that fill them; a sample is the last argument of its."""
-        self.earlier, self.later, self.filled = one, two, False
-
-
 @dataclass(slots=True)
 class _Device:
     """A GPU as this session holds it."""
@@ -77,7 +71,7 @@ class _Device:
     listing: Listing
     condition: Condition = field(default_factory=Condition)
     refused: set[object] = field(default_factory=set)
-    gpm: dict[int, _Pair] = field(default_factory=dict)
+    gpm: dict[int, Pair] = field(default_factory=dict)
     mig: tuple[tuple[Any, MigDevice], ...] = ()
     seen: list[int] = field(default_factory=lambda: [0])
 
@@ -85,7 +79,8 @@ class _Device:
 class Session:
     """The driver as one thread uses it; `doing` may be read from any."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self.doing = ""
         """The driver call that is under way, or was the last."""
         self.errors: Counter[tuple[str, str]] = Counter()
@@ -337,6 +332,10 @@ class Session:
         pair = device.gpm.get(instance) or self._pair(device, instance)
         if pair is None:
             return Gpm()
+        now = self._clock.monotonic()
+        if now - pair.at < Pair.LEAST_SECONDS:
+            return Gpm()
+        pair.at = now
         was_filled, pair.filled = pair.filled, self._got(device, pair.earlier)
         if not pair.filled:
             return Gpm()
@@ -345,9 +344,12 @@ class Session:
         request.sample1, request.sample2 = pair.earlier.arguments[-1], pair.later.arguments[-1]
         if not was_filled or question is None or not self._got(device, question):
             return Gpm()
-        return Gpm(*fields.gpm_values(request))
+        values = fields.gpm_values(request)
+        if device.condition.nvlinks is None:  # For links that are not there the driver says 0.
+            values[-fields.GPM_OF_LINKS :] = [None] * fields.GPM_OF_LINKS
+        return Gpm(*values)
 
-    def _pair(self, device: _Device, instance: int) -> _Pair | None:
+    def _pair(self, device: _Device, instance: int) -> Pair | None:
         if not self._ask(device, "gpm_supported"):
             device.refused.add("gpm_supported")
             return None
@@ -357,7 +359,7 @@ class Session:
             self.errors[why.function, str(why)] += 1
             return None
         questions = (gpm_question(nvml.function, device.handle, instance, s) for s in samples)
-        pair = device.gpm[instance] = _Pair(*questions)
+        pair = device.gpm[instance] = Pair(*questions)
         return pair
 
     def _renew(self, device: _Device) -> None:

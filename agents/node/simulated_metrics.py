@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.registry import Collector
 
 from agents.metric_sets import MetricSet
 from agents.node.exporter import Exporter, Facts
-from agents.node.scrapes import serve_pages
+from agents.node.scrapes import Page, serve_pages
 from agents.node.simulation import Simulation
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,8 @@ class Pages:
         return [f"no such node here: there are {', '.join(self._pages)}\n".encode()]
 
 
-def _page(collector: Collector) -> "WSGIApplication":
-    registry = CollectorRegistry()
-    registry.register(collector)
-    ProcessCollector(registry=registry)
-    return make_wsgi_app(registry)
+def _page(collector: Collector) -> Page:
+    return Page(collector, ProcessCollector(registry=CollectorRegistry()))
 
 
 def serve_simulated(

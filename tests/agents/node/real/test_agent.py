@@ -96,7 +96,7 @@ AS_NVIDIA_SMI = {
     "DCGM_FI_DEV_GPU_TEMP": (("temperature/gpu_temp",), 6),
     "DCGM_FI_DEV_MEMORY_TEMP": (("temperature/memory_temp",), 6),
     "DCGM_FI_DEV_POWER_USAGE": (
-        ("gpu_power_readings/instant_power_draw", "gpu_power_readings/power_draw"),
+        ("gpu_power_readings/average_power_draw", "gpu_power_readings/power_draw"),
         150,
     ),
     "DCGM_FI_DEV_SM_CLOCK": (("clocks/sm_clock",), 400),
