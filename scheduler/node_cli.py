@@ -67,9 +67,16 @@ def drain(  # noqa: PLR0913, PLR0917  # the options are the command's surface
 
 @app.command()
 @with_hub
-def resume(hub: Hub, node: _Node, as_json: _AsJson = False) -> None:
+def resume(
+    hub: Hub,
+    node: _Node,
+    reason: Annotated[
+        str, typer.Option(help="Why; the node's history and the audit log keep it.")
+    ] = "",
+    as_json: _AsJson = False,
+) -> None:
     """Let a node work again, whoever took it out; from its next report on it does."""
-    _tell(hub.resume(node), as_json)
+    _tell(hub.resume(node, reason), as_json)
 
 
 @app.command()

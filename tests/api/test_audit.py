@@ -58,7 +58,7 @@ async def test_what_operators_and_admins_do_is_recorded_with_its_reason(house):
     drained = {"reason": "new firmware"}
     for method, path, body in (
         ("POST", "/v1/nodes/national-1/drain", drained),
-        ("POST", "/v1/nodes/national-1/resume", None),
+        ("POST", "/v1/nodes/national-1/resume", {"reason": "it is in"}),
         ("POST", "/v1/nodes/national-1/resume", None),
     ):
         assert (await house.call("admin", method, path, json=body)).status_code == 200
@@ -76,7 +76,7 @@ async def test_what_operators_and_admins_do_is_recorded_with_its_reason(house):
     found = await rows(house, actor="admin")
     assert [(row["action"], row["reason"]) for row in reversed(found)] == [
         ("node.drain", "new firmware"),
-        ("node.resume", ""),
+        ("node.resume", "it is in"),
         ("maintenance.plan", "cables"),
         ("maintenance.cancel", ""),
         ("token.issue", ""),
