@@ -65,6 +65,7 @@ COMMANDS = {
     "jobs": Late(_PEOPLE, _WORK, "List your jobs.", "jobs"),
     "logs": Late(_PEOPLE, _WORK, "Print a job's log.", "logs"),
     "explain": Late(_PEOPLE, _WORK, "Say why a job is where it is.", "explain"),
+    "cost": Late("portal.commands.job_reports:app", _WORK, "Say what a job costs."),
     "cancel": Late(_PEOPLE, _WORK, "End jobs.", "cancel"),
     "recall": Late(_PEOPLE, _WORK, "Take an idle job's lease back.", "recall"),
     "queue": Late(_PLANNER, _WORK, "List waiting jobs and their starts.", "queue"),

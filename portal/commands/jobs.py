@@ -12,6 +12,7 @@ import typer
 from portal.client.hub import Hub
 from portal.commands import tables
 from portal.commands.doors import with_hub
+from portal.commands.job_reports import print_reports
 from scheduler.core.lifecycle import JobState
 
 app = typer.Typer(no_args_is_help=True)
@@ -73,7 +74,9 @@ def explain(hub: Hub, job: Job, as_json: AsJson = False) -> None:
     if as_json:
         tables.print_json(explanation)
     else:
-        tables.print_explanation(tables.console_of(), explanation, tables.local_now())
+        console = tables.console_of()
+        tables.print_explanation(console, explanation, tables.local_now())
+        print_reports(hub, explanation.job, console)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from portal.client.hub import HubProblem
 from portal.format import JOB_LOOKS, ago, gang, moment, plain, span, tiers
 from portal.parts.job import draw_again, draw_history, draw_runs, draw_verdicts
 from portal.parts.job_log import draw_log
+from portal.parts.job_reports import draw_cost, draw_utilisation
 from portal.parts.problems import panel, say
 from portal.parts.recall import draw_recall
 from portal.parts.why import draw_ahead, draw_sooner, draw_start, draw_timeline, submit_again
@@ -30,9 +31,16 @@ def page() -> None:
     st.title(plain(job.submission_id))
     st.code(job.entrypoint, language=None, wrap_lines=True)
     panel(_now, every)(job.id, every)
-    log, history, runs, again = st.tabs(["Log", "History", "Runs", "From elsewhere"])
+    log, use, bill, history, runs, again = st.tabs(
+        ["Log", "GPUs", "Cost", "History", "Runs", "From elsewhere"], key="tab"
+    )
     with log:
         panel(draw_log, every)(job.id)
+    slowly = "15s" if every else None
+    with use:
+        panel(draw_utilisation, slowly)(job.id, is_over=every is None)
+    with bill:
+        panel(draw_cost, slowly)(job.id)
     with history:
         panel(draw_history, every)(job.id)
     with runs:

@@ -16,6 +16,8 @@ Numbers = tuple[tuple[str, int | str], ...]
 _HOUR = 3600
 
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?\+00:00")
+# Where an amount is one: "1 nodes", but not "11 nodes" or "0.1 GPUs".
+_ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (node|GPU|H100e-hour)s\b")
 """An instant as numbers hold it, for programs; people read it to the minute."""
 
 
@@ -131,7 +133,10 @@ def sentence(verdict: Verdict, policy: Policy) -> str:
     template = _SENTENCES[verdict.reason]
     if words["lowest"] == words["highest"]:
         template = template.replace("{lowest} to {highest}", "{lowest} only")
-    return _INSTANT.sub(r"\1 \2 UTC", template.format_map(words))
+    if words["nodes"] == 1:
+        template = template.replace("on each of {nodes} nodes", "on one node")
+    told = _INSTANT.sub(r"\1 \2 UTC", template.format_map(words))
+    return _ONE_OF_MANY.sub(r"1 \1", told)
 
 
 def over_budget(budget: Budget, spent: int, committed: int, asked: int) -> Verdict:

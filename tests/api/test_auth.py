@@ -43,6 +43,8 @@ SCOPES = {
     "/v1/jobs/{job}/recall": {Scope.USER},
     "/v1/jobs/{job}/explanation": {Scope.USER},
     "/v1/jobs/{job}/log": {Scope.USER},
+    "/v1/jobs/{job}/utilisation": {Scope.USER},
+    "/v1/jobs/{job}/cost": {Scope.USER},
     "/v1/pools": {Scope.USER},
     "/v1/nodes": {Scope.USER},
     "/v1/accounts": {Scope.USER},

@@ -39,7 +39,7 @@ from scheduler.wire.jobs import (
 )
 from scheduler.wire.telemetry import TelemetryPage
 from tests.portal import asked as asked_for
-from tests.portal import busy_day, dry_runs, identities, lent_days, operated_days
+from tests.portal import busy_day, dry_runs, identities, job_days, lent_days, operated_days
 
 LOG_STEP = 65_536
 
@@ -329,6 +329,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
             text=piece, next_offset=offset + len(piece), complete=found.state.is_terminal
         )
 
+    job_days.serve(app, hub, caller)
     lent_days.serve(app, hub, caller)
     asked_for.serve(app, hub, caller)
     identities.serve(app, hub, caller, Refuse)
