@@ -9,6 +9,7 @@ import typer
 from agents.node import injected
 from portal.client.hub import Hub
 from portal.commands import tables
+from portal.commands.completion import pool_names
 from portal.commands.doors import DEFAULT_DATA, with_hub
 from portal.format import parse_duration
 from scheduler.clock import SystemClock
@@ -28,7 +29,9 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs."
 @with_hub
 def list_nodes(
     hub: Hub,
-    pool: Annotated[str | None, typer.Option(help="Only this pool.")] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="Only this pool.", autocompletion=pool_names)
+    ] = None,
     as_json: _AsJson = False,
 ) -> None:
     """List nodes: what is free, and why one takes no work."""
