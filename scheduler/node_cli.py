@@ -9,6 +9,7 @@ import typer
 from agents.node import injected
 from portal.client.hub import Hub
 from portal.commands import tables
+from portal.commands.completion import pool_names
 from portal.commands.doors import DEFAULT_DATA, with_hub
 from portal.format import parse_duration
 from scheduler.clock import SystemClock
@@ -28,7 +29,9 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs."
 @with_hub
 def list_nodes(
     hub: Hub,
-    pool: Annotated[str | None, typer.Option(help="Only this pool.")] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="Only this pool.", autocompletion=pool_names)
+    ] = None,
     as_json: _AsJson = False,
 ) -> None:
     """List nodes: what is free, and why one takes no work."""
@@ -67,9 +70,16 @@ def drain(  # noqa: PLR0913, PLR0917  # the options are the command's surface
 
 @app.command()
 @with_hub
-def resume(hub: Hub, node: _Node, as_json: _AsJson = False) -> None:
+def resume(
+    hub: Hub,
+    node: _Node,
+    reason: Annotated[
+        str, typer.Option(help="Why; the node's history and the audit log keep it.")
+    ] = "",
+    as_json: _AsJson = False,
+) -> None:
     """Let a node work again, whoever took it out; from its next report on it does."""
-    _tell(hub.resume(node), as_json)
+    _tell(hub.resume(node, reason), as_json)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from portal.client.hub import Hub
-from scheduler.wire.audit import AuditPage, AuditVerdict, Checkpoint
+from scheduler.wire.audit import AuditCounts, AuditPage, AuditVerdict, Checkpoint
 
 _PATH = "/v1/audit"
 
@@ -19,6 +19,10 @@ class AuditLog:
     ) -> AuditPage:
         """Return a page of rows, newest first; `before` is a page's `next`."""
         return self._hub.ask(AuditPage, _PATH, {**asked, "before": before, "limit": limit})
+
+    def counts(self, asked: Mapping[str, str | None], days: int) -> AuditCounts:
+        """Return how much was done by day and action, over the last days."""
+        return self._hub.ask(AuditCounts, f"{_PATH}/counts", {**asked, "days": days})
 
     def checkpoint(self) -> Checkpoint:
         """Return where the chain ends now."""

@@ -34,6 +34,7 @@ from scheduler.wire.operating import (
     MaintenanceList,
     MaintenanceRequest,
     NodeDetail,
+    ResumeRequest,
     WastePage,
 )
 from scheduler.wire.telemetry import TelemetryPage
@@ -213,9 +214,9 @@ class Hub:
         content = asked.model_dump(mode="json", exclude_none=True)
         return self._parse(NodeDetail, self._send("POST", _node_path(node, "/drain"), json=content))
 
-    def resume(self, node: str) -> NodeDetail:
+    def resume(self, node: str, reason: str = "") -> NodeDetail:
         """Let a node work again (admin scope)."""
-        return self._parse(NodeDetail, self._send("POST", _node_path(node, "/resume")))
+        return self.tell(NodeDetail, _node_path(node, "/resume"), ResumeRequest(reason=reason))
 
     def plan_maintenance(self, asked: MaintenanceRequest) -> MaintenanceList:
         """Keep nodes free for a time (admin scope)."""

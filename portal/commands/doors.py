@@ -163,6 +163,15 @@ class _Named:
         )
 
 
+def named_hub(said: tuple[str, str, Path | None, str, Path], client: httpx.Client) -> Hub:
+    """Return the hub that the shared options name, in the order of `_SHARED`.
+
+    Raises:
+        typer.BadParameter: no option names a token that can be read, and nobody logged in.
+    """
+    return _Named(*said).hub(client)
+
+
 def hub_address(url: str, data: Path) -> str:
     """Return the hub's address where no token is needed, as for the commands that get one."""
     return _Named(url, "", None, "", data).address()

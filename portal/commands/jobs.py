@@ -11,13 +11,17 @@ import typer
 
 from portal.client.hub import Hub
 from portal.commands import tables
+from portal.commands.completion import account_names, job_ids
 from portal.commands.doors import with_hub
 from portal.commands.job_reports import print_reports
 from scheduler.core.lifecycle import JobState
 
 app = typer.Typer(no_args_is_help=True)
 
-Job = Annotated[str, typer.Argument(metavar="JOB", help="Its id or submission id.")]
+Job = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="Its id or submission id.", autocompletion=job_ids),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -26,7 +30,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 def jobs(
     hub: Hub,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
-    account: Annotated[str | None, typer.Option(help="Only jobs of this account.")] = None,
+    account: Annotated[
+        str | None, typer.Option(help="Only jobs of this account.", autocompletion=account_names)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
     after: Annotated[str | None, typer.Option(help="Go on after an earlier page.")] = None,
     as_json: AsJson = False,
@@ -83,7 +89,10 @@ def explain(hub: Hub, job: Job, as_json: AsJson = False) -> None:
 @with_hub
 def cancel(
     hub: Hub,
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids or submission ids.")],
+    jobs: Annotated[
+        list[str],
+        typer.Argument(metavar="JOB...", help="Ids or submission ids.", autocompletion=job_ids),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """End jobs: one that waits at once, one that runs after a word to it."""

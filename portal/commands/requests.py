@@ -164,9 +164,9 @@ def show(
     if as_json:
         print_json(Requests(hub).impact(name) if impact else view)
         return
-    _print(console_of(), view)
+    print_request(console_of(), view)
     if impact:
-        _print_impact(console_of(), Requests(hub).impact(name))
+        print_impact(console_of(), Requests(hub).impact(name))
 
 
 @app.command()
@@ -227,7 +227,7 @@ def _tell(view: RequestView, as_json: bool) -> None:
     if as_json:
         print_json(view)
     else:
-        _print(console_of(), view)
+        print_request(console_of(), view)
 
 
 def _table(page: RequestPage) -> Table:
@@ -245,7 +245,8 @@ def _table(page: RequestPage) -> Table:
     return table
 
 
-def _print(console: Console, view: RequestView) -> None:
+def print_request(console: Console, view: RequestView) -> None:
+    """Print a request: what, why, how it stands, and what happened to it."""
     now = local_now()
     told = f"{view.id}  {view.state}: {view.requester} asks for {view.title}"
     console.print(escape(told), highlight=False)
@@ -264,7 +265,8 @@ def _print(console: Console, view: RequestView) -> None:
         console.print(f"  {escape(line)}", highlight=False)
 
 
-def _print_impact(console: Console, impact: RequestImpact) -> None:
+def print_impact(console: Console, impact: RequestImpact) -> None:
+    """Print what the next cycle would do otherwise."""
     if not impact.fits:
         console.print(f"  it does not fit now: {escape(impact.why_not)}", highlight=False)
         return

@@ -12,6 +12,7 @@ from portal.client.ledger import ledger as asked_ledger
 from portal.client.ledger import ledger_file as asked_file
 from portal.client.ledger import usage as asked_usage
 from portal.commands import sharing_tables as tables
+from portal.commands.completion import account_names
 from portal.commands.doors import with_hub
 from portal.commands.tables import console_of, local_now
 from portal.format import count
@@ -70,7 +71,10 @@ def usage(
     hub: Hub,
     days: Annotated[int, typer.Option(min=1, max=92, help="How far back to look.")] = 28,
     account: Annotated[
-        str | None, typer.Option(help="Only this one of yours, with all below it.")
+        str | None,
+        typer.Option(
+            help="Only this one of yours, with all below it.", autocompletion=account_names
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -121,11 +121,15 @@ def _resume(detail: NodeDetail) -> None:
     name, cordon = detail.node.node, detail.cordon
     why = "" if cordon is None else f" {plain(cordon.by)} took it out: {plain(cordon.why)}."
     st.markdown(f"**{plain(name)}** works again from its next report on that is well.{why}")
-    with st.container(horizontal=True):
-        sent = st.button("Yes, let it work", type="primary", key="resume-yes")
-        if st.button("Leave it out", key="resume-no"):
-            st.rerun()
-    if sent and tried(lambda: visit().hub.resume(name)):
+    # A field of a form hands over what was typed with the button; alone, only when it is left.
+    with st.form("resume-form", border=False):
+        reason = st.text_input(
+            "Why (may be left out; the audit log keeps it)", key="resume-why", max_chars=200
+        )
+        sent = st.form_submit_button("Yes, let it work", type="primary", key="resume-yes")
+    if st.button("Leave it out", key="resume-no"):
+        st.rerun()
+    if sent and tried(lambda: visit().hub.resume(name, reason.strip())):
         note_done(f"{plain(name)} works again from its next report on that is well.")
 
 

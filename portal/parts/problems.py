@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import wraps
 from typing import Concatenate, ParamSpec
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import streamlit as st
@@ -16,6 +16,8 @@ from portal.parts.door import SIGN_IN, link_to
 from portal.session import visit
 
 LOOK_AGAIN = "3s"
+SIGN_IN_AGAIN = "sign-in"
+"""The field of the hub's refusal of a decision after a sign-in that is old or weak."""
 JUST_NOW = timedelta(seconds=1)
 Arguments = ParamSpec("Arguments")
 NEXT_STEPS = {
@@ -69,6 +71,9 @@ def say(problem: HubProblem) -> None:
     if problem.status == httpx.codes.UNAUTHORIZED and visit().person.signed_in:
         say_session_ended(problem.detail)
         return
+    if problem.field == SIGN_IN_AGAIN and visit().person.signed_in:
+        say_again(problem)
+        return
     body = plain(sentences(problem))
     if not problem.next_step and problem.status in NEXT_STEPS:
         body += " " + NEXT_STEPS[httpx.codes(problem.status)]
@@ -78,6 +83,18 @@ def say(problem: HubProblem) -> None:
     st.error(body, title=title, icon=":material/block:")
 
 
+def say_again(problem: HubProblem) -> None:
+    """Show that a decision asks for a fresh sign-in, and the way there and back to this page."""
+    limit = f" It asks for {problem.limit}." if problem.limit else ""
+    st.warning(
+        f"{plain(problem.detail or '')}{plain(limit)} Nothing was changed. Signing in brings you"
+        " back to this page, to decide then.",
+        title=problem.title,
+        icon=":material/lock_clock:",
+    )
+    link_to(f"{SIGN_IN}?again=1&next={quote(_here(), safe='/')}", "Sign in again")
+
+
 def say_session_ended(why: str = "") -> None:
     """Show that nobody is signed in any more, and the way back to this very page."""
     st.info(
@@ -85,9 +102,18 @@ def say_session_ended(why: str = "") -> None:
         title="Your session has ended",
         icon=":material/lock:",
     )
-    address = urlsplit(st.context.url or "/")
-    wanted = f"{address.path or '/'}{'?' + address.query if address.query else ''}"
-    link_to(f"{SIGN_IN}?next={quote(wanted, safe='/')}", "Sign in again")
+    link_to(f"{SIGN_IN}?next={quote(_here(), safe='/')}", "Sign in again")
+
+
+def _here() -> str:
+    """Return this page's own address, below the host; Streamlit tells the query apart from it."""
+    path = urlsplit(st.context.url or "/").path or "/"
+    query = urlencode([(name, one) for name in st.query_params for one in _values(name)])
+    return f"{path}?{query}" if query else path
+
+
+def _values(name: str) -> list[str]:
+    return list(st.query_params.get_all(name))
 
 
 def say_away(away: HubUnreachable) -> None:

@@ -7,6 +7,8 @@ _UNTIL = "2026-03-02T18:00:00Z"
 
 DRAIN_REQUEST: Example = {"reason": "new firmware", "until": _UNTIL, "notice_seconds": 600}
 
+RESUME_REQUEST: Example = {"reason": "the firmware is in"}
+
 NODE_DETAIL: Example = {
     "node": NODE_PAGE["nodes"][0],
     "cordon": {

@@ -42,6 +42,7 @@ from scheduler.wire.operating import (
     MaintenanceWindow,
     NodeDetail,
     NodeEvent,
+    ResumeRequest,
 )
 
 router = APIRouter(prefix="/v1", tags=["operating"])
@@ -84,16 +85,21 @@ async def drain(node: str, request: Request, caller: Operator) -> Response:
 @router.post(
     "/nodes/{node}/resume",
     response_model=NodeDetail,
+    openapi_extra=accepts(ResumeRequest, examples.RESUME_REQUEST, required=False),
     responses=answers(examples.NODE_DETAIL),
 )
 async def resume(node: str, request: Request, caller: Operator) -> Response:
     """End a node's cordon, whoever said so; it works again from its next report on."""
+    said = await request.body()
+    asked = await body.read(request, ResumeRequest) if said else ResumeRequest()
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
         now = hub.clock.now()
         before = _state(await cordon_of_node(conn, node))
-        if await resume_node(conn, node, caller.subject, now):
-            entry = Entry(now, who(caller), "node.resume", f"node:{node}", before)
+        if await resume_node(conn, node, caller.subject, now, asked.reason):
+            entry = Entry(
+                now, who(caller), "node.resume", f"node:{node}", before, reason=asked.reason
+            )
             await audit.record(conn, [entry])
     hub.fleet.doubt(node)
     hub.wake.ring("cycle")

@@ -20,6 +20,14 @@ class DrainRequest(Message):
     notice_seconds: int | None = Field(default=None, ge=0, le=86_400)
 
 
+class ResumeRequest(Message):
+    """Let a node work again; an empty body is one without a reason."""
+
+    reason: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")] = Field(
+        default="", examples=["the firmware is in"]
+    )
+
+
 class MaintenanceRequest(Message):
     """Keep nodes free of work from one time to another (R7)."""
 

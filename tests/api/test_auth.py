@@ -72,6 +72,7 @@ SCOPES = {
     "/v1/requests/{request_id}/apply": {Scope.USER},
     "/v1/requests/{request_id}/withdraw": {Scope.USER},
     "/v1/requests/{request_id}/comment": {Scope.USER},
+    "/v1/audit/counts": set(),
     "/v1/audit/checkpoint": set(),
     "/v1/audit/verify": set(),
     "/v1/audit/export": set(),

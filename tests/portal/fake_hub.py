@@ -82,6 +82,7 @@ class FakeHub:
 
     def _reset_people(self):
         self.operators = set()  # people who may operate nodes and see how planning goes
+        self.resumed = []
         self.cordons = operated_days.cordons(self.now)
         self.foreign = {("national-4", 7)}  # GPUs that somebody uses unasked
         self.windows = operated_days.windows(self.now)

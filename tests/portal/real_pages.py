@@ -52,7 +52,8 @@ def visits(chromium, real):
 
     with stack:
         yield open_it
-    assert [each for each in faults if each] == []
+    found = [each for each in faults if each]
+    assert not found, "\n".join(found)
 
 
 def shot(page, name):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import expect
 
+from tests.portal.axe import inject, violations
 from tests.portal.real_pages import chromium, real, shot, shots_of, tab_to, visits
 
 __all__ = ["chromium", "real", "visits"]
@@ -95,3 +96,26 @@ def test_several_are_decided_by_keyboard_alone_each_with_its_result(visits, wait
     expect(page.get_by_text("It needs another approver: it has 1 of 2")).to_be_visible()
     expect(page.get_by_role("checkbox")).to_have_count(1)
     shot(page, "approvals-decided")
+
+
+def test_an_earlier_policy_becomes_the_draft_of_a_new_one(visits, waiting):
+    del waiting
+    page = visits("lee", "/policy")
+    page.get_by_role("tab", name="Revisions").click()
+    page.get_by_role("button", name="Roll back…").click()
+    expect(page.get_by_text("It is a valid policy.")).to_be_visible()
+    expect(page.get_by_text("is gone").first).to_be_visible()
+    inject(page)
+    assert violations(page, "rollback") == []
+    shot(page, "policy-rollback")
+    page.set_viewport_size({"width": 390, "height": 844})
+    shot(page, "policy-rollback-390")
+    why = page.get_by_label("Why (approvers and auditors read it)")
+    why.fill("the milestone moved")
+    why.blur()
+    page.get_by_role("button", name="Propose", exact=True).click()
+    expect(page.get_by_text("Proposed: its approvers are told.")).to_be_visible()
+    expect(page.get_by_text("the milestone moved").first).to_be_visible()
+    expect(page.get_by_text("You asked for it: somebody else decides.")).to_be_visible()
+    before = visits("pat", "/approvals")
+    expect(before.get_by_text("open it: its text is to be read")).to_be_visible()

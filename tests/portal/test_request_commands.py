@@ -126,3 +126,28 @@ def test_a_command_that_makes_no_sense_ends_with_2_and_says_why(line, words, tol
     answer = line("dana", "request", *words)
     assert answer.exit_code == 2
     assert told in answer.output
+
+
+def test_an_earlier_revision_is_proposed_anew_and_a_second_person_puts_it_in_force(line):
+    first = line("lee", "policy", "show").output
+    line("lee", "request", "approve", asked(line), "--reason", "as planned")
+    assert line("lee", "policy", "show").output != first
+    looked = line("lee", "policy", "rollback", "1", "--reason", "too soon", "--dry-run")
+    assert "budgets: arl-2026 is gone" in looked.output, looked.output
+    assert line("pat", "request", "list", "--waiting").output == "nothing awaits you\n"
+    made = line("lee", "policy", "rollback", "1", "--reason", "too soon", "--json")
+    assert made.exit_code == 0, made.output
+    name = json.loads(made.output)["id"]
+    assert json.loads(made.output)["reason"] == "Back to revision 1: too soon"
+    own = line("lee", "request", "approve", name, "--reason", "mine")
+    assert (own.exit_code, "asked for themselves" in own.output) == (1, True)
+    done = line("pat", "request", "approve", name, "--reason", "agreed")
+    assert "in force as policy revision 3" in done.output
+    assert line("lee", "policy", "show").output == first
+    listed = line("lee", "policy", "revisions").output.splitlines()
+    assert [row.split()[0] for row in listed] == ["revision", "3", "2", "1"]
+    again = line("lee", "policy", "rollback", "1", "--reason", "once more")
+    assert (again.exit_code, "nothing would change" in again.output) == (2, True)
+    absent = line("lee", "policy", "rollback", "9", "--reason", "x")
+    assert absent.exit_code == 1
+    assert "revision" in absent.output
