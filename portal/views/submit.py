@@ -9,6 +9,7 @@ import streamlit as st
 from portal.catalogue import template, templates
 from portal.client.hub import HubProblem, HubUnreachable
 from portal.format import ago, plain
+from portal.parts.approval import draw_approval
 from portal.parts.drafts import discard, kept, load
 from portal.parts.submit_cards import draw_cards, draw_checks, draw_forms
 from portal.parts.submit_form import Form, fields
@@ -155,6 +156,8 @@ def _draw(form: Form, here: Visit) -> None:
     if isinstance(checked, Trouble):
         form = replace(form, trouble=form.trouble or checked)
     _say_trouble(form.trouble)
+    if isinstance(checked, DryRunView):
+        draw_approval(checked.approval)
     wish, place, pressed = _inside(form, checked, here)
     known = st.session_state.get("checked")
     shown = known[0] if known else form.start.wish

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from scheduler.api import body, examples, ray_jobs_runtime_env
 from scheduler.api.audited import who
 from scheduler.api.auth import Caller
+from scheduler.api.crossings import approval_of
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.explanations import with_insight
 from scheduler.api.institutions import as_signed_in
@@ -166,7 +167,10 @@ async def explain(request: Request, user: User, job: JobKey) -> Response:
         policy = await hub.policies.current(conn)
         (facts,) = await job_facts(hub, conn, [found])
         events = await events_of(conn, found.id)
-    return body.reply(await with_insight(hub, explanation(facts, events, policy)))
+        verdicts = facts.hold.verdicts if facts.hold else ()
+        approval = await approval_of(conn, policy, user, verdicts)
+    told = explanation(facts, events, policy).model_copy(update={"approval": approval})
+    return body.reply(await with_insight(hub, told))
 
 
 @router.get("/{job}/log", response_model=LogPage, responses=answers(examples.LOG_PAGE))

@@ -14,7 +14,7 @@ R7 reservations        windows.py           R18 utilisation       idleness.py wa
 R8 legal preemption    victims.py           R19 health            health.py xids.py
                        preemption.py                              placement.py verdicts.py
                        preemptable.py       R10, R11 together     recalling.py
-                       leaving.py
+                       leaving.py           R17 thresholds        crossings.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
@@ -264,7 +264,8 @@ class _Pass:
         for _ in range(max(1, self._cycle.rules.reserve_depth)):
             if place is None:
                 return
-            holding.reserve(self._cycle, kind, self._jobs[place[3]], self._turn)
+            if self._cycle.held(self._jobs[place[3]]) is None:
+                holding.reserve(self._cycle, kind, self._jobs[place[3]], self._turn)
             place = kind.queue.after(place)
 
     def _next(self, kind: Kind, place: Entry | None) -> Entry | None:
@@ -279,6 +280,6 @@ class _Pass:
 
     def _is_ready(self, kind: Kind, job: Job) -> bool:
         """Return whether the job waits for no reason of its own, that no pool can change."""
-        if job.not_before is not None and job.not_before > self._cycle.now:
+        if not self._cycle.is_ready(job):
             return False
         return not kind.user or self._cycle.user_has_room(kind)

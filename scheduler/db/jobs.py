@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import PriorityClass, Shape
+from scheduler.core.training import Training
 from scheduler.db.ending import cancel_run
 from scheduler.db.engine import insert_into
 from scheduler.db.outbox import JobNote, note_changes, write_history
@@ -21,10 +22,12 @@ from scheduler.db.rows import (
     RunRow,
     job_row,
     run_row,
+    training_json,
     verdicts_of,
 )
 from scheduler.db.shapes import shape_columns, shape_key, slots_of
 from scheduler.db.tables import UtcDateTime, holds, job_events, jobs, reservations, runs
+from scheduler.db.training import add_up, take_back
 
 _TERMINAL = [state.value for state in JobState if state.is_terminal]
 
@@ -48,6 +51,7 @@ class NewJob:
     entrypoint: str
     name: str = ""
     predicted: timedelta | None = None
+    training: Training | None = None
     idempotency_key: str | None = None
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -96,10 +100,11 @@ async def insert_jobs(
     stored = [job for job in new if job.id in sequences]
     await note_changes(conn, [("job", job.id) for job in stored])
     await write_history(conn, [_submitted(job) for job in stored])
-    return [
+    rows_now = [
         _new_row(job, sequences[job.id]) if job.id in sequences else await _taken(conn, job)
         for job in new
     ]
+    return await add_up(conn, rows_now)
 
 
 async def _taken(conn: AsyncConnection, job: NewJob) -> DuplicateJob:
@@ -151,6 +156,7 @@ def _columns(job: NewJob) -> dict[str, Any]:
         "submitted_at": job.submitted_at,
         "name": job.name,
         "predicted_seconds": None if job.predicted is None else _seconds(job.predicted),
+        "training": training_json(job.training),
         "entrypoint": job.entrypoint,
         "runtime_env": dict(job.runtime_env),
         "user_metadata": dict(job.metadata),
@@ -252,6 +258,7 @@ async def cancel_job(conn: AsyncConnection, job_id: str, now: datetime, by: str)
         sentence = f"cancelled by {by} while it waited"
         await write_history(conn, [JobNote(job_id, now, "cancelled", sentence)])
         await note_changes(conn, [("job", job_id)])
+        await take_back(conn, job_id)
         return JobState.STOPPED
     await cancel_run(conn, job_id, now, by)
     state = (
