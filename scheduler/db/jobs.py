@@ -186,8 +186,12 @@ async def find_submitted(
     return None if row is None else DuplicateJob(job_row(row), "submission_id")
 
 
-async def find_job(conn: AsyncConnection, key: str, user: str | None) -> JobRow | None:
+async def find_job(
+    conn: AsyncConnection, key: str, user: str | None, led: Collection[str] = ()
+) -> JobRow | None:
     """Return a job by its id or its submission id; `user` None sees everyone's.
+
+    Of the accounts in `led` the user sees other people's too, after their own.
 
     A submission id that several people use is found for an administrator only where it
     is unique: the newest one is given.
@@ -196,28 +200,35 @@ async def find_job(conn: AsyncConnection, key: str, user: str | None) -> JobRow 
         jobs.c.deleted_at.is_(None), or_(jobs.c.id == key, jobs.c.submission_id == key)
     )
     if user is not None:
-        query = query.where(jobs.c.user == user)
+        query = query.where(or_(jobs.c.user == user, jobs.c.account.in_(led)))
+        query = query.order_by((jobs.c.user == user).desc())
     # An id goes before a submission id that somebody chose to look like one.
     query = query.order_by((jobs.c.id == key).desc(), jobs.c.sequence.desc()).limit(1)
     row = (await conn.execute(query)).mappings().one_or_none()
     return None if row is None else job_row(row)
 
 
-async def list_jobs(
+async def list_jobs(  # noqa: PLR0913  # each narrows the list
     conn: AsyncConnection,
     *,
     user: str | None,
     state: JobState | None = None,
     account: str | None = None,
+    led: Collection[str] | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[JobRow]:
-    """Return a page of jobs, newest first; the next begins `before` the last's sequence."""
+    """Return a page of jobs, newest first; the next begins `before` the last's sequence.
+
+    With `led`, those of these accounts, whoever's they are.
+    """
     query: Select[Any] = select(jobs).where(jobs.c.deleted_at.is_(None))
     wanted = {"user": user, "state": state and state.value, "account": account}
     for name, value in wanted.items():
         if value is not None:
             query = query.where(jobs.c[name] == value)
+    if led is not None:
+        query = query.where(jobs.c.account.in_(led))
     if before is not None:
         query = query.where(jobs.c.sequence < before)
     rows = await conn.execute(query.order_by(jobs.c.sequence.desc()).limit(limit))
