@@ -11,6 +11,7 @@ from portal.client.hub import HubProblem, HubUnreachable
 from portal.format import ago, plain
 from portal.parts.approval import draw_approval
 from portal.parts.drafts import discard, kept, load
+from portal.parts.no_account import say_no_account
 from portal.parts.submit_cards import draw_cards, draw_checks, draw_forms
 from portal.parts.submit_form import Form, fields
 from portal.parts.submit_start import (
@@ -42,11 +43,7 @@ def page() -> None:
     here = visit()
     me = latest("me", here.hub.me)
     if not me.accounts:
-        st.info(
-            f"{plain(me.subject)} belongs to no account, so no quota could pay for a job. An"
-            " administrator adds you to an account in the policy.",
-            icon=":material/lock:",
-        )
+        say_no_account(me.subject)
         return
     pools = latest("pools", here.hub.pools, quietly=True).pools
     tiers = tuple(sorted({pool.tier for pool in pools}, key=lambda tier: tier.rank))
