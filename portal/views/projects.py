@@ -22,10 +22,12 @@ def page() -> None:
     if not found.projects:
         st.info("The policy has no account yet.", icon=":material/folder_shared:")
         return
-    mine = [one.account for one in found.projects if one.yours]
+    # Those that hold queues first: only they have members.
+    ordered = sorted(found.projects, key=lambda one: not one.holds_queue)
+    mine = [one.account for one in ordered if one.yours]
     if not any(Role.RESEARCHER in one.yours for one in found.projects):
         st.info(whom_to_ask(visit().person.name, found.projects), icon=":material/lock:")
-    names = [*mine, *(one.account for one in found.projects if one.account not in mine)]
+    names = [*mine, *(one.account for one in ordered if one.account not in mine)]
     chosen: str | None = st.selectbox("Project", names, key="project", bind="query-params")
     panel(_project, EVERY)(chosen or names[0])
     _change(_named(found, chosen or names[0]))
@@ -74,10 +76,11 @@ def _change(one: ProjectView) -> None:
             icon=":material/lock:",
         )
         return
+    roles = [role for role in Role if one.holds_queue or role is not Role.RESEARCHER]
     st.caption(f"It is in force once its approvers have agreed: {plain(deciders)}.")
     with st.form("member", border=True):
         name = st.text_input("Name", key="member-name")
-        role = st.selectbox("Role", [role.value for role in Role], key="member-role")
+        role = st.selectbox("Role", [role.value for role in roles], key="member-role")
         what = st.radio("What", ["add", "remove"], key="member-what", horizontal=True)
         reason = st.text_area("Why (approvers and auditors read it)", key="member-why", height=80)
         sent = st.form_submit_button("Ask for it", type="primary", key="member-send")
