@@ -48,6 +48,7 @@ VIEWS = (
     View("usage", "Usage and budgets", "savings"),
     View("sharing", "Sharing", "handshake"),
     View("accounts", "Accounts", "account_tree"),
+    View("projects", "Projects and members", "group"),
     View("requests", "Requests", "inbox"),
     View("approvals", "Approvals", "approval"),
     View("policy", "Policy", "policy"),

@@ -76,6 +76,9 @@ COMMANDS = {
     "usage": Late(_SHARING, _WORK, "Show what your accounts used and have left.", "usage"),
     "top": Late("portal.commands.top:app", _WORK, "Watch GPUs, and who uses them.", "top"),
     "pools": Late(_PEOPLE, _WORK, "Show what is free, tier by tier.", "pools"),
+    "projects": Late(
+        "portal.commands.projects:app", _WORK, "List projects and members.", "projects"
+    ),
     "request": Late(_REQUESTS, _WORK, "Ask for what others decide on; decide."),
     "estimate": Late("scheduler.estimate_cli:app", _WORK, "Say what a training run takes."),
     "hub": Late(_ADMIN + "hub_app", _RUN, "Run a hub in the foreground."),

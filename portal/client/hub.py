@@ -136,24 +136,26 @@ class Hub:
         )
         return self._parse(JobView, response)
 
-    def jobs(
+    def jobs(  # each narrows the list
         self,
         state: JobState | None = None,
         account: str | None = None,
         after: str | None = None,
         limit: int = 50,
+        scope: str | None = None,
     ) -> JobPage:
-        """Return a page of the caller's jobs, newest first; `after` is a page's `next`."""
-        asked = {"state": state, "account": account, "after": after, "limit": limit}
+        """Return a page of jobs, newest first: one's own, or by `scope` of `accounts` one leads."""
+        asked = {"state": state, "account": account, "after": after, "limit": limit, "scope": scope}
         return self._read(JobPage, "/v1/jobs", asked)
 
     def job(self, job: str) -> JobView:
         """Return a job by its id or submission id."""
         return self._read(JobView, _job_path(job))
 
-    def cancel(self, job: str) -> JobView:
-        """Ask for the job's end; one that has ended stays as it is."""
-        return self._parse(JobView, self._send("POST", _job_path(job, "/cancel")))
+    def cancel(self, job: str, reason: str = "") -> JobView:
+        """Ask for the job's end, saying why; one that has ended stays as it is."""
+        path = _job_path(job, "/cancel") + (f"?reason={quote(reason, safe='')}" if reason else "")
+        return self._parse(JobView, self._send("POST", path))
 
     def recall(self, job: str) -> JobView:
         """Take an idle job's lease back from the background work on it."""

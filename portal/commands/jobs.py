@@ -27,18 +27,25 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 
 @app.command()
 @with_hub
-def jobs(
+def jobs(  # noqa: PLR0913, PLR0917  # the options are the command's surface
     hub: Hub,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     account: Annotated[
-        str | None, typer.Option(help="Only jobs of this account.", autocompletion=account_names)
+        str | None,
+        typer.Option(
+            help="Of this account; everybody's of it where you lead it.",
+            autocompletion=account_names,
+        ),
     ] = None,
+    all_accounts: Annotated[
+        bool, typer.Option("--all-accounts", help="Everybody's, of all accounts that you lead.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
     after: Annotated[str | None, typer.Option(help="Go on after an earlier page.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List your jobs, newest first, with why each waits or what it does."""
-    page = hub.jobs(state, account, after, limit)
+    page = hub.jobs(state, account, after, limit, scope="accounts" if all_accounts else None)
     if as_json:
         tables.print_json(page)
         return
@@ -93,11 +100,12 @@ def cancel(
         list[str],
         typer.Argument(metavar="JOB...", help="Ids or submission ids.", autocompletion=job_ids),
     ],
+    reason: Annotated[str, typer.Option(help="Why; needed for a job of another person.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """End jobs: one that waits at once, one that runs after a word to it."""
     for job in jobs:
-        view = hub.cancel(job)
+        view = hub.cancel(job, reason)
         if as_json:
             tables.print_json(view)
         else:

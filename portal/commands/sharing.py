@@ -86,7 +86,7 @@ def usage(
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     elif not found.accounts:
-        typer.echo("you are in no account yet: an administrator adds members to the policy")
+        typer.echo("you are in no account yet: `commonpool projects` says whom to ask")
     else:
         tables.print_usage(console_of(), found)
 

@@ -55,6 +55,10 @@ H100e = Annotated[
 Software = Annotated[
     list[str] | None, typer.Option(help="What a pool must offer; repeat for several.")
 ]
+ModelLine = Annotated[str | None, typer.Option(help="The line of models that it trains (R17).")]
+TrainingFlop = Annotated[
+    float | None, typer.Option(help="FLOP that it adds to its model line, such as 1.2e25.")
+]
 Reservation = Annotated[str | None, typer.Option(help="Run only in this advance reservation.")]
 Tier = Annotated[
     str | None, typer.Option(metavar="TIER[..TIER]", help="One tier, or lowest..highest.")

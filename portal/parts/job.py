@@ -16,6 +16,7 @@ from portal.format import (
     zone_name,
 )
 from portal.job_forms import request_of
+from portal.parts.approval import draw_approval
 from portal.parts.submit_cards import draw_request_forms
 from portal.session import Visit, latest, visit
 from scheduler.wire.jobs import Explanation, JobRun, JobView
@@ -23,6 +24,7 @@ from scheduler.wire.jobs import Explanation, JobRun, JobView
 
 def draw_verdicts(why: Explanation) -> None:
     """Draw each pool's verdict in the hub's own sentence, with its numbers."""
+    draw_approval(why.approval, why.job)
     if not why.verdicts:
         st.caption("The hub has not planned this job yet; it does so within seconds.")
         return

@@ -71,10 +71,11 @@ def _pools() -> Sequence[str]:
     return [one.pool for one in latest("pools", visit().hub.pools).pools]
 
 
-def _account(label: str = "Account") -> str | None:
+def _account(label: str = "Account", usual: str | None = None) -> str | None:
     mine = latest("me", visit().hub.me, quietly=True).accounts
     names = _accounts()
-    first = names.index(mine[0]) if mine and mine[0] in names else 0
+    wanted = [name for name in (usual, *mine) if name in names]
+    first = names.index(wanted[0]) if wanted else 0
     chosen: str | None = st.selectbox(label, names, index=first, key=f"new-{label}")
     return chosen
 
@@ -170,14 +171,34 @@ def _agreement() -> _Fields:
 
 
 def _threshold() -> _Fields:
-    account = _account()
-    line = st.text_input("Model line", key="new-line", help="One name for all its runs")
-    threshold = st.text_input("Threshold", value="1e26 FLOP", key="new-threshold")
-    flop = st.text_input("FLOP of the line in all, with these runs", "1e26", key="new-flop")
+    said = st.query_params  # a job's page and the form of a job fill these in
+    account = _account(usual=said.get("account"))
+    line = st.text_input(
+        "Model line", said.get("line", ""), key="new-line", help="One name for all its runs"
+    )
+    threshold = st.text_input("Threshold", said.get("threshold", "1e26 FLOP"), key="new-threshold")
+    flop = st.text_input(
+        "FLOP of the line in all, with these runs", said.get("flop", "1e26"), key="new-flop"
+    )
+    job = st.text_input(
+        "Only for the job",
+        said.get("job", ""),
+        key="new-job",
+        placeholder="all jobs of the line",
+        help="A job's id; empty: all jobs of the line, of the account and those below it",
+    )
+    period = _days("valid_from", "valid_to", timedelta(days=365))
     st.caption(
         "Two approvers from different institutions decide on it, unless the policy says else."
     )
-    return {"account": account, "model_line": line, "threshold": threshold, "flop": flop}
+    return {
+        "account": account,
+        "model_line": line,
+        "threshold": threshold,
+        "flop": flop,
+        "job": job.strip() or None,
+        **period,
+    }
 
 
 _FORMS: dict[RequestKind, Callable[[], _Fields]] = {

@@ -47,6 +47,8 @@ class More(NamedTuple):
     memory_gib: int
     h100e: int
     software: str
+    model_line: str
+    training_flop: str
 
 
 def fields(form: Form) -> Wish:
@@ -78,6 +80,8 @@ def fields(form: Form) -> Wish:
         software=tuple(more.software.replace(",", " ").split()),
         reservation=more.reservation,
         template=form.start.wish.template,
+        model_line=more.model_line,
+        training_flop=more.training_flop,
     )
 
 
@@ -230,7 +234,13 @@ def _more(form: Form) -> More:
     """Draw what few jobs need, folded away unless something in it is set or at fault."""
     wish = form.start.wish
     usual = More(
-        wish.job_name, wish.reservation, wish.memory_gib, wish.h100e, ", ".join(wish.software)
+        wish.job_name,
+        wish.reservation,
+        wish.memory_gib,
+        wish.h100e,
+        ", ".join(wish.software),
+        wish.model_line,
+        wish.training_flop,
     )
     at_fault = form.trouble is not None and form.trouble.field in More._fields
     if form.start.template:  # these fields are folded away already, with all the others
@@ -260,7 +270,7 @@ def _rest(form: Form, usual: More) -> More:
             help="The id of an advance reservation of your account: the job runs only in it.",
         )
         form.beside("reservation")
-    return More(name, reservation, *_hardware(form, usual))
+    return More(name, reservation, *_hardware(form, usual), *_training(form, usual))
 
 
 def _hardware(form: Form, usual: More) -> tuple[int, int, str]:
@@ -292,3 +302,27 @@ def _hardware(form: Form, usual: More) -> tuple[int, int, str]:
     )
     form.beside("software")
     return memory, h100e, software
+
+
+def _training(form: Form, usual: More) -> tuple[str, str]:
+    left, right = st.columns(2)
+    with left:
+        line = st.text_input(
+            "Model line",
+            usual.model_line,
+            max_chars=63,
+            placeholder="vision-7b",
+            help="The line of models that it trains, fine-tuning included: its jobs' FLOP are"
+            " added up, and some thresholds need approvers.",
+        )
+        form.beside("model_line")
+    with right:
+        flop = st.text_input(
+            "FLOP that it adds to the line",
+            usual.training_flop,
+            placeholder="1.2e22",
+            help="6 x parameters x tokens, as Plan a run works out. Empty: what its GPUs can do"
+            " within the time limit counts.",
+        )
+        form.beside("training_flop")
+    return line, flop

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from portal.catalogue import Template
 from portal.submission import Wish
 from scheduler.core.model import PriorityClass, Tier
+from scheduler.core.thresholds import UNNAMED
 from scheduler.wire.accounts import Me
 from scheduler.wire.drafts import Draft
 from scheduler.wire.jobs import JobView
@@ -74,6 +75,7 @@ def from_job(job: JobView, me: Me, tiers: Sequence[Tier]) -> Start:
     """Return the form as an earlier job was asked for."""
     usual = blank(me, tiers).wish
     by_amount = bool(job.h100e)
+    line = "" if job.training is None else job.training.model_line.replace(UNNAMED, "")
     wish = replace(
         usual,
         entrypoint=job.entrypoint,
@@ -93,6 +95,8 @@ def from_job(job: JobView, me: Me, tiers: Sequence[Tier]) -> Start:
         software=job.software,
         reservation=job.reservation or "",
         template=job.metadata.get("template", ""),
+        model_line=line,
+        training_flop=f"{job.training.flop:.6g}" if job.training and line else "",
     )
     return Start(wish, f"job-{job.id}", again=job)
 

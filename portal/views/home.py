@@ -18,6 +18,7 @@ from portal.parts.home import (
     strip,
     strip_rows,
 )
+from portal.parts.no_account import say_no_account
 from portal.parts.problems import panel
 from portal.parts.why import submit_again
 from portal.session import Visit, is_dark, latest, visit
@@ -46,7 +47,7 @@ def _home() -> None:
     found = latest("my jobs", lambda: here.hub.jobs(limit=SHOWN), quietly=True)
     jobs = found.jobs
     if not me.accounts:
-        _say_no_account(me)
+        say_no_account(me.subject)
     elif not jobs:
         _first()
     else:
@@ -56,14 +57,6 @@ def _home() -> None:
         _jobs(found, here)
     if me.accounts:
         _left(me, here)
-
-
-def _say_no_account(me: Me) -> None:
-    st.info(
-        f"{plain(me.subject)} belongs to no account, so no quota could pay for a job. A project's"
-        " lead asks for you to be made a member, on the page Requests.",
-        icon=":material/lock:",
-    )
 
 
 def _next(last: JobView) -> None:

@@ -155,10 +155,13 @@ def _confirm(job: JobView) -> None:
             else "waits. It leaves the queue at once and loses its place."
         )
     )
+    reason = ""
+    if visit().person.name != job.user:
+        reason = st.text_input(f"Why ({plain(job.user)} and auditors read it)", key="cancel-why")
     with st.container(horizontal=True):
         if st.button("Yes, cancel it", type="primary", key="cancel-yes"):
             try:
-                visit().hub.cancel(job.id)
+                visit().hub.cancel(job.id, reason)
             except HubProblem as problem:
                 say(problem)
             else:

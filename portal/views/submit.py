@@ -9,7 +9,9 @@ import streamlit as st
 from portal.catalogue import template, templates
 from portal.client.hub import HubProblem, HubUnreachable
 from portal.format import ago, plain
+from portal.parts.approval import draw_approval
 from portal.parts.drafts import discard, kept, load
+from portal.parts.no_account import say_no_account
 from portal.parts.submit_cards import draw_cards, draw_checks, draw_forms
 from portal.parts.submit_form import Form, fields
 from portal.parts.submit_start import (
@@ -41,11 +43,7 @@ def page() -> None:
     here = visit()
     me = latest("me", here.hub.me)
     if not me.accounts:
-        st.info(
-            f"{plain(me.subject)} belongs to no account, so no quota could pay for a job. An"
-            " administrator adds you to an account in the policy.",
-            icon=":material/lock:",
-        )
+        say_no_account(me.subject)
         return
     pools = latest("pools", here.hub.pools, quietly=True).pools
     tiers = tuple(sorted({pool.tier for pool in pools}, key=lambda tier: tier.rank))
@@ -155,6 +153,8 @@ def _draw(form: Form, here: Visit) -> None:
     if isinstance(checked, Trouble):
         form = replace(form, trouble=form.trouble or checked)
     _say_trouble(form.trouble)
+    if isinstance(checked, DryRunView):
+        draw_approval(checked.approval)
     wish, place, pressed = _inside(form, checked, here)
     known = st.session_state.get("checked")
     shown = known[0] if known else form.start.wish

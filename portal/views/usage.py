@@ -45,8 +45,8 @@ def _usage(days: int) -> None:
     found = latest(f"usage {days}", lambda: usage(here.hub, days))
     if not found.accounts:
         st.info(
-            "You are in no account yet, so there is nothing to tell. An administrator adds you to"
-            " an account's `members` in the policy.",
+            "You are in no account yet, so there is nothing to tell. Whom to ask says the page"
+            " Projects and members.",
             icon=":material/group_off:",
         )
         return

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     PREEMPT_WAIT = "preempt_wait"  # may take borrowed GPUs back, but not yet (R9)
     CELL = "cell"  # would break the cells that another account is guaranteed (R11)
     OWN_TIER_SOONER = "own_tier_sooner"  # its own tier starts it soon enough (R13)
+    THRESHOLD = "threshold"  # its model line needs approvers for so much compute (R17)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,9 @@ _SENTENCES: dict[Reason, str] = {
     "from {until} on.",
     Reason.CELL: "A start in {pool} would break the cells that {account} is guaranteed.",
     Reason.OWN_TIER_SOONER: "{pool} is not its own tier, and its own tier starts it at {start_at}.",
+    Reason.THRESHOLD: "It needs approval of the threshold {threshold}: with this job the model "
+    "line {line} of {account} reaches {flop} FLOP. Approvers decide, {approvers} from "
+    "{institutions} institutions; ask for it with `commonpool request create threshold`.",
 }
 
 

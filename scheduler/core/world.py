@@ -368,6 +368,7 @@ def requeued_job(run: Run, not_before: datetime | None) -> Job:
         not_before=not_before,
         name=run.name,
         predicted=run.predicted,
+        training=run.training,
     )
 
 

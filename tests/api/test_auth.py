@@ -48,6 +48,7 @@ SCOPES = {
     "/v1/pools": {Scope.USER},
     "/v1/nodes": {Scope.USER},
     "/v1/accounts": {Scope.USER},
+    "/v1/projects": {Scope.USER},
     "/v1/policy": {Scope.USER},
     "/v1/shares": {Scope.USER},
     "/v1/recalls": {Scope.USER},

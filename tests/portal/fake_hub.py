@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 
 from portal.gate.gate import COOKIE
 from portal.job_forms import request_of
+from scheduler.api.examples_projects import PROJECT_LIST
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Tier
 from scheduler.core.roles import Role
@@ -238,6 +239,10 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
         known = busy_day.telemetry(found, hub.now)
         shown = tuple(operated_days.telemetry(hub, known))[:limit]
         return TelemetryPage(at=hub.now, nodes=shown)
+
+    @app.get("/v1/projects")
+    def projects() -> dict[str, object]:
+        return PROJECT_LIST
 
     @app.get("/v1/accounts")
     def accounts(_: who) -> AccountList:

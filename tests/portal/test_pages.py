@@ -195,7 +195,7 @@ class TestJobs:
 
     def test_a_filter_without_a_match_can_be_cleared(self, open_page):
         at = open_page("jobs", state="stopping")
-        assert "No job of yours matches" in said(at)
+        assert "No job matches" in said(at)
         button(at, "Show all my jobs").click().run()
         assert len(at.get("page_link")) == 20
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "5c8e1f7a9b36"
-down_revision: str | None = "7a4f0c26be91"
+down_revision: str | None = "6f0b2d81c7e4"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
