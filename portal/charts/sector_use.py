@@ -44,7 +44,8 @@ def over_time(found: SectorUsePage, *, dark: bool) -> Chart:
         "scale": {"domain": ends},
         "axis": {**axis, "grid": False, "format": "%d %b"},
     }
-    body: Mapping[str, object] = {"layer": [_areas(x, y, ink, told), _line(found.capacity, y, ink)]}
+    told = [WORDS[each.sector] for each in found.sectors]
+    body: dict[str, object] = {"layer": [_areas(x, y, ink, told), _line(found.capacity, y, ink)]}
     return Chart(spec_of(rows, _PIXELS, body, dark=dark), sentence(found))
 
 

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi import checks
 from scheduler.api import (
     examples,
     examples_audit,
+    examples_job_reports,
     examples_ledger,
     examples_operating,
     examples_planner,
@@ -40,6 +41,7 @@ from scheduler.wire import (
     accounts,
     audit,
     diagnostics,
+    job_reports,
     jobs,
     ledger,
     nodes,
@@ -47,6 +49,7 @@ from scheduler.wire import (
     policies,
     reports,
     requests,
+    sector_use,
     sites,
     telemetry,
     usage,
@@ -61,7 +64,7 @@ MESSAGES = {
     name: message
     for module in (
         *(accounts, audit, diagnostics, jobs, ledger, nodes, operating, policies, reports),
-        *(requests, sites, telemetry, usage, what_if),
+        *(requests, sites, telemetry, usage, what_if, job_reports, sector_use),
     )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
@@ -77,6 +80,7 @@ EXAMPLES = {
     name: example
     for module in (
         *(examples, examples_audit, examples_ledger, examples_operating, examples_planner),
+        examples_job_reports,
         examples_requests,
         examples_telemetry,
     )
