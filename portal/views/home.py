@@ -8,6 +8,7 @@ import streamlit as st
 
 from portal.catalogue import Template, templates
 from portal.charts import sector_use as charts
+from portal.client.hub import HubUnreachable
 from portal.client.ledger import sector_use, usage
 from portal.client.requests import Requests
 from portal.format import JOB_LOOKS, count, plain, rough
@@ -235,7 +236,10 @@ def _left(me: Me, here: Visit) -> None:
 def _in_use() -> None:
     """Draw who had how many GPUs of all: sums of sectors are everybody's to see."""
     here = visit()
-    found = latest("sector use", lambda: sector_use(here.hub, IN_USE_DAYS), quietly=True)
+    try:
+        found = latest("sector use", lambda: sector_use(here.hub, IN_USE_DAYS), quietly=True)
+    except HubUnreachable:  # the page says so above
+        return
     st.header("GPUs in use", divider="gray")
     if not found.sectors:
         st.info(
