@@ -247,7 +247,7 @@ def test_a_job_is_submitted_by_keyboard_alone(page, place, fresh_hub):
     assert page.evaluate(inside)
     page.reload()
     settled(page)
-    tab_to(page, page.get_by_role("link", name="Submit a job"))
+    tab_to(page, page.get_by_test_id("stSidebarNav").get_by_role("link", name="Submit a job"))
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/submit"), timeout=30 * SECONDS)
     page.get_by_label("Command", exact=True).wait_for()
