@@ -38,7 +38,7 @@ SHOTS = (
     ("dana", "/job?id=tour-waits", "", "researcher-why"),
     ("dana", "/job?id=tour-runs", "Log", "researcher-log"),
     ("dana", "/job?id=tour-runs", "Cost", "researcher-cost"),
-    ("lee", "/usage", "", "lead-usage"),
+    ("dana", "/usage", "", "lead-usage"),
     ("ops", "/capacity?pool=national-hub", "", "operator-capacity"),
     ("ops", "/operations", "", "operator-operations"),
     ("pat", "/sharing?days=7", "", "owner-sharing"),
