@@ -31,6 +31,7 @@ from agents.node.sampler import Pace, Sampler
 from agents.node.samples import Gpu, NodeView, Statistic
 from agents.node.windows import merged
 from scheduler.clock import Clock, SystemClock
+from scheduler.garbage import keep_what_is_there
 from scheduler.wire.reports import NodeReport, SamplerState
 
 _WATCH_SECONDS = 1.0
@@ -128,6 +129,7 @@ def run(settings: Settings) -> int:
             log.error("agent_not_started", why=_why(error, settings))
             return _REFUSED
         _start(agent, stack)
+        keep_what_is_there()
         last = _watch(agent, told)
         if last.state is not SamplerState.DRIVER_REPLACED:
             return 0 if told.is_set() else _BROKEN
@@ -162,19 +164,26 @@ def _let_go(sampler: Sampler) -> None:
 
 def _watch(agent: Agent, told: threading.Event) -> NodeView:
     """Tell what changes, until told to end or the sampler cannot go on; return the last view."""
-    before = NodeView(SamplerState.STARTING)
+    view, known = NodeView(SamplerState.STARTING), None
     while True:
-        view = agent.sampler.view()
-        news = tuple(changes(before, view))
-        for write, event, facts in news:
-            write(event, **facts)
-        if news or (agent.launcher is not None and agent.launcher.has_news()):
+        news = agent.sampler.news()  # Taken before the view, which then is as new at least.
+        if news != known:
+            before, view, known = view, agent.sampler.view(), news
+            _tell(agent, before, view)
+        if agent.launcher is not None and agent.launcher.has_news():
             agent.delivery.hurry()
         over = view.state in {SamplerState.DRIVER_REPLACED, SamplerState.ENDED}
         if over or told.is_set() or agent.is_broken:
-            return view
-        before = view
+            return agent.sampler.view()
         told.wait(_WATCH_SECONDS)
+
+
+def _tell(agent: Agent, before: NodeView, now: NodeView) -> None:
+    news = tuple(changes(before, now))
+    for write, event, facts in news:
+        write(event, **facts)
+    if news:
+        agent.delivery.hurry()
 
 
 def changes(before: NodeView, now: NodeView) -> Iterator[tuple[Write, str, dict[str, object]]]:

@@ -8,12 +8,13 @@ make them all anew; `commonpool_gpu_job_info` is there to join with.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
 from prometheus_client.registry import Collector
 
 from agents.metric_sets import MetricSet, is_in
 from agents.node.attribution import Holder, Standing
 from agents.node.samples import Gpu, GpuSample, NodeView
+from agents.node.scrapes import serve_pages
 from agents.node.series import DEVICE, OURS, PROFILING, SLICE, Series, nvlink_kib
 from scheduler.wire.reports import SamplerState
 
@@ -243,11 +244,4 @@ def serve(exporter: Collector, address: str, port: int) -> Callable[[], None]:
     registry = CollectorRegistry()
     registry.register(exporter)
     ProcessCollector(registry=registry)
-    server, thread = start_http_server(port, address, registry)
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return end
+    return serve_pages(make_wsgi_app(registry), address, port)

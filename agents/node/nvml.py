@@ -48,6 +48,24 @@ def _function(name: str) -> Callable[..., Any]:
 _found: dict[str, Callable[..., Any]] = {}
 
 
+def function(name: str) -> Callable[..., int]:
+    """Return a function of the driver's library as it is: it returns a code, see `refusal`.
+
+    Where the driver has no such function, the code says so.
+    """
+    try:
+        found: Callable[..., int] = pynvml._nvmlGetFunctionPointer(name)  # noqa: SLF001  # its only door to them
+    except pynvml.NVMLError as error:
+        code: int = error.value
+        return lambda *_: code
+    return found
+
+
+def refusal(name: str, code: int) -> Exception:
+    """Return what to raise for a code that a function gave."""
+    return sorted_out(name, code, str(pynvml.NVMLError(code)))
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """An array of field values to ask for, made once and filled again each time."""
@@ -79,6 +97,8 @@ class Events:
     def __init__(self, handles: Mapping[str, Any]) -> None:
         self._uuids: dict[int | None, str] = {}
         self._set = call("nvmlEventSetCreate")
+        self._event = pynvml.c_nvmlEventData_t()
+        self._wait = function("nvmlEventSetWait_v2")
         for uuid, handle in handles.items():
             try:
                 call("nvmlDeviceRegisterEvents", handle, _XID_EVENT, self._set)
@@ -93,12 +113,12 @@ class Events:
             DriverAway, DriverReplaced: no more will come of this wait.
             GpuAway, Declined: it ended at once, and a next one may too.
         """
-        try:
-            event = call("nvmlEventSetWait_v2", self._set, milliseconds)
-        except Declined as why:
-            if why.code in refusals.NOT_NOW:
-                return None
-            raise
+        event = self._event
+        code = self._wait(self._set, ctypes.byref(event), milliseconds)
+        if code in refusals.NOT_NOW:
+            return None
+        if code:
+            raise refusal("nvmlEventSetWait_v2", code)
         uuid = self._uuids.get(_address(event.device))
         return None if uuid is None else Xid(uuid, int(event.eventData))
 
@@ -161,14 +181,6 @@ def _process_sm(handle: object, seen: list[int]) -> Mapping[int, float] | None:
     return None if first else found
 
 
-def _sample_gpm(handle: object, instance: int, sample: object) -> bool:
-    if instance == WHOLE_GPU:
-        pynvml.nvmlGpmSampleGet(handle, sample)
-    else:
-        pynvml.nvmlGpmMigSampleGet(handle, instance, sample)
-    return True
-
-
 def _gpm_supported(handle: object) -> bool:
     return bool(pynvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice)
 
@@ -196,7 +208,6 @@ def _fabric(handle: object) -> Fabric:
 _OURS: Mapping[str, Callable[..., Any]] = {
     "field_values": _field_values,
     "process_sm": _process_sm,
-    "sample_gpm": _sample_gpm,
     "gpm_supported": _gpm_supported,
     "sram_exceeded": _sram_exceeded,
     "fabric": _fabric,

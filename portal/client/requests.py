@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from portal.client.hub import Hub
 from scheduler.wire.policies import PolicyChecked, PolicyRevisions
+from scheduler.wire.precedents import Precedents
 from scheduler.wire.requests import (
     NewRequest,
     RequestComment,
@@ -41,6 +42,10 @@ class Requests:
     def impact(self, name: str) -> RequestImpact:
         """Return what the next cycle would do otherwise."""
         return self._hub.ask(RequestImpact, _at(name, "/impact"))
+
+    def precedents(self, name: str) -> Precedents:
+        """Return what its requester asked for before, and what was decided on the like of it."""
+        return self._hub.ask(Precedents, _at(name, "/precedents"))
 
     def edit(self, name: str, asked: RequestEdit) -> RequestView:
         """Replace what is asked for; what was approved counts no more."""

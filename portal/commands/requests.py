@@ -12,6 +12,7 @@ from rich.table import Table
 
 from portal.client.hub import Hub
 from portal.client.requests import PolicyTexts, Requests
+from portal.commands.decisions import decide
 from portal.commands.doors import with_hub
 from portal.commands.tables import console_of, local_now, print_json
 from portal.format import ago, ahead
@@ -20,7 +21,6 @@ from scheduler.core.request_kinds import RequestKind
 from scheduler.wire.requests import (
     Change,
     NewRequest,
-    RequestDecision,
     RequestImpact,
     RequestPage,
     RequestView,
@@ -30,6 +30,12 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Name = Annotated[str, typer.Argument(metavar="REQUEST", help="Its id, as `request list` shows.")]
+Names = Annotated[
+    list[str], typer.Argument(metavar="REQUEST…", help="Ids, as `request list` shows.")
+]
+Digest = Annotated[
+    str, typer.Option(help="Of the text of the one that you read; default: as it is now.")
+]
 Reason = Annotated[
     str, typer.Option(help="Why; approvers, who asked and auditors read it.", show_default=False)
 ]
@@ -167,30 +173,26 @@ def show(
 @with_hub
 def approve(
     hub: Hub,
-    name: Name,
+    names: Names,
     reason: Reason,
-    digest: Annotated[
-        str, typer.Option(help="Of the text that you read; default: as it is now.")
-    ] = "",
+    digest: Digest = "",
     as_json: AsJson = False,
 ) -> None:
-    """Approve a request; the last approval that it needs puts it in force."""
-    _decide(hub, name, (True, digest, reason), as_json)
+    """Approve requests, each by itself; the last approval that one needs puts it in force."""
+    decide(Requests(hub), names, (True, digest, reason), as_json)
 
 
 @app.command()
 @with_hub
 def deny(
     hub: Hub,
-    name: Name,
+    names: Names,
     reason: Reason,
-    digest: Annotated[
-        str, typer.Option(help="Of the text that you read; default: as it is now.")
-    ] = "",
+    digest: Digest = "",
     as_json: AsJson = False,
 ) -> None:
-    """Deny a request: that ends it."""
-    _decide(hub, name, (False, digest, reason), as_json)
+    """Deny requests: that ends them."""
+    decide(Requests(hub), names, (False, digest, reason), as_json)
 
 
 @app.command()
@@ -219,18 +221,6 @@ def send(hub: Hub, name: Name, as_json: AsJson = False) -> None:
 def apply(hub: Hub, name: Name, as_json: AsJson = False) -> None:
     """Put in force what was approved and did not fit the policy then."""
     _tell(Requests(hub).apply(name), as_json)
-
-
-def _decide(hub: Hub, name: str, word: tuple[bool, str, str], as_json: bool) -> None:
-    approves, digest, reason = word
-    desk = Requests(hub)
-    read = digest or desk.show(name).digest
-    try:
-        decision = RequestDecision(approve=approves, digest=read, reason=reason)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise typer.BadParameter(f"--{first['loc'][0]}: {first['msg']}") from error
-    _tell(desk.decide(name, decision), as_json)
 
 
 def _tell(view: RequestView, as_json: bool) -> None:

@@ -7,8 +7,10 @@ from pydantic import ValidationError
 
 from portal.client.hub import HubProblem
 from portal.client.requests import Requests
-from portal.format import Look, ago, ahead, count, moment, plain
+from portal.format import ago, ahead, count, moment, plain
+from portal.parts.precedents import draw_precedents
 from portal.parts.problems import say, told
+from portal.parts.request_looks import LOOKS, whole_titles
 from portal.session import Visit, latest, visit
 from scheduler.core.approvals import RequestState
 from scheduler.wire.requests import (
@@ -18,21 +20,13 @@ from scheduler.wire.requests import (
     RequestView,
 )
 
-LOOKS = {
-    RequestState.DRAFT: Look("Draft", ":material/edit_note:", "gray"),
-    RequestState.OPEN: Look("Awaits a decision", ":material/hourglass_empty:", "orange"),
-    RequestState.APPROVED: Look("Approved, not in force", ":material/rule:", "blue"),
-    RequestState.APPLIED: Look("In force", ":material/check_circle:", "green"),
-    RequestState.DENIED: Look("Denied", ":material/block:", "red"),
-    RequestState.WITHDRAWN: Look("Withdrawn", ":material/undo:", "gray"),
-    RequestState.EXPIRED: Look("Expired", ":material/timer_off:", "gray"),
-}
 SHOWN = 20
 
 
-def draw_line(one: RequestLine, here: Visit) -> None:
-    """Draw a request as one row of a list; its name leads to it."""
+def draw_line(one: RequestLine, here: Visit, *, why: bool = False) -> None:
+    """Draw a request as one row of a list; its name leads to it. `why` adds the reason."""
     look = LOOKS[one.state]
+    whole_titles()
     with st.container(border=True, gap="xxsmall"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
@@ -47,6 +41,8 @@ def draw_line(one: RequestLine, here: Visit) -> None:
         if one.state in {RequestState.OPEN, RequestState.DRAFT}:
             said.append(f"expires {ahead(one.expires_at, here.now)}")
         st.caption(plain(" · ".join(said)))
+        if why:
+            st.markdown(f"**Why:** {plain(one.reason)}")
 
 
 def draw_request(name: str) -> None:
@@ -56,13 +52,26 @@ def draw_request(name: str) -> None:
     _flash()
     _head(view, here)
     _actions(view, here)
-    if view.state in {RequestState.OPEN, RequestState.DRAFT, RequestState.APPROVED}:
-        st.subheader("What it would change")
-        if "decide" in view.you_may or st.toggle("Plan the present with it", key="plan"):
-            with told():
-                draw_impact(_impact(name))
+    if "decide" in view.you_may:
+        # Beside each other where there is room: what it would do, and what was done before.
+        now, before = st.columns(2, gap="large")
+        with now:
+            _would_change(view)
+        with before:
+            draw_precedents(name)
+    else:
+        _would_change(view)
     _asked(view)
     _history(view, here)
+
+
+def _would_change(view: RequestView) -> None:
+    if view.state not in {RequestState.OPEN, RequestState.DRAFT, RequestState.APPROVED}:
+        return
+    st.subheader("What it would change")
+    if "decide" in view.you_may or st.toggle("Plan the present with it", key="plan"):
+        with told():
+            draw_impact(_impact(view.id))
 
 
 def _flash() -> None:

@@ -107,9 +107,10 @@ async def jobs(request: Request, user: User, query: Annotated[JobQuery, Query()]
             before=query.after,
             limit=query.limit + 1,
         )
-    page = found[: query.limit]
+        page = found[: query.limit]
+        views = await _views_in(hub, conn, page)
     more = str(page[-1].sequence) if len(found) > query.limit else None
-    return body.reply(JobPage(jobs=await _views(hub, page), next=more))
+    return body.reply(JobPage(jobs=views, next=more))
 
 
 @router.get("/{job}", response_model=JobView, responses=answers(examples.JOB_VIEW))
@@ -118,7 +119,7 @@ async def job_by_id(request: Request, user: User, job: JobKey) -> Response:
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         found = await existing_job(conn, job, user)
-    (view,) = await _views(hub, [found])
+        (view,) = await _views_in(hub, conn, [found])
     return body.reply(view)
 
 
@@ -259,6 +260,12 @@ def ring_cancelled(hub: HubState, job: JobRow, runs: Sequence[RunRow]) -> None:
 
 async def _views(hub: HubState, rows: Sequence[JobRow]) -> tuple[JobView, ...]:
     async with hub.db.reading() as conn:
-        policy = await hub.policies.current(conn)
-        facts = await job_facts(hub, conn, rows)
+        return await _views_in(hub, conn, rows)
+
+
+async def _views_in(
+    hub: HubState, conn: AsyncConnection, rows: Sequence[JobRow]
+) -> tuple[JobView, ...]:
+    policy = await hub.policies.current(conn)
+    facts = await job_facts(hub, conn, rows)
     return tuple(job_view(one, policy) for one in facts)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.api.deps import HubState
+from scheduler.api.together import Together
 from scheduler.core.policy import Policy
 from scheduler.db.launches import placed_runs
 from scheduler.wire.nodes import LaunchOrders
@@ -42,14 +43,23 @@ async def told(hub: HubState, found: Sequence[NodeReport]) -> Told:
     if site is None or not believed:
         return Told()
     if hub.launches.is_stale(site, hub.clock.monotonic()):
-        async with hub.db.reading() as conn:
-            await refresh(hub, conn, site, await hub.policies.current(conn))
+        await _look(hub, site)
     now = hub.clock.monotonic()
     if hub.launches.node_says(report.node, launcher, now):
         hub.wake.ring(f"site:{site}")
     orders = hub.launches.orders(site, report.node, now, hub.clock.now())
     moving = hub.launches.is_moving(site, report.node, now)
     return Told(orders, _SOON_SECONDS if moving else None)
+
+
+async def _look(hub: HubState, site: str) -> None:
+    """Read a site's open runs anew: once for all its nodes that report at once."""
+
+    async def look() -> None:
+        async with hub.db.reading() as conn:
+            await refresh(hub, conn, site, await hub.policies.current(conn))
+
+    await hub.placing.setdefault(site, Together(look)).ask()
 
 
 async def site_said(

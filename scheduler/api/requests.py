@@ -172,7 +172,7 @@ async def request_impact(request: HttpRequest, caller: User, request_id: Id) -> 
     """Say what the next cycle would do otherwise, by planning the present under both policies."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        row = await _visible(hub, conn, caller, request_id)
+        row = await visible(hub, conn, caller, request_id)
     return body.reply(await request_views.impact(hub, row.asked(), caller))
 
 
@@ -268,14 +268,19 @@ async def comment_request(request: HttpRequest, caller: User, request_id: Id) ->
 async def _step(hub: HubState, caller: Caller, request_id: str) -> AsyncIterator[Step]:
     """Open the one transaction of a step on a request that the caller may see."""
     async with hub.db.transaction() as conn:
-        await _visible(hub, conn, caller, request_id)
+        await visible(hub, conn, caller, request_id)
         yield Step(conn, who(caller), request_id, hub.clock.now())
     hub.wake.ring("notices")
 
 
-async def _visible(
+async def visible(
     hub: HubState, conn: AsyncConnection, caller: Caller, request_id: str
 ) -> RequestRow:
+    """Return a request that the caller may see.
+
+    Raises:
+        Refused: 404, it is not there, or not theirs to see.
+    """
     row = await find_request(conn, request_id)
     policy = await hub.policies.current(conn)
     if row is None or not request_views.sees(policy, caller, row):
@@ -285,7 +290,7 @@ async def _visible(
 
 async def _shown(hub: HubState, caller: Caller, request_id: str, status: int = 200) -> Response:
     async with hub.db.reading() as conn:
-        row = await _visible(hub, conn, caller, request_id)
+        row = await visible(hub, conn, caller, request_id)
         policy = await hub.policies.current(conn)
         history = await history_of(conn, request_id)
     return body.reply(request_views.view(row, history, policy, caller, hub), status)

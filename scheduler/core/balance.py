@@ -7,7 +7,7 @@ by its age, and the part of all GPUs that the account holds now counts as so muc
 two days later. Use that is past counts for nothing, and whoever waits longest goes at last.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 
@@ -44,7 +44,7 @@ class ByAge:
         self._taken = heappop(self._queue)[1]
         return self._taken
 
-    def narrow(self, is_worth: Callable[[AccountName], bool]) -> None:
+    def narrow(self, worth: Callable[[Collection[AccountName]], Iterable[AccountName]]) -> None:
         """Go on with some of the accounts only: here, all have been asked already."""
 
     def give_back(self, h100e_seconds: float, is_open: bool) -> None:

@@ -145,6 +145,8 @@ class Cells:
         # By number of block: its whole nodes that are free or bound to one account, and whose.
         self._capacity: list[int] = []
         self._owners: list[dict[AccountName, int]] = []
+        # The same of blocks that have changed since `save`, as they were.
+        self._changed: dict[int, tuple[int, dict[AccountName, int]]] | None = None
 
     @property
     def sizes(self) -> list[Size]:
@@ -157,14 +159,16 @@ class Cells:
         return any(size.claimed for size in self.sizes)
 
     def save(self) -> Callable[[], None]:
-        """Return what brings all counts back to those of now."""
+        """Return what brings all counts back to those of now; of blocks, those that change."""
         sizes = [(size, size.save()) for size in self.sizes]
-        capacity, owners = list(self._capacity), [dict(known) for known in self._owners]
+        changed = self._changed = {}
 
         def restore() -> None:
             for size, saved in sizes:
                 size.restore(saved)
-            self._capacity, self._owners = capacity, owners
+            for block, (capacity, owners) in changed.items():
+                self._capacity[block], self._owners[block] = capacity, owners
+            self._changed = None
 
         return restore
 
@@ -218,6 +222,8 @@ class Cells:
         size, owners = self._blocks, self._owners[block]
         if size is None:
             return
+        if self._changed is not None and block not in self._changed:
+            self._changed[block] = (self._capacity[block], dict(owners))
         size.count(self._capacity[block], owners, -1)
         self._capacity[block] += capacity
         if was is not None:

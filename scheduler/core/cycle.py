@@ -51,7 +51,7 @@ class Cycle:
         self.reservations = Reservations(now)
         self.windows: dict[PoolId, list[Window]] = {}
         self._preemptable: dict[PoolId, Preemptable] = {}
-        self._undo: list[tuple[Job, Run] | Run] = []
+        self._undo: list[tuple[Job, Kind, Run] | Run] = []
         self._before = (dict(world.claims), dict(world.turnovers), world.version)
         self._keep_windows()
 
@@ -72,9 +72,9 @@ class Cycle:
                 match done:
                     case Run():
                         self.world.put_run(done)
-                    case (job, run):
+                    case (job, kind, run):
                         self.world.drop_run(run.id)
-                        self.world.put_job(job)
+                        self.world.waiting.put_back(job, kind)
         claims, turnovers, self.world.version = self._before
         self.world.claims, self.world.turnovers = dict(claims), dict(turnovers)
 
@@ -97,7 +97,7 @@ class Cycle:
         pools = kind.within(turn) & kind.fits.room
         if turn is QuotaClass.IN_QUOTA:
             pools &= self.world.below.pools(kind.account, kind.fits.least)
-        for bit in in_order(kind.order, pools):
+        for bit in in_order(kind, pools):
             pool = self.world.rooms.pools[bit]
             granted = self.granted(kind, bit, turn, job.time_limit)
             if granted is None:
@@ -194,7 +194,7 @@ class Cycle:
 
     def _start_reserved(self, kind: Kind, job: Job) -> Start | None:
         """Start a job of an advance reservation on the reservation's own nodes (R7)."""
-        for bit in in_order(kind.order, kind.guaranteed & kind.fits.room):
+        for bit in in_order(kind, kind.guaranteed & kind.fits.room):
             pool, fit = self.world.rooms.pools[bit], kind.fits.fits[bit]
             end_at = self.now + job.time_limit
             window = self.window(kind, pool)
@@ -218,7 +218,7 @@ class Cycle:
         """Take GPUs from whom this job may take them, in the first pool where it works (R8)."""
         if turn is QuotaClass.BACKGROUND:
             return None
-        for bit in in_order(kind.order, kind.mask & self.preemptable(kind, job, turn)):
+        for bit in in_order(kind, kind.mask & self.preemptable(kind, job, turn)):
             pool = self.world.rooms.pools[bit]
             if not self._may_preempt(kind, bit, turn):
                 continue
@@ -317,14 +317,14 @@ class Cycle:
         self.reservations.forget_quota(job.account, job.id)
         run = self.world.start(start, self.now)
         self.world.rooms.bring_forward()
-        self._undo.append((job, run))
+        self._undo.append((job, kind, run))
         self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
         return start
 
-    def seat(self, job: Job, start: Start) -> None:
+    def seat(self, kind: Kind, job: Job, start: Start) -> None:
         """Start background work on a lent lease, which takes room and quota from nobody (R18)."""
         self.starts.append(start)
-        self._undo.append((job, self.world.start(start, self.now)))
+        self._undo.append((job, kind, self.world.start(start, self.now)))
 
     def end_for_windows(self) -> None:
         """Tell runs to end that would stand in a reservation's or maintenance's way (R7)."""

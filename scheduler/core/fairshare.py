@@ -8,7 +8,7 @@ Source: Slurm's multifactor priority (PriorityDecayHalfLife); the continuous for
 solution of du/dt = rate - ln(2)/half_life * u.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from math import expm1, fsum, log
 from typing import NamedTuple
@@ -117,17 +117,55 @@ class Accruing:
     def _part(self, base: datetime, h100e: float, since: datetime) -> float:
         return h100e * float(2.0 ** min(_MOST, (since - base) / self._half_life))
 
-    def at(self, now: Fading) -> float:
-        """Return what all runs have accrued by `now`, in decayed H100e-seconds."""
-        if not self._runs:
-            return 0.0
-        if self._base != now.base:
-            self._base = now.base
-            self._kept = {run: self._part(now.base, *known) for run, known in self._runs.items()}
+    def sums(self, base: datetime) -> tuple[float, float]:
+        """Return the two sums, the second one as of `base`."""
+        if self._base != base:
+            self._base = base
+            self._kept = {run: self._part(base, *known) for run, known in self._runs.items()}
             self._sums = None
         if self._sums is None:
             self._sums = fsum(self._rates.values()), fsum(self._kept.values())
-        rate, kept = self._sums
-        # A run whose lease begins a moment from now, by another clock, has not used less than 0.
-        accrued = max(0.0, rate - kept * now.faded)
-        return accrued * (self._half_life.total_seconds() / log(2))
+        return self._sums
+
+
+class AllAccruing:
+    """What the runs of every account accrue; `at` reads two numbers for each."""
+
+    def __init__(self, half_life: timedelta) -> None:
+        self._half_life = half_life
+        self._of: dict[AccountName, Accruing] = {}
+        self._base: datetime | None = None
+        self._sums: dict[AccountName, tuple[float, float]] = {}
+        self._changed: set[AccountName] = set()
+
+    def put(self, account: AccountName, run: RunId, h100e: float, since: datetime) -> None:
+        """Let a run of an account accrue, with so many H100-equivalents since then."""
+        known = self._of.get(account)
+        if known is None:
+            known = self._of[account] = Accruing(self._half_life)
+        known.put(run, h100e, since)
+        self._changed.add(account)
+
+    def drop(self, account: AccountName, run: RunId) -> None:
+        """Let a run accrue no more."""
+        self._of[account].drop(run)
+        self._changed.add(account)
+
+    def at(self, now: datetime) -> Iterator[tuple[AccountName, float]]:
+        """Yield what each account's runs have accrued by `now`, in decayed H100e-seconds."""
+        fading = Fading.at(now, self._half_life)
+        if fading.base != self._base:
+            self._base = fading.base
+            self._changed.update(self._of)
+        for account in self._changed:
+            self._sums[account] = self._of[account].sums(fading.base)
+        self._changed.clear()
+        faded, per_rate = fading.faded, self._half_life.total_seconds() / log(2)
+        for account, (rate, kept) in self._sums.items():
+            # Whose lease begins a moment from now, by another clock, has not used less than 0.
+            yield account, max(0.0, rate - kept * faded) * per_rate
+
+    def runs(self) -> Iterator[tuple[AccountName, Mapping[RunId, tuple[float, datetime]]]]:
+        """Yield each account's runs, for comparing worlds."""
+        for account, known in self._of.items():
+            yield account, known.runs()

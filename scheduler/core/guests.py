@@ -13,10 +13,11 @@ from scheduler.core import wording
 from scheduler.core.cycle import Cycle
 from scheduler.core.decisions import Start
 from scheduler.core.model import AccountName, Job, NodeId, PoolId, QuotaClass, Run, RunId, Slot
-from scheduler.core.ordering import Entry, Kind, Turns, in_order
+from scheduler.core.ordering import Entry, Kind, in_order
 from scheduler.core.placement import lowest, mask_of
 from scheduler.core.policy import Order
 from scheduler.core.terms import guest_terms
+from scheduler.core.turns import Tree, Turns
 from scheduler.core.world import EVERYBODY
 
 _TURN = QuotaClass.BACKGROUND
@@ -56,7 +57,8 @@ class _Seating:
             groups = [
                 a for a in waiting.accounts() if waiting.reach(a).places[_TURN].union & self._mask
             ]
-        turns = Turns(self._world.index, usage, groups)
+        index = self._world.index
+        turns = Turns(index, usage, Tree.of(index, groups))
         queues: dict[AccountName, list[tuple[Entry, int, Kind]]] = {}
         while (group := turns.take()) is not None:
             if group not in queues:
@@ -94,7 +96,7 @@ class _Seating:
         return not kind.user or self._cycle.user_has_room(kind)
 
     def _seat(self, kind: Kind, job: Job) -> bool:
-        for bit in in_order(kind.order, kind.within(_TURN) & self._mask):
+        for bit in in_order(kind, kind.within(_TURN) & self._mask):
             pool = self._world.rooms.pools[bit]
             granted = guest_terms(self._world, kind, bit, self._cycle.now)
             if granted is None or self._cycle.own_tier_start(kind, pool) is not None:
@@ -107,15 +109,15 @@ class _Seating:
                     agreement = granted.agreement.id if granted.agreement else None
                     why = wording.guest(pool, host)
                     start = Start(job.id, pool.id, slots, _TURN, why, agreement, over=host.id)
-                    self._take(job, start)
+                    self._take(kind, job, start)
                     return True
         return False
 
-    def _take(self, job: Job, start: Start) -> None:
+    def _take(self, kind: Kind, job: Job, start: Start) -> None:
         left = self._open[start.over] if start.over is not None else {}
         for slot in start.slots:
             left[slot.node] &= ~mask_of(slot.gpus)
-        self._cycle.seat(job, start)
+        self._cycle.seat(kind, job, start)
 
     def _slots(self, kind: Kind, bit: int, job: Job, host: Run) -> tuple[Slot, ...] | None:
         """Return GPUs of a host for the whole gang, on the nodes with the fewest left, or None."""

@@ -1,4 +1,4 @@
-"""Who is next: the account with the least share at each level, then the leaf's own order (R2).
+"""Who is next in an account: its own order (R2); whose turn it is, is in `turns.py`.
 
 Jobs of one account that placement cannot tell apart wait in one queue (a `Kind`), so a
 shape that cannot start is tried once per cycle, and what waits behind it in other shapes
@@ -6,13 +6,13 @@ is still reached. A cycle takes turns over accounts and kinds, never over jobs.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from heapq import heapify, heappop, heappush
 
 from scheduler.core.explain import Verdict
-from scheduler.core.index import Candidates, PolicyIndex
+from scheduler.core.index import Candidates
 from scheduler.core.model import AccountName, Job, JobId, QuotaClass, Shape
+from scheduler.core.placement import bits
 from scheduler.core.policy import Rules
 from scheduler.core.rooms import FitClass
 
@@ -154,6 +154,7 @@ class Kind:
         "candidates",
         "fits",
         "guaranteed",
+        "in_turn",
         "key",
         "mask",
         "order",
@@ -173,6 +174,7 @@ class Kind:
         self.user = user
         self.guaranteed = 0
         self.order: Mapping[int, int] = {}  # the place of each pool's bit in spill-over (R13)
+        self.in_turn = False  # it is that of the bits themselves, in the pools of `mask`
         self.mask = 0
         self.strangers: tuple[Verdict, ...] | None = None  # of pools in no reach: `verdicts.py`
         self.queue = Queue()
@@ -210,120 +212,6 @@ def shape_key(shape: Shape) -> tuple[object, ...]:
     )
 
 
-class _Branch:
-    """An account in the order of one pass: what is below it, the next one on top."""
-
-    __slots__ = ("branches", "is_open", "name", "parent", "queued", "used", "weight")
-
-    def __init__(
-        self, name: AccountName, parent: "_Branch | None", used: float, weight: int
-    ) -> None:
-        self.name = name
-        self.parent = parent
-        self.used = used
-        self.weight = weight
-        self.queued = False
-        self.is_open = False  # a leaf that still has something to try
-        self.branches: list[tuple[float, AccountName, _Branch]] = []
-
-
-class Turns:
-    """Hands out accounts, least share first at every level; each comes back with what it took."""
-
-    def __init__(
-        self,
-        index: PolicyIndex,
-        usage: Mapping[AccountName, float],
-        accounts: Iterable[AccountName],
-    ) -> None:
-        self._index = index
-        self._usage = usage
-        self._branches: dict[AccountName, _Branch] = {}
-        self._roots: list[tuple[float, AccountName, _Branch]] = []
-        self._path: list[_Branch] = []
-        for account in accounts:
-            leaf = self._branch(account)
-            leaf.is_open = True
-            self._append(leaf)
-        heapify(self._roots)
-        for branch in self._branches.values():
-            heapify(branch.branches)
-
-    def _append(self, branch: _Branch | None) -> None:
-        """Queue a branch, and those above it, in no order yet."""
-        while branch is not None and not branch.queued:
-            branch.queued = True
-            above = branch.parent.branches if branch.parent else self._roots
-            above.append((branch.used / branch.weight, branch.name, branch))
-            branch = branch.parent
-
-    def _branch(self, name: AccountName) -> _Branch:
-        known = self._branches.get(name)
-        if known is None:
-            chain = self._index.chain(name)
-            parent = self._branch(chain[1]) if len(chain) > 1 else None
-            used = self._usage.get(name, 0.0)
-            known = _Branch(name, parent, used, self._index.weight(name))
-            self._branches[name] = known
-        return known
-
-    def _queue(self, branch: _Branch | None) -> None:
-        while branch is not None and not branch.queued:
-            branch.queued = True
-            above = branch.parent.branches if branch.parent else self._roots
-            heappush(above, (branch.used / branch.weight, branch.name, branch))
-            branch = branch.parent
-
-    def take(self) -> AccountName | None:
-        """Return the next account, by least share down the tree; give it back before the next."""
-        if not self._roots:
-            return None
-        self._path = [heappop(self._roots)[2]]
-        # An account may hold a queue and have accounts below it, if the policy changed.
-        while self._path[-1].branches and not self._path[-1].is_open:
-            self._path.append(heappop(self._path[-1].branches)[2])
-        for branch in self._path:
-            branch.queued = False
-        return self._path[-1].name
-
-    def narrow(self, is_worth: Callable[[AccountName], bool]) -> None:
-        """Go on with some of the accounts only, between turns."""
-        self._roots = self._narrowed(self._roots, is_worth)
-
-    def _narrowed(
-        self,
-        rows: list[tuple[float, AccountName, _Branch]],
-        is_worth: Callable[[AccountName], bool],
-    ) -> list[tuple[float, AccountName, _Branch]]:
-        kept = []
-        for row in rows:
-            branch = row[2]
-            branch.branches = self._narrowed(branch.branches, is_worth)
-            branch.is_open = branch.is_open and is_worth(branch.name)
-            branch.queued = branch.is_open or bool(branch.branches)
-            if branch.queued:
-                kept.append(row)
-        heapify(kept)
-        return kept
-
-    def give_back(self, h100e_seconds: float, is_open: bool) -> None:
-        """Charge what it took up the tree, and queue it again where it has more to try."""
-        leaf = self._path[-1]
-        leaf.is_open = is_open
-        for branch in self._path:
-            branch.used += h100e_seconds
-        for branch in reversed(self._path):
-            if branch.is_open or branch.branches:
-                self._queue(branch)
-
-
-def in_order(order: Mapping[int, int], mask: int) -> list[int]:
-    """Return the bits of a set of pools in a kind's order of spill-over (R13)."""
-    found = []
-    while mask:
-        low = mask & -mask
-        found.append(low.bit_length() - 1)
-        mask ^= low
-    if len(found) > 1:
-        found.sort(key=order.__getitem__)
-    return found
+def in_order(kind: Kind, mask: int) -> Iterator[int]:
+    """Yield the bits of a set of a kind's pools in its order of spill-over (R13)."""
+    return bits(mask) if kind.in_turn else iter(sorted(bits(mask), key=kind.order.__getitem__))

@@ -186,12 +186,15 @@ class PoolNodes:
             return
         after, bit = state.pinned, 1 << state.rank
         self.cells.move(state.place, before, after)
-        for account in before.keys() ^ after.keys():
-            self.pinned_by[account] = self.pinned_by.get(account, 0) ^ bit
+        self._count_pinned(state, before)
         if bool(before) != bool(after):
             self.untouched ^= bit
         is_bound = self.cells.bound_to(state.place, after) is not None
         self.bound = self.bound | bit if is_bound else self.bound & ~bit
+
+    def _count_pinned(self, state: NodeState, before: Owners) -> None:
+        for account in before.keys() ^ state.pinned.keys():
+            self.pinned_by[account] = self.pinned_by.get(account, 0) ^ 1 << state.rank
 
     def refresh(self, state: NodeState) -> None:
         """Take note that a node's GPUs are held by others than before."""
@@ -211,8 +214,8 @@ class PoolNodes:
         """Keep what is known of a node, and of the pool, if that was not kept since `restore`."""
         if self._saved is None:
             self._saved = {}
-            known = (list(self._at_least), self.free, self.untouched, dict(self.pinned_by))
-            self._counts = (*known, self.bound, None if self.cells is None else self.cells.save())
+            known = (list(self._at_least), self.free, self.untouched, self.bound)
+            self._counts = (*known, None if self.cells is None else self.cells.save())
         if state.rank not in self._saved:
             self._saved[state.rank] = state.save()
 
@@ -224,8 +227,10 @@ class PoolNodes:
             state = self.order[rank]
             if self._ready and rank not in self._outdated:
                 self._outdated[rank] = state.times
+            pinned = state.pinned
             state.restore(saved)
-        self._at_least, self.free, self.untouched, self.pinned_by, self.bound, cells = self._counts
+            self._count_pinned(state, pinned)
+        self._at_least, self.free, self.untouched, self.bound, cells = self._counts
         if cells is not None:
             cells()
         self._saved = None

@@ -24,7 +24,7 @@ reach.py.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heapreplace
 
@@ -33,12 +33,16 @@ from scheduler.core.backfill import longest_limit
 from scheduler.core.balance import ByAge
 from scheduler.core.cycle import Cycle
 from scheduler.core.decisions import Plan, Start
-from scheduler.core.model import AccountName, Job, QuotaClass
-from scheduler.core.ordering import Entry, Kind, Turns, in_order
+from scheduler.core.model import AccountName, JobId, QuotaClass
+from scheduler.core.ordering import Entry, Kind, in_order
 from scheduler.core.policy import Backfill, Order, Policy
 from scheduler.core.reach import Reach
+from scheduler.core.turns import Tree, Turns
 from scheduler.core.verdicts import Holds
 from scheduler.core.world import EVERYBODY, World
+
+_NOBODY = timedelta(0)
+"""The longest time limit with which more of a kind may start, where nobody may."""
 
 _FIRST = 16
 """After so many turns few shapes are left of which anybody would be promised a start."""
@@ -86,11 +90,11 @@ def plan(world: World, policy: Policy, now: datetime, *, told: bool = False) -> 
     )
 
 
-def _groups(world: World) -> list[AccountName]:
+def _groups(world: World) -> Tree:
     """Return who takes turns: accounts; without fair shares, everybody is in one queue."""
     if world.policy.rules.order is Order.FIFO:
-        return [EVERYBODY]
-    return world.waiting.accounts()
+        return Tree.of(world.index, [EVERYBODY])
+    return world.waiting.tree()
 
 
 class _Pass:
@@ -122,7 +126,7 @@ class _Pass:
             served += 1
             if all_of_them and (served == _FIRST or not self._cycle.wanted.is_any()):
                 # From here on only those who may start, or be promised, something are of interest.
-                turns.narrow(self._is_worth)
+                turns.narrow(self._worth)
                 all_of_them = self._cycle.wanted.is_any()
 
     def _turns(self) -> Turns | ByAge:
@@ -149,7 +153,7 @@ class _Pass:
                 continue
             left[is_gang] -= 1
             kind = self._waiting.kind_of(job.id)
-            if not kind.within(self._turn) or not self._is_ready(kind, job):
+            if not kind.within(self._turn) or not self._is_ready(kind, job.id):
                 continue
             if self._cycle.try_start(kind, job, self._turn) is None:
                 holding.reserve(self._cycle, kind, job, self._turn, aged=True)
@@ -162,7 +166,7 @@ class _Pass:
             if not self._left[group] and not self._is_of_interest(kind):
                 heappop(heads)
                 continue
-            start = self._try(kind, self._jobs[place[3]])
+            start = self._try(kind, place)
             following = self._next(kind, place)
             if following is None:
                 heappop(heads)
@@ -179,31 +183,33 @@ class _Pass:
         """Return whether a kind's head matters where nobody behind it may start."""
         return kind in self._may or holding.wants(self._cycle, kind)
 
-    def _try(self, kind: Kind, job: Job) -> Start | None:
+    def _try(self, kind: Kind, place: Entry) -> Start | None:
         # Asked again: since it was queued, its user may have reached a limit elsewhere.
         if kind.user and not self._cycle.user_has_room(kind):
             return None
-        start = self._cycle.try_start(kind, job, self._turn) if kind in self._may else None
+        start = None
+        if kind in self._may:
+            start = self._cycle.try_start(kind, self._jobs[place[3]], self._turn)
         if start is None:
-            self._block(kind, job)
+            self._block(kind, place)
         return start
 
     def _heads_of(self, group: AccountName) -> list[tuple[Entry, int, Kind]]:
         heads = self._heads.get(group)
         if heads is None:
-            heads = self._heads[group] = self._queue(group) if self._is_worth(group) else []
+            heads = self._heads[group] = self._queue(group) if self._worth((group,)) else []
         return heads
 
-    def _is_worth(self, group: AccountName) -> bool:
-        """Return whether an account may have anything to start, or to be promised."""
-        if group == EVERYBODY or self._cycle.rules.backfill is Backfill.STRICT:
-            return True
-        if self._reach.account(group):
-            return True
-        shapes = self._waiting.reach(group).places[self._turn].shapes
-        return self._turn is not QuotaClass.BACKGROUND and not self._cycle.wanted.shapes.isdisjoint(
-            shapes
-        )
+    def _worth(self, groups: Collection[AccountName]) -> set[AccountName]:
+        """Return those of the accounts that may have anything to start, or to be promised."""
+        if EVERYBODY in groups or self._cycle.rules.backfill is Backfill.STRICT:
+            return set(groups)
+        found = self._reach.some(groups)
+        wanted = self._cycle.wanted.shapes
+        if wanted and self._turn is not QuotaClass.BACKGROUND:
+            turn, reach = self._turn, self._waiting.reach
+            found |= {a for a in groups if not wanted.isdisjoint(reach(a).places[turn].shapes)}
+        return found
 
     def _queue(self, group: AccountName) -> list[tuple[Entry, int, Kind]]:
         """Return the heads of a group's kinds that may start, and of those to be promised a start.
@@ -211,8 +217,10 @@ class _Pass:
         Where one may start in quota, all of them: what those before it wait for is not for it.
         """
         cycle, backfill = self._cycle, self._cycle.rules.backfill
-        kinds = list(self._waiting.kinds()) if group == EVERYBODY else self._waiting.of(group)
-        mine = [kind for kind in kinds if kind.queue and kind.within(self._turn)]
+        if group == EVERYBODY:
+            mine = [kind for kind in self._waiting.kinds() if kind.within(self._turn)]
+        else:
+            mine = list(self._waiting.reach(group).places[self._turn].kinds)
         strict = backfill is Backfill.STRICT
         may = mine if strict else [kind for kind in mine if self._may_start(kind)]
         self._may.update(may)
@@ -240,32 +248,33 @@ class _Pass:
         world = self._cycle.world
         below = world.below.pools(kind.account, kind.fits.least)
         mask = kind.guaranteed & world.lent_out & below
-        for bit in in_order(kind.order, mask):
+        for bit in in_order(kind, mask):
             own = world.quotas[world.rooms.pools[bit].id].path(kind.account)[0]
             if own.used + kind.fits.gpus[bit] <= own.nominal:
                 return True
         return False
 
-    def _block(self, kind: Kind, job: Job) -> None:
+    def _block(self, kind: Kind, place: Entry) -> None:
         """Take note that a job waits: promise it a start, and let only shorter ones go on."""
         cycle = self._cycle
-        limit = timedelta(0)
+        limit = _NOBODY
         if kind in self._may and (cycle.held_back or cycle.over_budget):
-            limit = longest_limit(cycle, kind, job, self._turn)
+            limit = longest_limit(cycle, kind, self._jobs[place[3]], self._turn)
         if kind not in self._limit:
             if cycle.rules.backfill is Backfill.STRICT:
                 cycle.is_over = True
                 return
-            self._promise(kind, job)
+            self._promise(kind, place)
         self._limit[kind] = limit
 
-    def _promise(self, kind: Kind, job: Job) -> None:
-        place: Entry | None = self._waiting.entry(job)
-        for _ in range(max(1, self._cycle.rules.reserve_depth)):
-            if place is None:
+    def _promise(self, kind: Kind, place: Entry) -> None:
+        holding.reserve(self._cycle, kind, self._jobs[place[3]], self._turn)
+        behind: Entry | None = place
+        for _ in range(1, self._cycle.rules.reserve_depth):
+            behind = kind.queue.after(behind)
+            if behind is None:
                 return
-            holding.reserve(self._cycle, kind, self._jobs[place[3]], self._turn)
-            place = kind.queue.after(place)
+            holding.reserve(self._cycle, kind, self._jobs[behind[3]], self._turn)
 
     def _next(self, kind: Kind, place: Entry | None) -> Entry | None:
         """Return the kind's first job behind `place` that may be tried."""
@@ -273,12 +282,13 @@ class _Pass:
         if limit is not None and not limit:
             return None
         while (place := kind.queue.after(place, limit)) is not None:
-            if self._is_ready(kind, self._jobs[place[3]]):
+            if self._is_ready(kind, place[3]):
                 return place
         return None
 
-    def _is_ready(self, kind: Kind, job: Job) -> bool:
+    def _is_ready(self, kind: Kind, job: JobId) -> bool:
         """Return whether the job waits for no reason of its own, that no pool can change."""
-        if job.not_before is not None and job.not_before > self._cycle.now:
+        later = self._waiting.later.get(job)
+        if later is not None and later > self._cycle.now:
             return False
         return not kind.user or self._cycle.user_has_room(kind)

@@ -6,7 +6,7 @@ before the shortest of them would end, the account's quota is used up. The answe
 yes where a try then fails, and never no where it would not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -76,32 +76,39 @@ class Reach:
         plans = self._cycle.reservations.planned(self._world.rooms.pools[bit].id)
         return ALWAYS if plans is None else plans.open_until(fits.fits[bit], self._turn)
 
-    def account(self, account: AccountName) -> bool:
-        """Return whether an account may have anything to start now, or to take back."""
-        reach = self._world.waiting.reach(account)
-        if reach.in_reservation or account in self._cycle.promised:
-            return True
-        places = reach.places[self._turn]
+    def some(self, accounts: Iterable[AccountName]) -> set[AccountName]:
+        """Return those of the accounts that may have anything to start now, or to take back."""
+        # Asked of every account in every cycle: nearly all are refused by the first look.
+        opened, some, found = self._opened(), self._any, set()
         if self._turn is QuotaClass.IN_QUOTA:
-            return self._is_below(account, places)
-        # Asked of every account in every cycle: loops cost less here than generators.
-        opened = self._opened()
-        if not places.union & self._any:
-            return False
+            some |= self._world.lent_out
+        for account in accounts:
+            reach = self._world.waiting.reach(account)
+            if reach.in_reservation or account in self._cycle.promised:
+                found.add(account)
+                continue
+            places = reach.places[self._turn]
+            if places.union & some and self._is_any_open(account, places, opened):
+                found.add(account)
+        return found
+
+    def _is_any_open(
+        self, account: AccountName, places: Places, opened: Mapping[FitClass, int]
+    ) -> bool:
+        if self._turn is QuotaClass.IN_QUOTA:
+            return self._is_below(account, places, opened)
         for fits, pools in places.pools:
             open_pools = pools & opened[fits]
             if open_pools and self._is_open(account, fits, open_pools):
                 return True
         return False
 
-    def _is_below(self, account: AccountName, places: Places) -> bool:
+    def _is_below(
+        self, account: AccountName, places: Places, opened: Mapping[FitClass, int]
+    ) -> bool:
         """Return whether a part of some nominal is left where nodes are free, or lent."""
         below, lent_out = self._world.below, self._world.lent_out
-        some = places.union & below.pools(account, 1)
-        if not some:
-            return False
-        opened = self._opened()
-        if not some & (lent_out | self._any):
+        if not places.union & below.pools(account, 1):
             return False
         for fits, pools in places.pools:
             left = pools & below.pools(account, fits.least)
@@ -134,13 +141,16 @@ class Reach:
 
     def kind(self, kind: Kind) -> bool:
         """Return whether a job of the kind may start now, without anybody's GPUs taken."""
+        pools = kind.within(self._turn) & kind.fits.room
         own = self._cycle.promised.get(kind.account, ())
         if kind in own or kind.shape.reservation is not None:
             # What is kept for its own job is no obstacle to it.
-            return bool(kind.within(self._turn) & kind.fits.room)
-        pools = kind.within(self._turn) & self.pools(kind.fits)
+            return bool(pools)
         if self._turn is QuotaClass.IN_QUOTA:
             pools &= self._world.below.pools(kind.account, kind.fits.least)
+        if not pools:
+            return False
+        pools &= self.pools(kind.fits)
         shortest = kind.queue.shortest
         while pools:
             low = pools & -pools

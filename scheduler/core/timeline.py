@@ -264,6 +264,7 @@ class Reservations:
         self._pools: dict[PoolId, PoolPlans] = {}
         self._quota: dict[AccountName, dict[PoolId, list[QuotaHold]]] = {}
         self._jobs: dict[JobId, PoolId] = {}
+        self._waiting: set[JobId] = set()  # jobs that quota is kept for
         # Pools with planned starts in which something has changed, in the order of the changes.
         self.changes: list[PoolId] = []
 
@@ -287,6 +288,7 @@ class Reservations:
     def hold_quota(self, account: AccountName, pool: PoolId, hold: QuotaHold) -> None:
         """Keep an account's quota for a job of its own that was there first."""
         self._quota.setdefault(account, {}).setdefault(pool, []).append(hold)
+        self._waiting.add(hold.job)
 
     def _holds(self, account: AccountName, pool: PoolId) -> list[QuotaHold] | None:
         of_account = self._quota.get(account)
@@ -301,6 +303,9 @@ class Reservations:
 
     def forget_quota(self, account: AccountName, job: JobId) -> None:
         """Keep no quota any more for a job that has started."""
+        if job not in self._waiting:
+            return
+        self._waiting.remove(job)
         for holds in self._quota.get(account, {}).values():
             holds[:] = [hold for hold in holds if hold.job != job]
 

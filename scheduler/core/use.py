@@ -8,7 +8,7 @@ from datetime import datetime
 
 from scheduler.core import fairshare
 from scheduler.core.budgets import Budgets, charged_until
-from scheduler.core.fairshare import Accruing
+from scheduler.core.fairshare import AllAccruing
 from scheduler.core.hardware import H100E
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import AccountName, QuotaClass, Reservation, ReservationId, Run, RunId
@@ -26,17 +26,14 @@ class Use:
         self.capacity = sum(pool.capacity * index.eligibility.worth(pool) for pool in pools)
         self._index = index
         self._half_life = index.policy.rules.half_life
-        self._accruing: dict[AccountName, Accruing] = {}
+        self._accruing = AllAccruing(self._half_life)
 
     def put(self, run: Run) -> None:
         """Count a run, from its lease on."""
         if not _is_charged(run):
             return
         factor = self._index.factor(run.pool, run.leased_at)
-        accruing = self._accruing.get(run.account)
-        if accruing is None:
-            accruing = self._accruing[run.account] = Accruing(self._half_life)
-        accruing.put(run.id, run.gpus * factor / H100E, run.leased_at)
+        self._accruing.put(run.account, run.id, run.gpus * factor / H100E, run.leased_at)
         self.budgets.count(run, factor, 1)
         self._hold(run, factor)
 
@@ -45,13 +42,14 @@ class Use:
         if not _is_charged(run):
             return
         factor = self._index.factor(run.pool, run.leased_at)
-        self._accruing[run.account].drop(run.id)
+        self._accruing.drop(run.account, run.id)
         self.budgets.count(run, factor, -1)
         self._hold(run, -factor)
 
     def _hold(self, run: Run, factor: int) -> None:
+        h100e = run.gpus * factor
         for name in self._index.chain(run.account):
-            self.now[name] = self.now.get(name, 0) + run.gpus * factor
+            self.now[name] = self.now.get(name, 0) + h100e
 
     def at(
         self,
@@ -63,9 +61,8 @@ class Use:
         leaves = {
             name: fairshare.settled(usage, now, self._half_life) for name, usage in settled.items()
         }
-        fading = fairshare.Fading.at(now, self._half_life)
-        for name, accruing in self._accruing.items():
-            leaves[name] = leaves.get(name, 0.0) + accruing.at(fading)
+        for name, used in self._accruing.at(now):
+            leaves[name] = leaves.get(name, 0.0) + used
         for row in sorted(self._index.policy.reservations, key=lambda r: r.id):
             if row.account is not None and row.starts_at < now:
                 until = min(now, charged_until(row, claims, now))
@@ -85,7 +82,7 @@ class Use:
         yield "now", {name: used for name, used in self.now.items() if used}
         yield "committed", {name: n for name, n in self.budgets.committed.items() if n}
         runs: dict[AccountName, Mapping[RunId, object]] = {
-            name: dict(known.runs()) for name, known in self._accruing.items() if known.runs()
+            name: dict(runs) for name, runs in self._accruing.runs() if runs
         }
         yield "accruing", runs
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import AccountName, Job, JobId, PoolId, QuotaClass, Shape
 from scheduler.core.ordering import Entry, Kind, entry
+from scheduler.core.placement import bits
 from scheduler.core.rooms import FitClass, Rooms
+from scheduler.core.turns import Tree
 
 if TYPE_CHECKING:
     from scheduler.core.quota import PoolQuota
@@ -22,11 +24,12 @@ _SPARE = 1000
 
 
 class Places(NamedTuple):
-    """Where an account's kinds could start in a pass: pools of each class and of all; which kinds.
+    """The kinds of an account that could start in a pass, and where: pools of each class, of all.
 
     Pools are a bit each.
     """
 
+    kinds: tuple[Kind, ...]
     pools: tuple[tuple[FitClass, int], ...]
     shapes: frozenset[Shape]
     union: int
@@ -55,6 +58,7 @@ class Waiting:
         # Kinds of an account, in the order of their keys; and of accounts, by name.
         self._of_account: dict[AccountName, list[Kind]] = {}
         self._accounts: list[AccountName] | None = None
+        self._tree: Tree | None = None
         # Jobs of each shape by age, oldest first; some of them may have gone.
         self._ages: dict[Shape, list[_Age]] = {}
         # By pass, how many kinds with jobs there are of each shape that could start in it.
@@ -66,10 +70,13 @@ class Waiting:
     def put(self, job: Job) -> None:
         """Let a job wait, or replace what is known about it."""
         self.drop(job.id)
+        self.put_back(job, self._kind(job))
+
+    def put_back(self, job: Job, kind: Kind) -> None:
+        """Let a job wait in the kind that it is of; nothing is known about it now."""
         self.jobs[job.id] = job
         if job.not_before is not None:
             self.later[job.id] = job.not_before
-        kind = self._kind(job)
         if not kind.queue:
             self._empty -= 1
             self._count(kind, 1)
@@ -126,7 +133,7 @@ class Waiting:
             kind = self._kinds[key] = self._new(job, person)
             self._of_account.setdefault(job.account, []).append(kind)
             self._of_account[job.account].sort(key=lambda kind: kind.key)
-            self._accounts = None
+            self._accounts = self._tree = None
             self._empty += 1
         return kind
 
@@ -142,6 +149,8 @@ class Waiting:
             if self._quotas[pool.id].can_be_in_quota(job.account, kind.gpus(bit)):
                 kind.guaranteed |= 1 << bit
         kind.order = order
+        places = [order[bit] for bit in bits(kind.mask)]
+        kind.in_turn = places == sorted(places)
         return kind
 
     def tidy(self) -> None:
@@ -154,7 +163,7 @@ class Waiting:
             self._of_account.setdefault(kind.account, []).append(kind)
         for kinds in self._of_account.values():
             kinds.sort(key=lambda kind: kind.key)
-        self._accounts = None
+        self._accounts = self._tree = None
         self._empty = 0
 
     def accounts(self) -> list[AccountName]:
@@ -162,6 +171,12 @@ class Waiting:
         if self._accounts is None:
             self._accounts = sorted(self._of_account)
         return self._accounts
+
+    def tree(self) -> Tree:
+        """Return the same accounts, by who is above them."""
+        if self._tree is None:
+            self._tree = Tree.of(self._index, self.accounts())
+        return self._tree
 
     def of(self, account: AccountName) -> list[Kind]:
         """Return an account's kinds, in the order of their keys; some may be empty."""
@@ -232,11 +247,9 @@ class Waiting:
 def _places(kinds: Iterable[Kind], turn: QuotaClass) -> Places:
     """Return where kinds could start in a pass."""
     pools: dict[FitClass, int] = {}
-    shapes, union = set(), 0
-    for kind in kinds:
+    mine, union = tuple(kind for kind in kinds if kind.within(turn)), 0
+    for kind in mine:
         within = kind.within(turn)
-        if within:
-            pools[kind.fits] = pools.get(kind.fits, 0) | within
-            shapes.add(kind.shape)
-            union |= within
-    return Places(tuple(pools.items()), frozenset(shapes), union)
+        pools[kind.fits] = pools.get(kind.fits, 0) | within
+        union |= within
+    return Places(mine, tuple(pools.items()), frozenset(kind.shape for kind in mine), union)

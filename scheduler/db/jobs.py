@@ -279,6 +279,8 @@ async def delete_job(conn: AsyncConnection, job_id: str, now: datetime) -> bool:
 async def runs_of(conn: AsyncConnection, job_ids: Sequence[str]) -> dict[str, list[RunRow]]:
     """Return every run of these jobs, each job's in order of attempts."""
     found: dict[str, list[RunRow]] = {job_id: [] for job_id in job_ids}
+    if not found:
+        return found
     query = select(runs).where(runs.c.job_id.in_(job_ids)).order_by(runs.c.attempt)
     for row in (await conn.execute(query)).mappings():
         found[row["job_id"]].append(run_row(row))

@@ -214,6 +214,8 @@ class RequestLine(Message):
     expires_at: AwareDatetime
     standing: str
     awaits_you: bool
+    reason: str = Field(default="", description="Why it is asked for")
+    digest: str = Field(default="", description="Of the text as it is now, for a decision on it")
 
 
 class RequestPage(Message):

@@ -67,6 +67,7 @@ SCOPES = {
     "/v1/requests": {Scope.USER},
     "/v1/requests/{request_id}": {Scope.USER},
     "/v1/requests/{request_id}/impact": {Scope.USER},
+    "/v1/requests/{request_id}/precedents": {Scope.USER},
     "/v1/requests/{request_id}/send": {Scope.USER},
     "/v1/requests/{request_id}/decide": {Scope.USER},
     "/v1/requests/{request_id}/apply": {Scope.USER},

@@ -47,6 +47,7 @@ from scheduler.wire import (
     nodes,
     operating,
     policies,
+    precedents,
     reports,
     requests,
     sector_use,
@@ -63,8 +64,8 @@ DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock(
 MESSAGES = {
     name: message
     for module in (
-        *(accounts, audit, diagnostics, jobs, ledger, nodes, operating, policies, reports),
-        *(requests, sites, telemetry, usage, what_if, job_reports, sector_use),
+        *(accounts, audit, diagnostics, job_reports, jobs, ledger, nodes, operating, policies),
+        *(precedents, reports, requests, sector_use, sites, telemetry, usage, what_if),
     )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)

@@ -40,6 +40,13 @@ BUDGET = (
     *("--set", "valid_to=2030-01-01T00:00Z", "--reason", "the [next] milestone"),
 )
 
+AGREEMENT = (
+    *("create", "agreement", "--set", "id=uni-arl", "--set", "lender=state-u"),
+    *("--set", "borrower_account=arl", "--set", "pools=state-u-hpc", "--set", "cap=8"),
+    *("--set", "valid_from=2026-01-01T00:00Z", "--set", "valid_to=2030-01-01T00:00Z"),
+    *("--reason", "evenings"),
+)
+
 
 def asked(line):
     made = line("dana", "request", *BUDGET, "--json")
@@ -56,13 +63,41 @@ def test_a_budget_is_asked_for_approved_and_audited(line):
     assert "the [next] milestone" in shown
     assert "budgets: arl-2026 is new" in shown
     done = line("lee", "request", "approve", name, "--reason", "as planned")
-    assert "in force with policy revision 2" in done.output
+    assert "in force as policy revision 2" in done.output
     again = line("dana", "request", "withdraw", name, "--reason", "late")
     assert again.exit_code == 1
     rows = line("audra", "audit", "list", "--object", f"request:{name}").output
     assert "request.approve" in rows
     verdict = line("audra", "audit", "verify")
     assert (verdict.exit_code, "the chain holds" in verdict.output) == (0, True)
+
+
+def test_several_are_decided_with_one_reason_each_with_its_own_result(line):
+    plain = asked(line)
+    two = line("alex", "request", *AGREEMENT, "--json")
+    assert two.exit_code == 0, two.output
+    shared = json.loads(two.output)["id"]
+    done = line("lee", "request", "approve", plain, "nothing", shared, "--reason", "as planned")
+    assert done.exit_code == 1, "one of them is not there"
+    said = {row.partition(" ")[0]: row for row in done.output.splitlines()}
+    assert "in force as policy revision 2" in said[plain]
+    assert "needs another approver: it has 1 of 2 approvers" in said[shared]
+    assert "not decided. There is no request" in said["nothing:"]
+    again = line("lee", "request", "approve", shared, plain, "--reason", "as planned", "--json")
+    assert again.exit_code == 0, again.output
+    assert [(one["ok"], one["state"]) for one in json.loads(again.output)] == [
+        (True, "open"),
+        (True, "applied"),
+    ]
+
+
+def test_one_digest_is_not_of_several_texts_and_a_reason_is_needed(line):
+    name = asked(line)
+    several = ("approve", name, "another", "--reason", "x", "--digest", "7d" * 32)
+    answer = line("lee", "request", *several)
+    assert (answer.exit_code, "one text" in answer.output) == (2, True)
+    assert line("lee", "request", "deny", name, "--reason", " ").exit_code == 2
+    assert "open" in line("lee", "request", "show", name).output
 
 
 def test_an_export_is_verified_from_its_file_and_a_changed_one_is_not(line, tmp_path):
