@@ -13,7 +13,7 @@ from portal.client.hub import HubProblem, HubUnreachable
 from portal.config import PortalSettings
 from portal.parts.door import SIGN_OUT, link_to
 from portal.parts.problems import come_back, say, say_away, say_session_ended
-from portal.session import sign_in, visit
+from portal.session import is_dark, sign_in, visit
 from portal.signin import person
 from scheduler.wire.identity import Session
 
@@ -62,10 +62,13 @@ VIEWS = (
 """All pages, in the order of the list; the first is where a visit begins."""
 
 
+# On dark, the primary colour that carries white on a button is too faint as text: 3.4 to 1.
+_CHOSEN_TAB = '<style>[role="tab"][aria-selected="true"] p {color: #9cc8f7}</style>'
+
+
 def main() -> None:
     """Draw one page for one person."""
-    st.set_page_config("Commonpool", page_icon=ICON, layout="wide")
-    st.logo(ICON, size="large")
+    _frame()
     settings = PortalSettings()
     found = person(settings)
     if found is None:
@@ -90,6 +93,13 @@ def main() -> None:
         come_back(visit().now)
     except HubProblem as refused:
         say(refused)
+
+
+def _frame() -> None:
+    st.set_page_config("Commonpool", page_icon=ICON, layout="wide")
+    st.logo(ICON, size="large")
+    if is_dark():
+        st.html(_CHOSEN_TAB)
 
 
 def _pages(session: Session | None) -> list[st.Page]:

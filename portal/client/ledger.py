@@ -6,6 +6,7 @@ from enum import StrEnum
 from portal.client.hub import Hub
 from scheduler.core.ledger import By
 from scheduler.wire.ledger import LedgerPage
+from scheduler.wire.sector_use import SectorUsePage
 from scheduler.wire.usage import UsagePage
 
 
@@ -32,3 +33,8 @@ def ledger_file(hub: Hub, since: datetime, kind: FileKind) -> bytes:
 def usage(hub: Hub, days: int, account: str | None = None) -> UsagePage:
     """Return what the caller's accounts used day by day, and the budgets that bind them."""
     return hub.ask(UsagePage, "/v1/usage", {"days": days, "account": account})
+
+
+def sector_use(hub: Hub, days: int) -> SectorUsePage:
+    """Return how many GPUs each sector had, hour by hour."""
+    return hub.ask(SectorUsePage, "/v1/sector-use", {"days": days})

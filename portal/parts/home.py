@@ -116,6 +116,16 @@ def ran(job: JobView, now: datetime) -> timedelta:
     )
 
 
+def waits(jobs: Sequence[JobView]) -> list[timedelta]:
+    """Return how long each of these jobs waited for its first start; those yet to start do not."""
+    starts = [
+        (job.submitted_at, min(run.started_at for run in job.runs if run.started_at))
+        for job in jobs
+        if any(run.started_at for run in job.runs)
+    ]
+    return [max(timedelta(), start - submitted) for submitted, start in starts]
+
+
 def strip_rows(jobs: Sequence[JobView], now: datetime) -> list[dict[str, str]]:
     """Return the strip as a table: the latest first."""
     return [

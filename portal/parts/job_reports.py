@@ -41,7 +41,7 @@ def draw_utilisation(job: str, *, is_over: bool) -> None:
 def _use(run: RunUse, found: JobUtilisation, here: Visit, *, is_open: bool) -> None:
     simulated = " · SIMULATED" if run.simulated else ""
     st.markdown(
-        f"**Attempt {run.attempt}** on {plain(run.pool)}, {count(run.gpus_in_all, 'GPU')}"
+        f"Attempt {run.attempt} on **{plain(run.pool)}**, {count(run.gpus_in_all, 'GPU')}"
         f"{simulated}"
     )
     if not run.points:
@@ -68,7 +68,7 @@ def _use(run: RunUse, found: JobUtilisation, here: Visit, *, is_open: bool) -> N
 def _points(run: RunUse, here: Visit) -> None:
     dark = is_dark()
     times = [moment(one.at, here.now, here.zone) for one in run.points]
-    tabs = st.tabs(["At work", "Memory", "View as a table"], key=f"use-{run.run}")
+    tabs = st.tabs(["At work", "Memory", "View as a table"])
     if activity_words(run) == memory_words(run):  # neither was measured
         tabs[0].info("Nobody measured what its GPUs did.", icon=":material/visibility_off:")
     else:

@@ -33,6 +33,10 @@ class Form:
     start: Start
     trouble: Trouble | None = None
 
+    def key(self, field: str) -> str:
+        """Return the key of a field: forms that start with something else share no values."""
+        return f"{field}-{self.start.key}"
+
     def beside(self, field: str) -> None:
         """Show the trouble under the field that it is about."""
         if self.trouble and self.trouble.field == field:
@@ -91,6 +95,7 @@ def _command(form: Form) -> str:
         form.start.wish.entrypoint,
         placeholder="python train.py --epochs 3",
         help="Runs on the first of the leased nodes, in the folder of your files.",
+        key=form.key("entrypoint"),
     )
     form.beside("entrypoint")
     return entrypoint
@@ -107,6 +112,7 @@ def _files(form: Form) -> bytes | None:
     files = st.file_uploader(
         f"Working files, as a zip (may be left out: then {usual})",
         type="zip",
+        key=form.key("files"),
         max_upload_size=20,
         help="At most 20 MB. It is unpacked, and your command runs in it. Larger ones:"
         " `ray job submit --working-dir`, up to 100 MiB.",
@@ -124,6 +130,7 @@ def _sizes(form: Form) -> tuple[int, int]:
             4096,
             form.start.wish.nodes,
             help=f"They start together or not at all. The largest pool has {form.most_nodes:,}.",
+            key=form.key("nodes"),
         )
         form.beside("nodes")
     with right:
@@ -133,6 +140,7 @@ def _sizes(form: Form) -> tuple[int, int]:
             64,
             form.start.wish.gpus_per_node,
             help=f"The largest nodes have {form.largest_node}.",
+            key=form.key("gpus_per_node"),
         )
         form.beside("gpus_per_node")
     return nodes, gpus
@@ -143,7 +151,7 @@ def _places(form: Form) -> tuple[str, list[str], tuple[Tier, Tier]]:
     left, right = st.columns(2)
     with left:
         usual = accounts.index(wish.account) if wish.account in accounts else 0
-        account = st.selectbox("Account that pays", accounts, usual)
+        account = st.selectbox("Account that pays", accounts, usual, key=form.key("account"))
         form.beside("account")
     with right:
         models = st.multiselect(
@@ -152,6 +160,7 @@ def _places(form: Form) -> tuple[str, list[str], tuple[Tier, Tier]]:
             [model for model in wish.gpu_models if model in form.models],
             placeholder="any",
             help="Any of these will do. None chosen: any model.",
+            key=form.key("gpu_models"),
         )
         form.beside("gpu_models")
     tiers = _tiers(form)
@@ -172,8 +181,11 @@ def _tiers(form: Form) -> tuple[Tier, Tier]:
         low,
         format_func=TIER_WORDS.__getitem__,
         help="It starts on its own tier where it can, and spills over to the next.",
+        key=form.key("lowest"),
     )
-    highest = right.selectbox("Highest tier", there, high, format_func=TIER_WORDS.__getitem__)
+    highest = right.selectbox(
+        "Highest tier", there, high, format_func=TIER_WORDS.__getitem__, key=form.key("highest")
+    )
     return lowest or there[0], highest or there[-1]
 
 
@@ -187,6 +199,7 @@ def _classes(form: Form) -> tuple[str, PriorityClass]:
             labels.index(wish.label) if wish.label in labels else 0,
             help="Only pools accredited for the label may run it. These are the ones you may"
             " handle.",
+            key=form.key("label"),
         )
         form.beside("label")
     with right:
@@ -196,6 +209,7 @@ def _classes(form: Form) -> tuple[str, PriorityClass]:
             priorities,
             priorities.index(wish.priority),
             format_func=PRIORITIES.__getitem__,
+            key=form.key("priority"),
         )
         form.beside("priority")
     return label or "public", priority or PriorityClass.STANDARD
@@ -210,6 +224,7 @@ def _details(form: Form) -> tuple[str, str, bool]:
             wish.time_limit,
             placeholder="30m, 2h, 7d; empty: the tier's default",
             help="The run is ended after it. A shorter limit often starts sooner.",
+            key=form.key("time_limit"),
         )
         form.beside("time_limit")
     with right:
@@ -218,6 +233,7 @@ def _details(form: Form) -> tuple[str, str, bool]:
             wish.name,
             placeholder="digits-2",
             help="What the job is listed under; unique among your jobs.",
+            key=form.key("name"),
         )
         form.beside("name")
     preemptible = st.checkbox(
@@ -225,6 +241,7 @@ def _details(form: Form) -> tuple[str, str, bool]:
         wish.preemptible,
         help="It may then borrow idle GPUs; their owner can take them back with notice, and the"
         " job waits again. Without it, the job starts only within its account's own quota.",
+        key=form.key("preemptible"),
     )
     form.beside("preemptible")
     return time_limit, name, preemptible
@@ -259,6 +276,7 @@ def _rest(form: Form, usual: More) -> More:
             placeholder="digits",
             help="What this kind of job is called. Run times are foreseen from earlier jobs of"
             " the same name, so any number may share it.",
+            key=form.key("job_name"),
         )
         form.beside("job_name")
     with right:
@@ -268,6 +286,7 @@ def _rest(form: Form, usual: More) -> More:
             max_chars=120,
             placeholder="none",
             help="The id of an advance reservation of your account: the job runs only in it.",
+            key=form.key("reservation"),
         )
         form.beside("reservation")
     return More(name, reservation, *_hardware(form, usual), *_training(form, usual))
@@ -282,6 +301,7 @@ def _hardware(form: Form, usual: More) -> tuple[int, int, str]:
             MOST_MEMORY_GIB,
             usual.memory_gib,
             help="The least that each GPU must have. 0: any.",
+            key=form.key("memory_gib"),
         )
         form.beside("memory_gib")
     with right:
@@ -292,6 +312,7 @@ def _hardware(form: Form, usual: More) -> tuple[int, int, str]:
             usual.h100e,
             help="In place of nodes and GPUs on each node, which are then left at 1: as many GPUs"
             " of a pool's own model as that needs. 0: as nodes and GPUs say.",
+            key=form.key("h100e"),
         )
         form.beside("h100e")
     software = st.text_input(
@@ -299,6 +320,7 @@ def _hardware(form: Form, usual: More) -> tuple[int, int, str]:
         usual.software,
         placeholder="cuda-12.4, pytorch",
         help="What a pool must offer, by the names in the policy, with commas between them.",
+        key=form.key("software"),
     )
     form.beside("software")
     return memory, h100e, software

@@ -1,13 +1,17 @@
 """What needs the person: their jobs, what waits for them, what is left, and the next job."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from statistics import median
 
 import streamlit as st
 
 from portal.catalogue import Template, templates
-from portal.client.ledger import usage
+from portal.charts import sector_use as charts
+from portal.client.hub import HubUnreachable
+from portal.client.ledger import sector_use, usage
 from portal.client.requests import Requests
-from portal.format import JOB_LOOKS, count, plain
+from portal.format import JOB_LOOKS, count, plain, rough
 from portal.parts.home import (
     budget_rows,
     failed,
@@ -17,6 +21,7 @@ from portal.parts.home import (
     sign_words,
     strip,
     strip_rows,
+    waits,
 )
 from portal.parts.no_account import say_no_account
 from portal.parts.problems import panel
@@ -28,10 +33,12 @@ from scheduler.wire.accounts import Me
 from scheduler.wire.jobs import JobPage, JobView
 
 EVERY = "30s"
+SELDOM = "300s"
 SHOWN = 20
 MOST = 50
 NOTICES = 5
 DAYS = 28
+IN_USE_DAYS = 14
 ACTIVE = (JobState.PENDING, JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
 
 
@@ -39,6 +46,7 @@ def page() -> None:
     """Draw all of it, which looks again by itself."""
     st.title("Home")
     panel(_home, EVERY)()
+    panel(_in_use, SELDOM)()
 
 
 def _home() -> None:
@@ -170,6 +178,7 @@ def _jobs(newest: JobPage, here: Visit) -> None:
                 )
         st.page_link("views/jobs.py", label="All my jobs", icon=":material/list_alt:")
     jobs = newest.jobs
+    _median_wait(jobs)
     chart = strip(jobs, here.now, dark=is_dark())
     drawn, table = st.tabs([f"Last {len(jobs)}", "View as a table"], key="strip")
     drawn.vega_lite_chart(chart.spec, alt=chart.alt)
@@ -178,6 +187,21 @@ def _jobs(newest: JobPage, here: Visit) -> None:
         [{name: plain(cell) for name, cell in row.items()} for row in strip_rows(jobs, here.now)],
         hide_index=True,
         alt=chart.alt,
+    )
+
+
+def _median_wait(jobs: Sequence[JobView]) -> None:
+    waited = waits(jobs)
+    if not waited:
+        st.caption("None of them has started yet, so there is no wait to tell.")
+        return
+    st.metric(
+        "Median wait",
+        rough(timedelta(seconds=median(each.total_seconds() for each in waited))),
+        border=True,
+        width="content",
+        help=f"From submission to the first start, of the last {count(len(waited), 'job')} of"
+        " yours that started.",
     )
 
 
@@ -200,6 +224,30 @@ def _left(me: Me, here: Visit) -> None:
         st.caption("No quota of a pool is your accounts' own: they borrow.")
     if budgets:
         _table(budget_rows(budgets), "What is left of the budgets that bind you")
+
+
+def _in_use() -> None:
+    """Draw who had how many GPUs of all: sums of sectors are everybody's to see."""
+    here = visit()
+    try:
+        found = latest("sector use", lambda: sector_use(here.hub, IN_USE_DAYS), quietly=True)
+    except HubUnreachable:  # the page says so above
+        return
+    st.header("GPUs in use", divider="gray")
+    if not found.sectors:
+        st.info(
+            f"Nobody had a GPU in the last {IN_USE_DAYS} days.", icon=":material/event_available:"
+        )
+        return
+    chart = charts.over_time(found, dark=is_dark())
+    drawn, table = st.tabs([f"Last {IN_USE_DAYS} days", "View as a table"], key="in-use")
+    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    marked = " Some of them are SIMULATED." if found.simulated else ""
+    drawn.caption(
+        f"The mean of each hour, by sector; the dashed line is all {found.capacity:,} GPUs of the"
+        f" pools.{marked}"
+    )
+    table.table(charts.days(found), hide_index=True, alt=chart.alt)
 
 
 def _table(rows: list[dict[str, str]], alt: str) -> None:

@@ -34,6 +34,7 @@ from scheduler.api import (
     ray_jobs_socket,
     recalls,
     requests,
+    sector_use,
     sessions,
     sign_in,
     sites,
@@ -67,6 +68,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
+    app.state.sector_uses = sector_use.SectorUses()
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
     identity = (sessions, personal_tokens, sign_in, cards, devices, development)
@@ -87,6 +89,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         prometheus,
         recalls,
         requests,
+        sector_use,
         telemetry,
         usage,
         waste,

@@ -4,7 +4,7 @@ from scheduler.api.examples import Example
 
 _AT = "2026-03-02T12:00:00Z"
 
-UTILISATION: Example = {
+JOB_UTILISATION: Example = {
     "job": "jq4k2mzx7wab",
     "at": _AT,
     "every_seconds": 300.0,
@@ -42,7 +42,7 @@ UTILISATION: Example = {
     ],
 }
 
-COST: Example = {
+JOB_COST: Example = {
     "job": "jq4k2mzx7wab",
     "account": "arl-vision",
     "payer": "account",

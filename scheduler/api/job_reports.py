@@ -47,7 +47,7 @@ _HOUR = 3600 * NANO
 
 
 @router.get(
-    "/{job}/utilisation", response_model=JobUtilisation, responses=answers(examples.UTILISATION)
+    "/{job}/utilisation", response_model=JobUtilisation, responses=answers(examples.JOB_UTILISATION)
 )
 async def utilisation(request: Request, user: User, job: JobKey) -> Response:
     """Say how busy a job's GPUs were over time, attempt by attempt, and how busy they are now."""
@@ -67,7 +67,7 @@ async def utilisation(request: Request, user: User, job: JobKey) -> Response:
     )
 
 
-@router.get("/{job}/cost", response_model=JobCost, responses=answers(examples.COST))
+@router.get("/{job}/cost", response_model=JobCost, responses=answers(examples.JOB_COST))
 async def cost(request: Request, user: User, job: JobKey) -> Response:
     """Say what a job has cost, what it may come to, who is charged, and the price by tier."""
     hub = hub_of(request)

@@ -68,6 +68,7 @@ class FakeHub:
         self.budgets = lent_days.budgets(self.now)
         self.used_days = lent_days.used_days(self.now)
         self.waste = lent_days.waste()
+        self.anybody = True  # used a GPU in the last days
         self.jobs = {job.id: job for job in busy_day.jobs(self.now)}
         self.logs = {"jdigits0001": "".join(f"epoch {n}: loss {2 / n:.3f}\n" for n in range(1, 41))}
         self.packages = {}
