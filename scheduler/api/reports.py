@@ -28,6 +28,7 @@ from scheduler.fleet.memory import Heard
 from scheduler.wire import reports as wire
 from scheduler.wire.accounts import Scope
 from scheduler.wire.nodes import NodeRefused
+from scheduler.wire.replies import UPGRADE_FIRST
 from scheduler.wire.reports import NodeReport
 
 MOST_BYTES = NODES_BODY
@@ -113,7 +114,7 @@ def _invalid(raw: bytes, said: str) -> Refused:
         field=name or "body",
         value=None if named is not None else _value(raw, steps),
         limit=None if named is not None else reason,
-        next_step="Leave it out." if unknown else None,
+        next_step=f"Leave it out. {UPGRADE_FIRST}" if unknown else None,
     )
 
 
