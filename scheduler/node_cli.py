@@ -13,6 +13,7 @@ from portal.commands.completion import pool_names
 from portal.commands.doors import DEFAULT_DATA, with_hub
 from portal.format import parse_duration
 from scheduler.clock import SystemClock
+from scheduler.wire.launches import LaunchPhase
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest, NodeDetail
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -195,6 +196,16 @@ def _instant(text: str, option: str) -> datetime:
     return at.astimezone(UTC)
 
 
+_PHASES = {
+    LaunchPhase.NONE: "not there",
+    LaunchPhase.UNKNOWN: "ordered, and the node has not said how it stands",
+    LaunchPhase.STARTING: "being prepared",
+    LaunchPhase.UP: "up",
+    LaunchPhase.ENDING: "being fenced",
+    LaunchPhase.FENCED: "fenced, no process is left",
+}
+
+
 def _tell(detail: NodeDetail, as_json: bool) -> None:
     if as_json:
         tables.print_json(detail)
@@ -205,5 +216,9 @@ def _tell(detail: NodeDetail, as_json: bool) -> None:
     if cordon is not None:
         typer.echo(f"since {cordon.at:%Y-%m-%d %H:%M} UTC by {cordon.by}: {cordon.why}")
         typer.echo(f"returns after: {cordon.returns}")
+    for one in detail.launcher.launches if detail.launcher else ():
+        who = f"{one.account} {one.run or 'a run'}".strip()
+        why = f": {one.why}" if one.why else ""
+        typer.echo(f"launcher: {who} is {_PHASES[one.phase]} since {one.since:%H:%M:%S} UTC{why}")
     for event in detail.history:
         typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.event:9}  {event.sentence}")

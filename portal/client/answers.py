@@ -4,6 +4,7 @@ import httpx
 from pydantic import ValidationError
 
 from scheduler.wire.accounts import Problem
+from scheduler.wire.replies import reply_of
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
@@ -12,7 +13,7 @@ ANSWER_SECONDS = 10.0
 def problem_of(response: httpx.Response) -> Problem:
     """Return the problem document, or one made up from a plain answer (a proxy's, say)."""
     try:
-        return Problem.model_validate_json(response.content)
+        return reply_of(Problem, response.content)
     except ValidationError:
         detail = response.text.strip().splitlines()[:1]
         return Problem(

@@ -37,6 +37,7 @@ from scheduler.wire.operating import (
     ResumeRequest,
     WastePage,
 )
+from scheduler.wire.replies import reply_of
 from scheduler.wire.telemetry import TelemetryPage
 from scheduler.wire.what_if import WhatIf, WhatIfRequest
 
@@ -385,7 +386,7 @@ class Hub:
 
     def _parse(self, kind: type[Answer], response: httpx.Response) -> Answer:
         try:
-            return kind.model_validate_json(response.content)
+            return reply_of(kind, response.content)
         except ValidationError as error:
             reason = "it answers, but not as a Commonpool hub of this version does"
             raise HubUnreachable(self.url, reason) from error

@@ -157,7 +157,7 @@ def _begin(client: httpx.Client, hub: str, powers: list[Power]) -> DeviceAsked:
     answer = _post(client, hub, "/auth/device", form)
     if "device_code" not in answer:
         raise typer.BadParameter(f"{hub}: {answer.get('error_description', answer.get('error'))}")
-    return DeviceAsked.model_validate(answer)
+    return DeviceAsked.model_validate(answer, extra="ignore")
 
 
 def _wait(client: httpx.Client, hub: str, asked: DeviceAsked) -> DeviceToken:
@@ -168,7 +168,7 @@ def _wait(client: httpx.Client, hub: str, asked: DeviceAsked) -> DeviceToken:
         answer = _post(client, hub, "/auth/token", form)
         match answer.get("error"):
             case None:
-                return DeviceToken.model_validate(answer)
+                return DeviceToken.model_validate(answer, extra="ignore")
             case "authorization_pending":
                 pass
             case "slow_down":

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from portal.pages import AWAY
 from scheduler.clock import Clock
 from scheduler.wire.identity import Session
+from scheduler.wire.replies import reply_of
 
 COOKIE = "__Host-cp_session"
 KEEP_SECONDS = 10.0
@@ -75,7 +76,7 @@ class Sessions:
             return None
         if not answer.is_success:
             raise httpx.TransportError(f"the hub answered {answer.status_code}")
-        return Session.model_validate_json(answer.content)
+        return reply_of(Session, answer.content)
 
 
 class Gate:

@@ -4,6 +4,7 @@ Nothing here is looked up by name or imported as a global: `create_app(hub)` put
 `HubState` into `app.state`, and `require(...)` is the only door to an endpoint.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -111,7 +112,8 @@ class HubState:
     and `score` are what those go by and how they did. `predictor` foresees the run time of a
     job from its user, account, GPUs and name; None where it cannot tell. `looked_at` is what the
     last cycle went by. `play` replays a history under a policy; None where the simulator is not
-    there. `placing` are the looks at the open runs of each site, for `launches`.
+    there. `placing` are the looks at the open runs of each site, for `launches`; whoever
+    reads a large batch of reports holds `hearing`.
     """
 
     db: Database
@@ -133,6 +135,7 @@ class HubState:
     fleet: Fleet = field(default_factory=lambda: Fleet(fence_seconds=60))
     launches: Launches = field(default_factory=Launches)
     placing: dict[str, Together[None]] = field(default_factory=dict)
+    hearing: asyncio.Lock = field(default_factory=asyncio.Lock)
     leases: LeaseBook = field(default_factory=LeaseBook)
     desk: Desk = field(default_factory=Desk)
 

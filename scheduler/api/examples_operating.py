@@ -20,6 +20,17 @@ NODE_DETAIL: Example = {
         "returns": "a reset and a new start of its agent, then 5 minutes without a finding; "
         "or `commonpool node resume`",
     },
+    "launcher": {
+        "launches": [
+            {
+                "run": "cp-jq4k2mzx7wab-1",
+                "account": "arl-vision",
+                "phase": "ending",
+                "why": "the hub no longer wants it here",
+                "since": _AT,
+            }
+        ]
+    },
     "history": [
         {"at": _AT, "event": "xid", "sentence": "GPU 3 reported XID 79: it fell off the bus"}
     ],

@@ -12,6 +12,7 @@ from scheduler.api import examples_operating as examples
 from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of, require
+from scheduler.api.launches import launcher_view
 from scheduler.api.nodes import as_heard
 from scheduler.api.openapi import accepts, answers
 from scheduler.core.audit import Entry, Values
@@ -51,10 +52,10 @@ Operator = Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.OPERATE_
 
 @router.get("/nodes/{node}", response_model=NodeDetail, responses=answers(examples.NODE_DETAIL))
 async def node_detail(
-    node: str, request: Request, _: Annotated[Caller, Depends(current_user)]
+    node: str, request: Request, caller: Annotated[Caller, Depends(current_user)]
 ) -> Response:
-    """Show a node, why it takes no work, and what last happened to it."""
-    return await _detail(hub_of(request), node)
+    """Show a node, why it takes no work, what its launcher does, and what last happened to it."""
+    return await _detail(hub_of(request), node, caller)
 
 
 @router.post(
@@ -79,7 +80,7 @@ async def drain(node: str, request: Request, caller: Operator) -> Response:
     for site in sites:
         hub.wake.ring(f"site:{site}")
     hub.wake.ring("cycle")
-    return await _detail(hub, node)
+    return await _detail(hub, node, caller)
 
 
 @router.post(
@@ -103,7 +104,7 @@ async def resume(node: str, request: Request, caller: Operator) -> Response:
             await audit.record(conn, [entry])
     hub.fleet.doubt(node)
     hub.wake.ring("cycle")
-    return await _detail(hub, node)
+    return await _detail(hub, node, caller)
 
 
 @router.get(
@@ -169,14 +170,17 @@ def _state(cordon: Cordon | None) -> Values | None:
     return {"action": cordon.action.name.lower(), "why": cordon.why, "by": cordon.by}
 
 
-async def _detail(hub: HubState, node: str) -> Response:
+async def _detail(hub: HubState, node: str, caller: Caller) -> Response:
     async with hub.db.reading() as conn:
         view = await one_node(conn, node)
         cordon = await cordon_of_node(conn, node)
         events = await events_of_node(conn, node)
+        launcher = await launcher_view(hub, conn, node, caller)
     history = tuple(NodeEvent(at=at, event=event, sentence=said) for at, event, said in events)
     shown = None if cordon is None else _cordon_view(cordon)
-    return body.reply(NodeDetail(node=as_heard(hub, view), cordon=shown, history=history))
+    return body.reply(
+        NodeDetail(node=as_heard(hub, view), cordon=shown, launcher=launcher, history=history)
+    )
 
 
 def _cordon_view(cordon: Cordon) -> CordonView:

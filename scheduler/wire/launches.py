@@ -24,7 +24,13 @@ class LaunchPhase(StrEnum):
     FENCED = "fenced"  # no process is left, and none will be
 
 
-class LaunchSeen(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+class _Wire(
+    Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """As in `reports.py`."""
+
+
+class LaunchSeen(_Wire, frozen=True):
     """One member of a run. `head`, `api` and `secret` are said by the head's node once it is up.
 
     `secret` is the token of that run's Ray cluster; it is kept in memory alone.
@@ -39,7 +45,7 @@ class LaunchSeen(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fie
     secret: _Short = ""
 
 
-class LauncherReport(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+class LauncherReport(_Wire, frozen=True):
     """All that a node's launcher has, and by what it holds processes: `cgroup` or `marks`."""
 
     group: Annotated[str, Meta(max_length=20, extra_json_schema=_TEXT)]

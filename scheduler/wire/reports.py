@@ -45,8 +45,14 @@ class SamplerState(StrEnum):
     ENDED = "ended"
 
 
-class _Wire(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """A frozen message that refuses fields it does not know."""
+class _Wire(
+    Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A frozen message that refuses fields it does not know.
+
+    What is as it is by default is not sent: an older hub so takes a newer agent's reports until
+    they have something to say in a field that it does not know.
+    """
 
 
 class XidCount(_Wire, frozen=True):
@@ -114,7 +120,7 @@ class RunUse(_Wire, frozen=True):
     memory_mib: Mebibytes | None = None
 
 
-class GpuUse(_Wire, frozen=True, omit_defaults=True):
+class GpuUse(_Wire, frozen=True):
     """How busy a GPU was since the report before. What was not measured is absent, never 0.
 
     `runs` tells whose use it was, on a GPU with a guest or with several runs; of all those that

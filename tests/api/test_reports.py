@@ -130,6 +130,18 @@ async def test_backslashes_before_u0000_are_only_backslashes_and_nul_is_found_an
     assert "without NUL" in problem["limit"]
 
 
+async def test_an_agent_that_is_newer_than_its_hub_is_told_what_to_upgrade(small):
+    answers = [await send(small, report(mood="good")), await send(small, report(gpus=gpus(mood=1)))]
+    answers.append(await small.sync("national", mood="good"))
+    run = small.observed("cp-j-1", "running", mood="good")
+    answers.append(await small.sync("national", run))
+    assert [answer.status_code for answer in answers] == [422] * 4
+    problems = [answer.json() for answer in answers]
+    fields = ["reports.0.mood", "reports.0.gpus.0.mood", "mood", "runs.0.mood"]
+    assert [problem["field"] for problem in problems] == fields
+    assert all("upgrade the hub first" in problem["next_step"] for problem in problems)
+
+
 async def test_a_wrong_token_is_told_what_it_needs(small):
     for who, status in (("dana", 403), ("national-site", 403)):
         answer = await send(small, report(), who=who)

@@ -191,8 +191,13 @@ def running(*words: str, rollup_seconds: float = 300) -> Iterator[psutil.Process
 
 def spent(*processes: psutil.Process) -> float:
     """Return the CPU seconds that these processes used, with the children that ended."""
-    every = [process.cpu_times() for process in processes]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in every)
+    total = 0.0
+    for process in processes:
+        # A connection's process that has ended meanwhile is among its parent's children.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            t = process.cpu_times()
+            total += t.user + t.system + t.children_user + t.children_system
+    return total
 
 
 class Beside:
