@@ -58,8 +58,10 @@ def page() -> None:
         "since": None if hours is None else (here.now - timedelta(hours=hours)).isoformat(),
     }
     key = f"audit {asked['actor']} {asked['object']} {asked['action']} {since}"
-    draw_charts(key, asked, hours, here)
-    _rows(key, asked, here)
+    above = st.container()
+    _rows(key, asked, here)  # First: where these cannot be had, one reason is enough.
+    with above:
+        draw_charts(key, asked, hours, here)
     _chain(here)
 
 

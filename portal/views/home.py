@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from statistics import median
 
 import streamlit as st
@@ -31,6 +32,7 @@ from scheduler.core.approvals import RequestState
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.accounts import Me
 from scheduler.wire.jobs import JobPage, JobView
+from scheduler.wire.usage import BudgetView
 
 EVERY = "30s"
 SELDOM = "300s"
@@ -39,6 +41,8 @@ MOST = 50
 NOTICES = 5
 DAYS = 28
 IN_USE_DAYS = 14
+SUMS = timedelta(seconds=60)
+"""How long sums over days are shown again; the hub works most of them out as seldom."""
 ACTIVE = (JobState.PENDING, JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
 
 
@@ -110,7 +114,7 @@ def _needs(jobs: Sequence[JobView], here: Visit) -> None:
     """Draw what waits for the person, and what happened that they may not know."""
     st.header("What needs you", divider="gray")
     asked = _awaiting(here)
-    budgets = latest(f"usage {DAYS}", lambda: usage(here.hub, DAYS), quietly=True).budgets
+    budgets = _budgets(here)
     little = nearly_used(budgets)
     for sentence in little:
         st.warning(plain(sentence), icon=":material/savings:")
@@ -213,11 +217,16 @@ def _how_many(state: JobState, newest: JobPage, here: Visit) -> str:
     return f"{len(found.jobs) or ''}{'+' if found.next else ''}"
 
 
+def _budgets(here: Visit) -> Sequence[BudgetView]:
+    ask = partial(usage, here.hub, DAYS)
+    return latest(f"usage {DAYS}", ask, quietly=True, keep=SUMS).budgets
+
+
 def _left(me: Me, here: Visit) -> None:
     st.header("What is left", divider="gray")
     pools = latest("pools", here.hub.pools, quietly=True).pools
     quotas = quota_rows(pools, me.accounts)
-    budgets = latest(f"usage {DAYS}", lambda: usage(here.hub, DAYS), quietly=True).budgets
+    budgets = _budgets(here)
     if quotas:
         _table(quotas, "GPUs left of your accounts' quotas, pool by pool")
     else:
@@ -230,7 +239,8 @@ def _in_use() -> None:
     """Draw who had how many GPUs of all: sums of sectors are everybody's to see."""
     here = visit()
     try:
-        found = latest("sector use", lambda: sector_use(here.hub, IN_USE_DAYS), quietly=True)
+        ask = partial(sector_use, here.hub, IN_USE_DAYS)
+        found = latest("sector use", ask, quietly=True, keep=SUMS)
     except HubUnreachable:  # the page says so above
         return
     st.header("GPUs in use", divider="gray")
