@@ -11,12 +11,12 @@ HOUR = timedelta(hours=1)
 
 
 async def rolled_up(house, use, after=HOUR, sequence=2):
-    """Let the lease's node report that use, and its rollup be written an hour later."""
+    """Let the lease's node report that use an hour later, and its rollup be written."""
     (lease,) = (await house.sync("national")).json()["leases"]
     node = lease["nodes"][0]["node"]
     loop = RollupLoop(house.hub.db, house.hub.fleet, house.clock, after.total_seconds())
-    await send(house, report(node=node, sequence=sequence, simulated=True, use=use))
     house.clock.forward(after)
+    await send(house, report(node=node, sequence=sequence, simulated=True, use=use))
     await loop.step()
     return node
 
@@ -53,8 +53,8 @@ async def test_many_stretches_are_told_as_fewer_that_mean_the_same(small):
     node = lease["nodes"][0]["node"]
     for number in range(2, 2 + 300):
         use = [{"index": 0, "sm_active": [number % 2] * 3}]
-        await send(small, report(node=node, sequence=number, simulated=True, use=use))
         small.clock.forward(timedelta(seconds=2))
+        await send(small, report(node=node, sequence=number, simulated=True, use=use))
         await loop.step()
     (one,) = (await told(small, job, "utilisation"))["runs"]
     assert len(one["points"]) == 150
