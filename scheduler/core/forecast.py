@@ -202,7 +202,7 @@ class _Ahead:
         for start in decided.starts:
             victims = (self._world.runs.get(run) for run in start.after)
             stops = [run.stop_at for run in victims if run is not None and run.stop_at is not None]
-            begins_at = max(stops, default=self._at)
+            begins_at = max([self._at, *stops])  # One that should have left by now may not have.
             found.setdefault(start.job, begins_at)
             self.decided.setdefault(start.job, start)
             self._foresee(leased[start.job], begins_at)

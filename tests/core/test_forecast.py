@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 
 from scheduler.core.forecast import Foresight, forecast, outlook, typical_starts
+from scheduler.core.model import QuotaClass, RunState
 from scheduler.core.predict import Predictor
 from scheduler.core.world import World
 from tests import build, strategies
@@ -73,3 +74,21 @@ def test_an_interval_is_in_order_never_past_and_the_same_when_asked_again(scene)
         assert known == times[: len(known)] == sorted(known)
         assert eta.low >= scene.now
     assert ask() == etas
+
+
+def test_a_start_behind_a_run_that_should_have_left_by_now_is_not_in_the_past():
+    """R8.6: the recalled run had until 12:10, and at 12:11 its end is not confirmed yet."""
+    accounts = [build.account("national", None), build.account("a"), build.account("b")]
+    quotas = [build.quota("a", 8), build.quota("b", 0, borrow=8)]
+    policy = build.policy(accounts=accounts, pools=[build.pool(nodes=1)], quotas=quotas)
+    recalled = replace(
+        build.run("r", "b", {"hub-1": range(8)}),
+        quota_class=QuotaClass.BORROWED,
+        state=RunState.STOPPING,
+        draining=True,
+        stop_at=NOON + 10 * MINUTE,
+    )
+    waits = build.snapshot(build.nodes(count=1), recalled, build.job("j1", "a", gpus=8))
+    now = NOON + 11 * MINUTE
+    starts = typical_starts(Foresight(policy, Predictor()), waits, now, ["j1"], 5)
+    assert starts["j1"] >= now
