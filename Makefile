@@ -14,7 +14,7 @@ SLOW   := ray or browser or faults or prometheus
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo prometheus-demo test test-slow test-axe test-long fuzz test-ray test-browser test-prometheus test-machines check bench old-client compiler chromium nginx prometheus lock clean
+.PHONY: help setup up down demo prometheus-demo test test-slow test-axe test-long fuzz test-ray test-browser test-prometheus test-machines test-gpu check bench bench-portal tour old-client compiler chromium nginx prometheus lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ prometheus-demo: setup prometheus ## a real Prometheus that watches it all (afte
 	@$(BIN)/commonpool prometheus --data $(DATA)
 
 test: setup old-client compiler ## everything that needs no Ray cluster and no browser
-	$(PYTEST) -m "not ($(SLOW) or slow or fuzz or machines)"
+	$(PYTEST) -m "not ($(SLOW) or slow or fuzz or machines or gpu)"
 
 test-slow: setup old-client compiler chromium nginx prometheus ## real Ray clusters, faults, a real browser, a real Prometheus
 	$(PYTEST) -m "($(SLOW)) and not axe" --durations=15
@@ -65,6 +65,9 @@ test-browser: setup chromium nginx ## only the tests in a real browser
 test-machines: setup compiler ## several machines as network namespaces, real Ray over them (as root)
 	$(PYTEST) -m machines
 
+test-gpu: setup ## only the tests on a real NVIDIA GPU, minutes; it should be idle
+	$(PYTEST) -m gpu -s
+
 test-prometheus: setup compiler prometheus ## only the tests with Debian's Prometheus and Alertmanager
 	$(PYTEST) -m prometheus
 
@@ -75,8 +78,14 @@ check: setup ## format, lint, types, import contracts, migrations in step with t
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m scheduler.db.migrate check
 
-bench: setup compiler ## measure; prints each figure with its setting
+bench: setup compiler chromium ## measure; prints each figure with its setting
 	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-portal: setup chromium ## measure the portal alone: first page, reruns of many people, a long list
+	$(BIN)/python tests/bench/bench_portal.py
+
+tour: setup chromium ## take docs/tour's pictures anew, from an instance of its own with real Ray jobs
+	$(BIN)/python -m tests.portal.tour
 
 old-client: $(OLD)/.installed
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from agents.config import read_token
 from scheduler.wire import reports as wire
 from scheduler.wire.nodes import NodeReportReply
+from scheduler.wire.replies import reply_of
 from scheduler.wire.reports import NodeReport
 from scheduler.wire.sites import LogAppended, SiteOrders, SiteSync
 
@@ -109,7 +110,8 @@ class HttpHub:
         answer = await self._send(
             "POST",
             f"/v1/sites/{site}/sync",
-            content=message.model_dump_json(),
+            # As reports are: an older hub takes what says nothing in a field that it does not know.
+            content=message.model_dump_json(exclude_defaults=True),
             headers={"Content-Type": "application/json"},
             timeout=httpx.Timeout(message.wait_seconds + _ANSWER_SECONDS, connect=_CONNECT_SECONDS),
         )
@@ -238,7 +240,7 @@ def _next_offset(answer: httpx.Response) -> int | None:
 
 def _parsed(kind: type[Answer], answer: httpx.Response) -> Answer:
     try:
-        return kind.model_validate_json(answer.content)
+        return reply_of(kind, answer.content)
     except ValidationError as error:
         raise HubRefused(
             answer.status_code, f"an answer this agent cannot read: {error}"

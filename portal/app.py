@@ -1,6 +1,6 @@
 """The portal's frame: who is looking, the pages, and what stands in for a page that fails.
 
-Streamlit runs this file from the top at every click; `portal/asgi.py` serves it.
+Streamlit runs this file from the top at every click; `portal/gate/asgi.py` serves it.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import streamlit as st
 
+from portal.client.hub import HubProblem, HubUnreachable
 from portal.config import PortalSettings
-from portal.door import SIGN_OUT, link_to
-from portal.hub import HubProblem, HubUnreachable
-from portal.problems import come_back, say, say_away, say_session_ended
-from portal.session import sign_in, visit
+from portal.parts.door import SIGN_OUT, link_to
+from portal.parts.problems import come_back, say, say_away, say_session_ended
+from portal.session import is_dark, sign_in, visit
 from portal.signin import person
 from scheduler.wire.identity import Session
 
@@ -48,6 +48,7 @@ VIEWS = (
     View("usage", "Usage and budgets", "savings"),
     View("sharing", "Sharing", "handshake"),
     View("accounts", "Accounts", "account_tree"),
+    View("projects", "Projects and members", "group"),
     View("requests", "Requests", "inbox"),
     View("approvals", "Approvals", "approval"),
     View("policy", "Policy", "policy"),
@@ -61,10 +62,13 @@ VIEWS = (
 """All pages, in the order of the list; the first is where a visit begins."""
 
 
+# On dark, the primary colour that carries white on a button is too faint as text: 3.4 to 1.
+_CHOSEN_TAB = '<style>[role="tab"][aria-selected="true"] p {color: #9cc8f7}</style>'
+
+
 def main() -> None:
     """Draw one page for one person."""
-    st.set_page_config("Commonpool", page_icon=ICON, layout="wide")
-    st.logo(ICON, size="large")
+    _frame()
     settings = PortalSettings()
     found = person(settings)
     if found is None:
@@ -89,6 +93,13 @@ def main() -> None:
         come_back(visit().now)
     except HubProblem as refused:
         say(refused)
+
+
+def _frame() -> None:
+    st.set_page_config("Commonpool", page_icon=ICON, layout="wide")
+    st.logo(ICON, size="large")
+    if is_dark():
+        st.html(_CHOSEN_TAB)
 
 
 def _pages(session: Session | None) -> list[st.Page]:

@@ -13,6 +13,7 @@ from subprocess import list2cmdline  # for its quoting alone; nothing is run
 import yaml
 
 from scheduler.core.model import PriorityClass, Tier
+from scheduler.core.thresholds import UNNAMED
 from scheduler.wire.jobs import JobRequest, JobView
 
 FROM_ENVIRONMENT = "os.environ['COMMONPOOL_TOKEN']"
@@ -38,6 +39,8 @@ def request_of(job: JobView) -> JobRequest:
         "time_limit_seconds": job.time_limit_seconds,
         "metadata": job.metadata,
     }
+    if job.training and job.training.model_line != UNNAMED:
+        said |= {"model_line": job.training.model_line, "training_flop": job.training.flop}
     if job.h100e:  # these were then left for it to say
         del said["nodes"], said["gpus_per_node"]
     return JobRequest.model_validate(said)
@@ -60,6 +63,8 @@ def metadata(job: JobRequest) -> dict[str, str]:
         "h100e": str(job.h100e or ""),
         "software": ",".join(job.software),
         "reservation": job.reservation or "",
+        "model_line": job.model_line,
+        "training_flop": f"{job.training_flop:.6g}" if job.training_flop else "",
     }
     own = {f"commonpool.{name}": value for name, value in said.items() if value}
     return {**job.metadata, **own}
@@ -124,6 +129,8 @@ def commonpool_line(job: JobRequest, hub_url: str, token_file: str | None) -> st
         "--account": job.account or "",
         "--name": job.name,
         "--reservation": job.reservation or "",
+        "--model-line": job.model_line,
+        "--training-flop": f"{job.training_flop:.6g}" if job.training_flop else "",
     }
     lists = {
         "--gpu-model": job.gpu_models,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,14 +11,15 @@ import httpx
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from portal.client.hub import Hub, HubUnreachable, http_client
 from portal.format import ago
-from portal.hub import Hub, HubUnreachable, http_client
 from portal.signin import Person
 from scheduler.clock import SystemClock
 from scheduler.wire.identity import Session
 
 Answer = TypeVar("Answer")
 WHO_SECONDS = 10.0
+_NOTHING = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,21 @@ def is_dark() -> bool:
     return bool(st.context.theme.type == "dark")
 
 
-def latest(what: str, ask: Callable[[], Answer], *, quietly: bool = False) -> Answer:
+def latest(
+    what: str, ask: Callable[[], Answer], *, quietly: bool = False, keep: timedelta = _NOTHING
+) -> Answer:
     """Return the hub's answer, or while it is away the last one, saying how old that is.
 
-    `quietly` is for what stands beside something that already says so.
+    `quietly` is for what stands beside something that already says so. `keep` is for sums that
+    no click of the viewer's changes: an answer to this session that is younger is shown again.
 
     Raises:
         HubUnreachable: the hub is away, and this was never answered before.
     """
     shown: dict[str, tuple[object, datetime]] = st.session_state["shown"]
     now = SystemClock().now()
+    if what in shown and now - shown[what][1] < keep:
+        return cast("Answer", shown[what][0])
     try:
         answer = ask()
     except HubUnreachable as away:

@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from portal.config import PortalSettings
-from portal.gate import COOKIE
+from portal.gate.gate import COOKIE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from portal.client.hub import Hub, HubProblem, sentences
 from portal.format import parse_duration
-from portal.hub import Hub, HubProblem, sentences
 from scheduler.core.model import PriorityClass, Tier
 from scheduler.wire.dry_run import DryRunRequest, DryRunView
 from scheduler.wire.jobs import JobRequest, JobView
@@ -23,6 +23,7 @@ _EITHER = (
     " at 0."
 )
 _PATTERNS = {
+    "model_line": "Use small letters, digits, “.”, “_” and “-”, such as vision-7b.",
     "submission_id": "Use letters, digits, “_” and “-” only, at most 63 of them.",
     "software": "Use the names of the policy, such as cuda-12.4: small letters, digits, “.”, “_”,"
     " “+” and “-”, with commas between names.",
@@ -57,6 +58,8 @@ class Wish:
     software: tuple[str, ...] = ()
     reservation: str = ""
     template: str = ""
+    model_line: str = ""
+    training_flop: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ def request(wish: Wish) -> JobRequest | Trouble:
         **({"memory_gib": wish.memory_gib} if wish.memory_gib else {}),
         **({"software": wish.software} if wish.software else {}),
         **({"reservation": wish.reservation.strip()} if wish.reservation.strip() else {}),
+        **({"model_line": wish.model_line.strip()} if wish.model_line.strip() else {}),
+        **({"training_flop": wish.training_flop.strip()} if wish.training_flop.strip() else {}),
         **({"metadata": {"template": wish.template}} if wish.template else {}),
     }
     try:
@@ -170,6 +175,8 @@ _UNSAID: Mapping[str, object] = {
     "name": "",
     "memory_gib": 0,
     "time_limit_seconds": None,
+    "model_line": "",
+    "training_flop": 0,
 }
 
 

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from portal.hub import Hub
+from portal.client.hub import Hub
 
 # What Ray's client leaves out too.
 _LEFT_OUT = frozenset({".git", ".venv", "venv", "__pycache__", ".commonpool"})

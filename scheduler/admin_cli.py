@@ -14,10 +14,11 @@ from urllib.parse import quote
 import typer
 from pydantic import BaseModel, ValidationError
 
-from portal import cli_tables as tables
-from portal.cli_hub import Door, with_door, with_hub
-from portal.cli_identity import create_mine, list_mine, personal_table, revoke_mine
-from portal.hub import Hub
+from portal.client.hub import Hub
+from portal.commands import tables
+from portal.commands.doors import Door, with_door, with_hub
+from portal.commands.identity import create_mine, list_mine, personal_table, revoke_mine
+from portal.commands.policy import revisions, rollback
 from scheduler import policy_file
 from scheduler.admin_direct import Direct, read_policy
 from scheduler.clock import SystemClock
@@ -107,6 +108,8 @@ def policy_show(door: Door, database_url: DatabaseUrl = "") -> None:
 
 
 policy_app.command("diff")(policy_diff)
+policy_app.command("revisions")(revisions)
+policy_app.command("rollback")(rollback)
 
 
 @token_app.command("create")

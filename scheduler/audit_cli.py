@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from portal.cli_hub import Door, with_door
-from portal.cli_tables import console_of, local_now, print_json
+from portal.client.audit import AuditLog
+from portal.client.hub import Hub
+from portal.commands.doors import Door, with_door
+from portal.commands.tables import console_of, local_now, print_json
 from portal.format import count, moment
-from portal.hub import Hub
-from portal.hub_audit import AuditLog
 from scheduler.admin_direct import Direct
 from scheduler.audit_export import verify_export
 from scheduler.core.audit import Head

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from portal.hub import HubProblem
+    from portal.client.hub import HubProblem
     from scheduler.errors import Fault, Refused
     from scheduler.wire.accounts import ProblemFault
 
@@ -71,7 +71,7 @@ def _usage(error: ValueError) -> typer.BadParameter | None:
 def said(error: Exception) -> str | None:
     """Return what a person is told of a failure, or None where it is a defect."""
     # Imported here, where time no longer matters, for `commonpool --help` needs none of it.
-    from portal.hub import HubProblem, HubUnreachable  # noqa: PLC0415
+    from portal.client.hub import HubProblem, HubUnreachable  # noqa: PLC0415
     from scheduler.embedded.trouble import Trouble  # noqa: PLC0415
     from scheduler.errors import Refused, StorageUnavailable  # noqa: PLC0415
 

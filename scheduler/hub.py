@@ -301,7 +301,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End in order, within about five seconds."""
         await self._hub.supervisor.stop()
-        self._hub.state.wake.ring("stopping")
+        self._hub.state.wake.stopping.set()
         for connection in list(self.server_state.connections):
             if isinstance(connection, WebSocketsSansIOProtocol):
                 connection.transport.abort()

@@ -40,11 +40,13 @@ class Late:
         return found
 
 
-_EMBEDDED, _PEOPLE, _ADMIN = "scheduler.embedded.cli:app", "portal.cli:app", "scheduler.admin_cli:"
-_SHARING = "portal.cli_ledger:app"
-_SUBMIT = "portal.cli_submit:app"
-_IDENTITY = "portal.cli_identity:app"
-_PLANNER, _REPLAY = "portal.cli_planner:app", "scheduler.replay_cli:app"
+_EMBEDDED, _ADMIN = "scheduler.embedded.cli:app", "scheduler.admin_cli:"
+_PEOPLE = "portal.commands.jobs:app"
+_REQUESTS = "portal.commands.requests:app"
+_SHARING = "portal.commands.sharing:app"
+_SUBMIT = "portal.commands.submit:app"
+_IDENTITY = "portal.commands.identity:app"
+_PLANNER, _REPLAY = "portal.commands.planner:app", "scheduler.replay_cli:app"
 COMMANDS = {
     "up": Late(_EMBEDDED, _HERE, "Start everything on this machine.", "up"),
     "status": Late(_EMBEDDED, _HERE, "Show each process and the pools.", "status"),
@@ -63,6 +65,7 @@ COMMANDS = {
     "jobs": Late(_PEOPLE, _WORK, "List your jobs.", "jobs"),
     "logs": Late(_PEOPLE, _WORK, "Print a job's log.", "logs"),
     "explain": Late(_PEOPLE, _WORK, "Say why a job is where it is.", "explain"),
+    "cost": Late("portal.commands.job_reports:app", _WORK, "Say what a job costs."),
     "cancel": Late(_PEOPLE, _WORK, "End jobs.", "cancel"),
     "recall": Late(_PEOPLE, _WORK, "Take an idle job's lease back.", "recall"),
     "queue": Late(_PLANNER, _WORK, "List waiting jobs and their starts.", "queue"),
@@ -71,14 +74,17 @@ COMMANDS = {
     "recalls": Late(_PLANNER, _WORK, "Say how long owners waited for what they lent.", "recalls"),
     "ledger": Late(_SHARING, _WORK, "Show who lent what to whom.", "ledger"),
     "usage": Late(_SHARING, _WORK, "Show what your accounts used and have left.", "usage"),
-    "top": Late("portal.cli_top:app", _WORK, "Watch GPUs, and who uses them.", "top"),
+    "top": Late("portal.commands.top:app", _WORK, "Watch GPUs, and who uses them.", "top"),
     "pools": Late(_PEOPLE, _WORK, "Show what is free, tier by tier.", "pools"),
-    "request": Late("portal.cli_requests:app", _WORK, "Ask for what others decide on; decide."),
+    "projects": Late(
+        "portal.commands.projects:app", _WORK, "List projects and members.", "projects"
+    ),
+    "request": Late(_REQUESTS, _WORK, "Ask for what others decide on; decide."),
     "estimate": Late("scheduler.estimate_cli:app", _WORK, "Say what a training run takes."),
     "hub": Late(_ADMIN + "hub_app", _RUN, "Run a hub in the foreground."),
     "site-agent": Late("agents.site.main:app", _RUN, "Carry out leases at one site."),
     "node-agent": Late("agents.node.main:app", _RUN, "Report nodes and their GPUs."),
-    "portal": Late("portal.main:app", _RUN, "Serve the web pages."),
+    "portal": Late("portal.commands.serve:app", _RUN, "Serve the web pages."),
     "policy": Late(_ADMIN + "policy_app", _RUN, "Check, compare, apply or show the policy."),
     "diag": Late(_PLANNER, _RUN, "Say how planning goes.", "diag"),
     "what-if": Late(_REPLAY, _RUN, "Play the past under another policy.", "what-if"),

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from agents.node import injected
-from portal import cli_tables as tables
-from portal.cli_hub import DEFAULT_DATA, with_hub
+from portal.client.hub import Hub
+from portal.commands import tables
+from portal.commands.completion import pool_names
+from portal.commands.doors import DEFAULT_DATA, with_hub
 from portal.format import parse_duration
-from portal.hub import Hub
 from scheduler.clock import SystemClock
+from scheduler.wire.launches import LaunchPhase
 from scheduler.wire.operating import DrainRequest, MaintenanceRequest, NodeDetail
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -28,7 +30,9 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs."
 @with_hub
 def list_nodes(
     hub: Hub,
-    pool: Annotated[str | None, typer.Option(help="Only this pool.")] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="Only this pool.", autocompletion=pool_names)
+    ] = None,
     as_json: _AsJson = False,
 ) -> None:
     """List nodes: what is free, and why one takes no work."""
@@ -67,9 +71,16 @@ def drain(  # noqa: PLR0913, PLR0917  # the options are the command's surface
 
 @app.command()
 @with_hub
-def resume(hub: Hub, node: _Node, as_json: _AsJson = False) -> None:
+def resume(
+    hub: Hub,
+    node: _Node,
+    reason: Annotated[
+        str, typer.Option(help="Why; the node's history and the audit log keep it.")
+    ] = "",
+    as_json: _AsJson = False,
+) -> None:
     """Let a node work again, whoever took it out; from its next report on it does."""
-    _tell(hub.resume(node), as_json)
+    _tell(hub.resume(node, reason), as_json)
 
 
 @app.command()
@@ -185,6 +196,16 @@ def _instant(text: str, option: str) -> datetime:
     return at.astimezone(UTC)
 
 
+_PHASES = {
+    LaunchPhase.NONE: "not there",
+    LaunchPhase.UNKNOWN: "ordered, and the node has not said how it stands",
+    LaunchPhase.STARTING: "being prepared",
+    LaunchPhase.UP: "up",
+    LaunchPhase.ENDING: "being fenced",
+    LaunchPhase.FENCED: "fenced, no process is left",
+}
+
+
 def _tell(detail: NodeDetail, as_json: bool) -> None:
     if as_json:
         tables.print_json(detail)
@@ -195,5 +216,9 @@ def _tell(detail: NodeDetail, as_json: bool) -> None:
     if cordon is not None:
         typer.echo(f"since {cordon.at:%Y-%m-%d %H:%M} UTC by {cordon.by}: {cordon.why}")
         typer.echo(f"returns after: {cordon.returns}")
+    for one in detail.launcher.launches if detail.launcher else ():
+        who = f"{one.account} {one.run or 'a run'}".strip()
+        why = f": {one.why}" if one.why else ""
+        typer.echo(f"launcher: {who} is {_PHASES[one.phase]} since {one.since:%H:%M:%S} UTC{why}")
     for event in detail.history:
         typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.event:9}  {event.sentence}")

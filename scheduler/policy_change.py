@@ -87,12 +87,14 @@ def counts_on(policy: Policy, change: Change) -> frozenset[AccountName] | None:
 
 
 def document_after(document: str, policy: Policy, change: Change) -> str:
-    """Return the policy's text with what is asked for; a threshold crossing changes none.
+    """Return the policy's text with what is asked for.
+
+    A crossing is a row of it as soon as the policy has thresholds; before, jobs wait for none.
 
     Raises:
         Refused: 409, the policy in force no longer fits; it says what is in the way.
     """
-    if isinstance(change, ThresholdChange):
+    if isinstance(change, ThresholdChange) and not policy.thresholds:
         return document
     if isinstance(change, PolicyChange):
         if change.base_revision != policy.revision:
@@ -114,7 +116,9 @@ def outdated(base: int, now: int) -> Refused:
     )
 
 
-def _puts(document: str, policy: Policy, change: Change) -> Sequence[Put]:
+def _puts(  # noqa: PLR0911  # one answer for each kind
+    document: str, policy: Policy, change: Change
+) -> Sequence[Put]:
     match change:
         case ProjectChange():
             return _project(policy, change)
@@ -129,6 +133,8 @@ def _puts(document: str, policy: Policy, change: Change) -> Sequence[Put]:
             return [Put("reservations", _plain(change), ("id",))]
         case MembershipChange():
             return _membership(document, policy, change)
+        case ThresholdChange():
+            return [_crossing(policy, change)]
         case _:
             return []
 
@@ -166,6 +172,16 @@ def _membership(document: str, policy: Policy, change: MembershipChange) -> Sequ
     if not people:
         del row[field]
     return [*_new_users(policy, change.add), Put("accounts", row, ("name",))]
+
+
+def _crossing(policy: Policy, change: ThresholdChange) -> Put:
+    """Return the row by which jobs of the line go on; an earlier one of the same is replaced."""
+    _known(policy, change.account)
+    names = sorted(row.name for row in policy.thresholds)
+    if change.threshold not in names:
+        detail = f"no threshold is named '{change.threshold}'; there are {', '.join(names)}"
+        raise _misfit("threshold", change.threshold, detail)
+    return Put("crossings", _plain(change), ("account", "model_line", "threshold", "job"))
 
 
 def _new_users(policy: Policy, people: Sequence[str]) -> list[Put]:

@@ -20,6 +20,7 @@ from scheduler.core.model import (
     Backend,
     Budget,
     BudgetId,
+    JobId,
     Label,
     NodeId,
     Pool,
@@ -36,6 +37,7 @@ from scheduler.core.model import (
 from scheduler.core.policy import Policy, Rules, TierRules
 from scheduler.core.policy_found import ACCOUNT_PEOPLE, Found
 from scheduler.core.request_kinds import ApprovalRule, RequestKind, rule_for
+from scheduler.core.thresholds import Crossing, Threshold, pflop_of
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -273,6 +275,32 @@ def _approval(row: Mapping[str, Any]) -> ApprovalRule:
     return ApprovalRule(usual.kind, approvers, institutions, expires)
 
 
+def _threshold(row: Mapping[str, Any]) -> Threshold:
+    return Threshold(row["name"], _pflop(row), *_period(row), source=row.get("source", ""))
+
+
+def _crossing(row: Mapping[str, Any]) -> Crossing:
+    return Crossing(
+        AccountName(row["account"]),
+        row["model_line"],
+        row["threshold"],
+        _pflop(row),
+        *_period(row),
+        job=JobId(row["job"]) if "job" in row else None,
+    )
+
+
+def _pflop(row: Mapping[str, Any]) -> int:
+    # YAML reads 1e26 as text, and 1.0e+26 as a number; people write both.
+    return pflop_of(float(row["flop"]))
+
+
+def _period(row: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    ends = (row.get(name) for name in ("valid_from", "valid_to"))
+    begin, end = (None if at is None else instant(at) for at in ends)
+    return begin, end
+
+
 def _same_kind(rows: Sequence[ApprovalRule]) -> Iterator[Found]:
     """Two rules of one kind of request: which of them counts is unclear."""
     kinds = [row.kind for row in rows]
@@ -294,4 +322,6 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "reservations": _reservation,
     "maintenance": _maintenance,
     "approvals": _approval,
+    "thresholds": _threshold,
+    "crossings": _crossing,
 }

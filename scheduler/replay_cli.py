@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from portal import cli_planner_tables as tables
-from portal.cli_hub import Door, with_door
-from portal.cli_tables import console_of
+from portal.client.hub import Hub
+from portal.commands import planner_tables as tables
+from portal.commands.doors import Door, with_door
+from portal.commands.tables import console_of
 from portal.format import count
-from portal.hub import Hub
 from scheduler import policy_file
 from scheduler.admin_direct import Direct, read_policy
 from scheduler.api.what_if import change_of, refused, view_of

@@ -9,9 +9,13 @@ from collections import defaultdict
 
 
 class Wake:
-    """Named bells; `ring` releases everyone who waits on that name at that moment."""
+    """Named bells; `ring` releases everyone who waits on that name at that moment.
+
+    `stopping` is no hint: once this process stops it stays set, also for who comes later.
+    """
 
     def __init__(self) -> None:
+        self.stopping = asyncio.Event()
         self._bells: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     def ring(self, name: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 
-from agents.node.origins import Origin, Origins
+from agents.node.origins import Origin, Origins, Seen
 from agents.node.samples import Gpu, GpuSample, Process
 
 _RUN_OF_POD = re.compile(r"(cp-[a-z0-9]+-[0-9]+)-")
@@ -88,7 +88,9 @@ class Rights:
     pods: Mapping[str, Pod] = field(default_factory=dict)
 
 
-def holders(samples: Iterable[GpuSample], rights: Rights, origins: Origins) -> tuple[Holder, ...]:
+def holders(
+    samples: Iterable[GpuSample], rights: Rights, origins: Origins | Seen
+) -> tuple[Holder, ...]:
     """Return every process on these GPUs with whose it is, looked up in /proc once each."""
     found = tuple(
         judged(sample.gpu, process.pid, origins.of(process.pid), rights, device)
@@ -97,7 +99,7 @@ def holders(samples: Iterable[GpuSample], rights: Rights, origins: Origins) -> t
     return tuple(holder for holder in found if holder is not None)
 
 
-def in_pods(samples: Iterable[GpuSample], origins: Origins) -> frozenset[tuple[str, str]]:
+def in_pods(samples: Iterable[GpuSample], origins: Origins | Seen) -> frozenset[tuple[str, str]]:
     """Return the devices on which processes of pods are, with their pods' uids."""
     return frozenset(
         (device, origin.pod_uid)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from agents.node.fields import LINK_COUNT, LINK_ERRORS, total
+from agents.node.fields import LINK_ERRORS, SELDOM, total
 from agents.node.samples import Condition
 
 _VOLATILE, _AGGREGATE = 0, 1
@@ -33,11 +33,12 @@ def condition(ask: Ask, ask_fields: AskFields) -> Condition:
         ask("nvmlDeviceGetDecoderUtilization"),
     )
     ecc, mig = ask("nvmlDeviceGetEccMode"), ask("nvmlDeviceGetMigMode")
-    (count,) = ask_fields([(LINK_COUNT, 0)])
+    energy, replayed, count = ask_fields(SELDOM)
     links = range(count or 0)
     replays, recoveries, crc = _link_errors(ask_fields, links)
-    up = [ask("nvmlDeviceGetNvLinkState", link) for link in links]
     return Condition(
+        energy_millijoules=energy,
+        pcie_replays=replayed,
         encoder_percent=encoder[0] if encoder else None,
         decoder_percent=decoder[0] if decoder else None,
         power_limit_milliwatts=ask("nvmlDeviceGetEnforcedPowerLimit"),
@@ -48,7 +49,7 @@ def condition(ask: Ask, ask_fields: AskFields) -> Condition:
         ecc_uncorrected_ever=ask("nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _AGGREGATE),
         sram_threshold_exceeded=ask("sram_exceeded"),
         nvlinks=count,
-        nvlinks_up=total(up),
+        nvlinks_up=ask("links_up", count) if count else None,
         nvlink_replays=replays,
         nvlink_recoveries=recoveries,
         nvlink_crc_errors=crc,
@@ -63,5 +64,7 @@ def condition(ask: Ask, ask_fields: AskFields) -> Condition:
 
 def _link_errors(ask_fields: AskFields, links: range) -> list[int | None]:
     """Return each kind of error summed over the links that are there."""
+    if not links:  # A real driver refuses to be asked for nothing.
+        return [None] * len(LINK_ERRORS)
     values = ask_fields([(kind, link) for kind in LINK_ERRORS for link in links])
     return [total(values[k * len(links) : (k + 1) * len(links)]) for k in range(len(LINK_ERRORS))]

@@ -31,9 +31,10 @@ from agents.node.sampler import Pace, Sampler
 from agents.node.samples import Gpu, NodeView, Statistic
 from agents.node.windows import merged
 from scheduler.clock import Clock, SystemClock
+from scheduler.garbage import keep_what_is_there
 from scheduler.wire.reports import NodeReport, SamplerState
 
-_WATCH_SECONDS = 1.0
+_WATCH_SECONDS, _CALM_WATCH_SECONDS = 1.0, 5.0
 _PATIENCE_SECONDS = 5.0
 _FIRST_RESTART_SECONDS, _LONGEST_RESTART_SECONDS = 5.0, 300.0
 _REFUSED, _BROKEN = 2, 1
@@ -115,8 +116,7 @@ def run(settings: Settings) -> int:
     """Watch this machine's GPUs until told to end; return the process's exit status."""
     log.configure(settings.log_format)
     told = threading.Event()
-    for what in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(what, lambda *_: told.set())
+    _set_by_signals(told)
     with contextlib.ExitStack() as stack:
         try:
             agent = Agent(settings, SystemClock())
@@ -127,8 +127,10 @@ def run(settings: Settings) -> int:
         except (ValueError, OSError, CannotLaunch) as error:
             log.error("agent_not_started", why=_why(error, settings))
             return _REFUSED
+        _set_by_signals(told, agent.sampler.stirred)
         _start(agent, stack)
-        last = _watch(agent, told)
+        keep_what_is_there()
+        last = _watch(agent, told, settings)
         if last.state is not SamplerState.DRIVER_REPLACED:
             return 0 if told.is_set() else _BROKEN
         in_vain = 0 if last.passes else settings.in_vain + 1
@@ -160,21 +162,41 @@ def _let_go(sampler: Sampler) -> None:
         log.error("driver_does_not_let_go", detail=sampler.view().detail)
 
 
-def _watch(agent: Agent, told: threading.Event) -> NodeView:
+def _set_by_signals(*events: threading.Event) -> None:
+    def heard(*_: object) -> None:
+        for event in events:
+            event.set()
+
+    for what in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(what, heard)
+
+
+def _watch(agent: Agent, told: threading.Event, settings: Settings) -> NodeView:
     """Tell what changes, until told to end or the sampler cannot go on; return the last view."""
-    before = NodeView(SamplerState.STARTING)
+    view, known = NodeView(SamplerState.STARTING), None
+    # What is seen wakes this thread; that a look does not end, it has to see by the clock.
+    calm = min(_CALM_WATCH_SECONDS, settings.stuck_after)
+    pause = _WATCH_SECONDS if agent.launcher is not None else calm
     while True:
-        view = agent.sampler.view()
-        news = tuple(changes(before, view))
-        for write, event, facts in news:
-            write(event, **facts)
-        if news or (agent.launcher is not None and agent.launcher.has_news()):
+        agent.sampler.stirred.clear()
+        news = agent.sampler.news()  # Taken before the view, which then is as new at least.
+        if news != known:
+            before, view, known = view, agent.sampler.view(), news
+            _tell(agent, before, view)
+        if agent.launcher is not None and agent.launcher.has_news():
             agent.delivery.hurry()
         over = view.state in {SamplerState.DRIVER_REPLACED, SamplerState.ENDED}
         if over or told.is_set() or agent.is_broken:
-            return view
-        before = view
-        told.wait(_WATCH_SECONDS)
+            return agent.sampler.view()
+        agent.sampler.stirred.wait(pause)
+
+
+def _tell(agent: Agent, before: NodeView, now: NodeView) -> None:
+    news = tuple(changes(before, now))
+    for write, event, facts in news:
+        write(event, **facts)
+    if news:
+        agent.delivery.hurry()
 
 
 def changes(before: NodeView, now: NodeView) -> Iterator[tuple[Write, str, dict[str, object]]]:

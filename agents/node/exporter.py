@@ -8,12 +8,13 @@ make them all anew; `commonpool_gpu_job_info` is there to join with.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.registry import Collector
 
 from agents.metric_sets import MetricSet, is_in
 from agents.node.attribution import Holder, Standing
 from agents.node.samples import Gpu, GpuSample, NodeView
+from agents.node.scrapes import Page, serve_pages
 from agents.node.series import DEVICE, OURS, PROFILING, SLICE, Series, nvlink_kib
 from scheduler.wire.reports import SamplerState
 
@@ -240,14 +241,5 @@ def serve(exporter: Collector, address: str, port: int) -> Callable[[], None]:
     Raises:
         OSError: the address cannot be listened on, because it is taken, say.
     """
-    registry = CollectorRegistry()
-    registry.register(exporter)
-    ProcessCollector(registry=registry)
-    server, thread = start_http_server(port, address, registry)
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return end
+    process = ProcessCollector(registry=CollectorRegistry())
+    return serve_pages(Page(exporter, process), address, port)

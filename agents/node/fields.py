@@ -13,8 +13,6 @@ EVERY_LINK = 0xFFFFFFFF
 
 READINGS = (
     (82, 0),  # memory temperature, Celsius
-    (83, 0),  # energy since the driver was loaded, mJ
-    (94, 0),  # PCIe replays
     (138, EVERY_LINK),  # NVLink data sent, KiB
     (139, EVERY_LINK),  # NVLink data received, KiB
     (142, 0),  # rows remapped after correctable errors
@@ -25,16 +23,22 @@ READINGS = (
 )
 """In the order of the last attributes of `Readings`."""
 
-LINK_COUNT = 91
+SELDOM = (
+    (83, 0),  # energy since the driver was loaded, mJ
+    (94, 0),  # PCIe replays
+    (91, 0),  # NVLinks
+)
+"""What takes a driver milliseconds, and is a counter that nobody needs each second."""
 LINK_ERRORS = (161, 162, 163)
 """Replays, recoveries and CRC errors, each for the link that is its scope."""
 
 GPM = (1, 2, 3, 5, 10, 11, 12, 13, 20, 21, 60, 61)
 """In the order of the attributes of `Gpm`."""
+GPM_OF_LINKS = 2
+"""The last of them, which are about NVLinks."""
 _GPM_RATIOS = 8
 _MIB = 1024 * 1024
 
-_FIELD_BYTES = 40
 _ENTRY = "4x4x8x8xIiQ"
 _GPM_ENTRY = "4xid24x"
 _GPM_HEADER = 24
@@ -47,21 +51,19 @@ class FieldDecoder:
 
     def __init__(self, count: int) -> None:
         self._layout = struct.Struct("<" + _ENTRY * count)
-        self.size = _FIELD_BYTES * count
+        self.count = count
 
-    def decode(self, raw: bytes) -> list[int | None]:
+    def decode(self, raw: object) -> list[int | None]:
         """Return each value, None for those that failed: the call itself succeeds regardless."""
-        flat = self._layout.unpack(raw)
+        flat = iter(self._layout.unpack_from(raw))  # type: ignore[arg-type]  # a ctypes array is a buffer
         return [
-            _whole(flat[i], flat[i + 2]) if flat[i + 1] == 0 else None
-            for i in range(0, len(flat), 3)
+            None if failed else bits & _LOW if kind == _UNSIGNED else _whole(kind, bits)
+            for kind, failed, bits in zip(flat, flat, flat, strict=True)
         ]
 
 
 def _whole(kind: int, bits: int) -> int:
     """Read the union by its type: of the smaller ones only the low bytes are written."""
-    if kind == _UNSIGNED:
-        return bits & _LOW
     if kind == _DOUBLE:
         return int(struct.unpack("<d", struct.pack("<Q", bits))[0])
     if kind == _SIGNED:
@@ -70,17 +72,16 @@ def _whole(kind: int, bits: int) -> int:
 
 
 _GPM_LAYOUT = struct.Struct("<" + _GPM_ENTRY * len(GPM))
+_GPM_SCALES = tuple(0.01 if place < _GPM_RATIOS else _MIB for place in range(len(GPM)))
 
 
 def gpm_values(buffer: object) -> list[float | None]:
     """Return ratios and bytes per second from an `nvmlGpmMetricsGet_t` that asked for `GPM`."""
-    flat = _GPM_LAYOUT.unpack_from(buffer, _GPM_HEADER)  # type: ignore[arg-type]  # a ctypes structure is a buffer
-    found: list[float | None] = []
-    for place in range(len(GPM)):
-        failed, value = flat[2 * place], flat[2 * place + 1]
-        scaled = value / 100 if place < _GPM_RATIOS else value * _MIB
-        found.append(None if failed else scaled)
-    return found
+    flat = iter(_GPM_LAYOUT.unpack_from(buffer, _GPM_HEADER))  # type: ignore[arg-type]  # a ctypes structure is a buffer
+    return [
+        None if failed else value * scale
+        for failed, value, scale in zip(flat, flat, _GPM_SCALES, strict=True)
+    ]
 
 
 def total(values: Sequence[int | None]) -> int | None:

@@ -89,7 +89,7 @@ class Gateway:
         except TokenUnreadable as error:
             return _problem(503, "No token", str(error))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return _problem(422, "Not valid", str(error))
+            return _problem(422, "Not valid", _invalid(str(error)))
         if any(report.launcher is not None for report in found):
             return await self._pass_on(found)
         return self._keep(found)
@@ -193,6 +193,12 @@ async def gather_until_told(settings: GatewaySettings) -> None:
         async with asyncio.timeout(_LAST_SECONDS):
             await gateway.deliver_all()
     await hub.close()
+
+
+def _invalid(said: str) -> str:
+    """Return why a message cannot be read; one with an unknown field is of a newer agent."""
+    newer = "the agent is newer than this gateway: upgrade the hub, then gateways, then agents"
+    return f"{said}; {newer}" if "unknown field" in said else said
 
 
 def _is_let_in(asked: Asked, token: str) -> bool:

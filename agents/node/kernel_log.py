@@ -53,6 +53,7 @@ class KernelLog:
         self._heard, self._clock, self._file = heard, clock, file
         self._lately: dict[tuple[Place, int], float] = {}
         self._told = threading.Event()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="kernel-log", daemon=True)
 
     def start(self) -> None:
@@ -62,7 +63,10 @@ class KernelLog:
     def stop(self, seconds: float) -> None:
         """End."""
         self._told.set()
+        os.eventfd_write(self._bell, 1)
         self._thread.join(seconds)
+        if not self._thread.is_alive():
+            os.close(self._bell)
 
     def _run(self) -> None:
         try:
@@ -81,7 +85,8 @@ class KernelLog:
         with contextlib.suppress(OSError):  # What is no device has no end to go to.
             os.lseek(descriptor, 0, os.SEEK_END)
         while not self._told.is_set():
-            if not select.select([descriptor], [], [], _WAIT_SECONDS)[0]:
+            # Without a time: on a machine that is well this thread is woken at its end alone.
+            if descriptor not in select.select([descriptor, self._bell], [], [])[0]:
                 continue
             try:
                 record = os.read(descriptor, _RECORD)

@@ -95,6 +95,8 @@ def _command(
     yield from (machine.ray, "start")
     if asked.member == 0:
         yield from ("--head", "--no-monitor", f"--dashboard-host={machine.address}")
+        # Asked for by name, as its Jobs API is: else Ray goes on where its dashboard cannot start.
+        yield "--include-dashboard=true"
         yield f"--temp-dir={folder / 'ray'}"
     else:
         yield f"--address={asked.head}"

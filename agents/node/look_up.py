@@ -98,8 +98,9 @@ class LookUp:
             samples = tuple(self._sampler.view().samples.values())
             # Before /proc is read: what is heard meanwhile is for the next look.
             leased = self._leases.now(sample.gpu for sample in samples)
-            rights = Rights(*leased, pods=self._book.pods(in_pods(samples, self._origins)))
-            found = holders(samples, rights, self._origins)
+            seen = self._origins.seen()
+            rights = Rights(*leased, pods=self._book.pods(in_pods(samples, seen)))
+            found = holders(samples, rights, seen)
             self._origins.forget_others()
             self._found = (self._clock.monotonic(), found)
             self._told.wait(_EVERY_SECONDS)

@@ -48,6 +48,24 @@ def _function(name: str) -> Callable[..., Any]:
 _found: dict[str, Callable[..., Any]] = {}
 
 
+def function(name: str) -> Callable[..., int]:
+    """Return a function of the driver's library as it is: it returns a code, see `refusal`.
+
+    Where the driver has no such function, the code says so.
+    """
+    try:
+        found: Callable[..., int] = pynvml._nvmlGetFunctionPointer(name)  # noqa: SLF001  # its only door to them
+    except pynvml.NVMLError as error:
+        code: int = error.value
+        return lambda *_: code
+    return found
+
+
+def refusal(name: str, code: int) -> Exception:
+    """Return what to raise for a code that a function gave."""
+    return sorted_out(name, code, str(pynvml.NVMLError(code)))
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """An array of field values to ask for, made once and filled again each time."""
@@ -79,6 +97,8 @@ class Events:
     def __init__(self, handles: Mapping[str, Any]) -> None:
         self._uuids: dict[int | None, str] = {}
         self._set = call("nvmlEventSetCreate")
+        self._event = pynvml.c_nvmlEventData_t()
+        self._wait = function("nvmlEventSetWait_v2")
         for uuid, handle in handles.items():
             try:
                 call("nvmlDeviceRegisterEvents", handle, _XID_EVENT, self._set)
@@ -93,12 +113,12 @@ class Events:
             DriverAway, DriverReplaced: no more will come of this wait.
             GpuAway, Declined: it ended at once, and a next one may too.
         """
-        try:
-            event = call("nvmlEventSetWait_v2", self._set, milliseconds)
-        except Declined as why:
-            if why.code in refusals.NOT_NOW:
-                return None
-            raise
+        event = self._event
+        code = self._wait(self._set, ctypes.byref(event), milliseconds)
+        if code in refusals.NOT_NOW:
+            return None
+        if code:
+            raise refusal("nvmlEventSetWait_v2", code)
         uuid = self._uuids.get(_address(event.device))
         return None if uuid is None else Xid(uuid, int(event.eventData))
 
@@ -161,16 +181,20 @@ def _process_sm(handle: object, seen: list[int]) -> Mapping[int, float] | None:
     return None if first else found
 
 
-def _sample_gpm(handle: object, instance: int, sample: object) -> bool:
-    if instance == WHOLE_GPU:
-        pynvml.nvmlGpmSampleGet(handle, sample)
-    else:
-        pynvml.nvmlGpmMigSampleGet(handle, instance, sample)
-    return True
-
-
 def _gpm_supported(handle: object) -> bool:
     return bool(pynvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice)
+
+
+def _links_up(handle: object, count: int) -> int | None:
+    """Return how many of the first `count` NVLinks are up; None where not one is told of."""
+    ask, state, told, up = function("nvmlDeviceGetNvLinkState"), ctypes.c_uint(), 0, 0
+    for link in range(count):
+        code = ask(handle, link, ctypes.byref(state))
+        if code == 0:
+            told, up = told + 1, up + bool(state.value)
+        elif not isinstance(why := refusal("nvmlDeviceGetNvLinkState", code), Declined):
+            raise why
+    return up if told else None
 
 
 def _sram_exceeded(handle: object) -> bool:
@@ -179,8 +203,11 @@ def _sram_exceeded(handle: object) -> bool:
     return bool(status.bThresholdExceeded)
 
 
-def _fabric(handle: object) -> Fabric:
-    """Ask with a structure that is all zeros: of `state` the driver writes one byte of four."""
+def _fabric(handle: object) -> Fabric | None:
+    """Ask with a structure that is all zeros: of `state` the driver writes one byte of four.
+
+    A GPU without a fabric is told as one whose state is 0.
+    """
     info = pynvml.c_nvmlGpuFabricInfo_v3_t()
     try:
         pynvml.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
@@ -189,15 +216,16 @@ def _fabric(handle: object) -> Fabric:
             raise
         info = pynvml.c_nvmlGpuFabricInfo_v2_t()
         pynvml.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
-    cluster = bytes(info.clusterUuid).hex()
-    return Fabric(cluster, info.cliqueId, info.state & 0xFF, info.status, info.healthMask)
+    cluster, state = bytes(info.clusterUuid).hex(), info.state & 0xFF
+    known = Fabric(cluster, info.cliqueId, state, info.status, info.healthMask)
+    return known if state else None
 
 
 _OURS: Mapping[str, Callable[..., Any]] = {
     "field_values": _field_values,
     "process_sm": _process_sm,
-    "sample_gpm": _sample_gpm,
     "gpm_supported": _gpm_supported,
+    "links_up": _links_up,
     "sram_exceeded": _sram_exceeded,
     "fabric": _fabric,
     "processes_v3": _processes("nvmlDeviceGetComputeRunningProcesses_v3"),

@@ -19,6 +19,7 @@ _RUN = r"cp-[a-z0-9]+-[0-9]+"
 _OF_RUN = re.compile(rf"commonpool[-/]({_RUN})(?=\.scope|\.slice|/|$)")
 _OF_POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})")
 _GENERATIONS = 64
+_STAT_BYTES = 2048
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -61,6 +62,10 @@ class Origins:
         if known is None:
             known = self._known[key] = self._look(pid, stat)
         return known
+
+    def seen(self) -> "Seen":
+        """Return what looks each process up once, for one look at them all."""
+        return Seen(self)
 
     def forget_others(self) -> None:
         """Forget every process that was not asked for since the last call."""
@@ -112,12 +117,38 @@ class Origins:
             pid = stat.parent
 
     def _stat(self, pid: int) -> "_Stat | None":
-        text = _text(self._proc / str(pid) / "stat")
-        if ")" not in text:
+        # Of all that an agent reads of processes, this alone is read again and again.
+        try:
+            file = os.open(f"{self._proc}/{pid}/stat", os.O_RDONLY)
+        except OSError:
             return None
+        try:
+            said = os.read(file, _STAT_BYTES)
+        except OSError:  # Gone since.
+            return None
+        finally:
+            os.close(file)
         # The name stands in brackets and may hold anything, brackets too.
-        fields = text[text.rindex(")") + 2 :].split()
-        return _Stat(text[text.index("(") + 1 : text.rindex(")")], int(fields[1]), int(fields[19]))
+        head, bracket, tail = said.rpartition(b")")
+        if not bracket:
+            return None
+        fields = tail.split(None, 20)
+        name = head.partition(b"(")[2].decode(errors="replace")
+        return _Stat(name, int(fields[1]), int(fields[19]))
+
+
+class Seen:
+    """Processes as of one look: whoever asks again is told the same, without a look."""
+
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
+        self._found: dict[int, Origin | None] = {}
+
+    def of(self, pid: int) -> Origin | None:
+        """Return where a process comes from, or None if there is none of that pid here."""
+        if pid not in self._found:
+            self._found[pid] = self._origins.of(pid)
+        return self._found[pid]
 
 
 @dataclass(frozen=True, slots=True)

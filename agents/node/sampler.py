@@ -45,7 +45,7 @@ class Pace:
     """Between new sessions while all is well: only a new one lists a GPU that was added."""
     longest_pause: float = 15
     """Between tries while there is no driver."""
-    xid_wait: float = 1
+    xid_wait: float = 2
     """Of one wait for XIDs, and so of an end: a wait cannot be broken off."""
 
     @property
@@ -71,6 +71,8 @@ class _Left:
     last_xids: dict[str, int] = field(default_factory=dict)
     passes: int = 0
     pass_seconds: float | None = None
+    news: int = 0
+    """How often something changed that is told at once: a state, a fault, an XID."""
 
 
 class Sampler:
@@ -90,6 +92,8 @@ class Sampler:
         self._left = _Left(gpus=tuple(known))
         self._windows = Windows()
         self._lock = threading.Lock()
+        self.stirred = threading.Event()
+        """Set when `news` are others because of what was seen; by the clock they change without."""
         self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._busy_since: float | None = None
@@ -107,18 +111,25 @@ class Sampler:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    def news(self) -> tuple[SamplerState, int]:
+        """Return what is another if a view would tell something new; it costs next to nothing."""
+        return self._state(self._clock.monotonic()), self._left.news
+
+    def _state(self, now: float) -> SamplerState:
+        state, busy = self._left.state, self._busy_since
+        if self._thread.ident is not None and not self._thread.is_alive():
+            replaced = state is SamplerState.DRIVER_REPLACED
+            return state if replaced else SamplerState.ENDED
+        stuck = busy is not None and now - busy > self._pace.stuck_after
+        return SamplerState.STUCK if stuck else state
+
     def view(self) -> NodeView:
         """Return what is known now, whatever the driver does."""
-        now, busy, doing = self._clock.monotonic(), self._busy_since, self._session.doing
-        ended = self._thread.ident is not None and not self._thread.is_alive()
+        now, doing = self._clock.monotonic(), self._session.doing
         with self._lock:
             left = self._left
-            state, detail = left.state, left.detail
-            if ended:
-                if state is not SamplerState.DRIVER_REPLACED:
-                    state = SamplerState.ENDED
-            elif busy is not None and now - busy > self._pace.stuck_after:
-                state = SamplerState.STUCK
+            state, detail = self._state(now), left.detail
+            if state is SamplerState.STUCK:
                 # No seconds: words that change with each report would each time be news.
                 detail = f"{doing or 'a look'} {self._at} does not come back"
             fresh = now - left.taken_at <= self._pace.fresh
@@ -147,6 +158,7 @@ class Sampler:
         with self._lock:
             for gpu in self._left.gpus:
                 if place(gpu.bus_id) == where:
+                    self._stir()
                     self._left.logged_xids[gpu.uuid, number] += 1
                     self._left.last_xids[gpu.uuid] = number
 
@@ -209,12 +221,18 @@ class Sampler:
         now = self._clock.monotonic()
         with self._lock:
             left = self._left
+            if _faults(samples) != _faults(left.samples):
+                self._stir()
             left.state, left.detail = SamplerState.OK, ""
             left.samples, left.taken_at = samples, now
             left.errors = dict(self._session.errors)
             left.passes, left.pass_seconds = left.passes + 1, now - began
             for uuid in here:
                 self._windows.add(samples[uuid])
+
+    def _stir(self) -> None:
+        self._left.news += 1
+        self.stirred.set()
 
     def _finish(self) -> None:
         if self._watch is not None:
@@ -231,11 +249,17 @@ class Sampler:
         with self._lock:
             self._left.state, self._left.detail = state, detail
             self._left.samples = {}
+            self._stir()
 
     def _heard(self, xid: Xid) -> None:
         with self._lock:
+            self._stir()
             self._left.xids[xid.uuid, xid.number] += 1
             self._left.last_xids[xid.uuid] = xid.number
+
+
+def _faults(samples: Mapping[str, GpuSample]) -> list[Fault | None]:
+    return [sample.fault for sample in samples.values()]
 
 
 class XidWatch:

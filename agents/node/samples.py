@@ -71,8 +71,6 @@ class Readings(NamedTuple):
     clock_event_reasons: int | None = None
     """A bit mask: 0x4 is the power cap at load; 0x8, 0x40 and 0x80 are hardware slowdowns."""
     memory_temperature_celsius: int | None = None
-    energy_millijoules: int | None = None
-    pcie_replays: int | None = None
     nvlink_tx_kib: int | None = None
     nvlink_rx_kib: int | None = None
     remapped_correctable: int | None = None
@@ -88,6 +86,8 @@ class Readings(NamedTuple):
 class Condition:
     """What changes seldom and costs more to ask."""
 
+    energy_millijoules: int | None = None
+    pcie_replays: int | None = None
     encoder_percent: int | None = None
     decoder_percent: int | None = None
     power_limit_milliwatts: int | None = None
@@ -118,7 +118,7 @@ class Fabric:
     cluster: str
     clique: int
     state: int
-    """0 not supported, 1 not started, 2 in progress, 3 completed."""
+    """1 not started, 2 in progress, 3 completed."""
     status: int
     health_mask: int | None = None
 

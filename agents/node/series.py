@@ -75,7 +75,7 @@ DEVICE = (
     _sum(
         "TOTAL_ENERGY_CONSUMPTION",
         "Energy since the driver was loaded (in mJ).",
-        "readings.energy_millijoules",
+        "condition.energy_millijoules",
     ),
     _dev("FB_USED", "Framebuffer memory used (in MiB).", "readings.memory_used_bytes", MIB),
     _dev("FB_FREE", "Framebuffer memory free (in MiB).", "readings.memory_free_bytes", MIB),
@@ -90,7 +90,7 @@ DEVICE = (
         "Why clocks are held down (bit mask).",
         "readings.clock_event_reasons",
     ),
-    _sum("PCIE_REPLAY_COUNTER", "PCIe retries.", "readings.pcie_replays"),
+    _sum("PCIE_REPLAY_COUNTER", "PCIe retries.", "condition.pcie_replays"),
     _sum(
         "UNCORRECTABLE_REMAPPED_ROWS",
         "Rows remapped for uncorrectable errors.",

@@ -14,6 +14,18 @@ from typing import Any
 
 from agents.node import fields, nvml, refusals
 from agents.node.condition import condition as condition_of
+from agents.node.questions import (
+    FIELD_VALUES,
+    PROCESSES,
+    Key,
+    Listing,
+    Pair,
+    Question,
+    Steady,
+    batch_question,
+    gpm_question,
+    metrics_question,
+)
 from agents.node.refusals import Declined, DriverAway, DriverReplaced, GpuAway
 from agents.node.samples import (
     Condition,
@@ -25,6 +37,7 @@ from agents.node.samples import (
     Process,
     Readings,
 )
+from scheduler.clock import Clock, SystemClock
 
 _RESIZED_V3 = re.compile(r"535\.(4[3-9]|[5-8]\d|9[0-7])\b")
 """Drivers that changed the structure of a process without saying so. Source: nvitop #88."""
@@ -35,7 +48,7 @@ _Memory = tuple[int | None, int | None, int | None, int | None]
 
 def processes_by(driver: str) -> tuple[str, ...]:
     """Return by which functions to ask a driver for processes, the best one first."""
-    return ("processes_v2",) if _RESIZED_V3.match(driver) else ("processes_v3", "processes_v2")
+    return ("processes_v2",) if _RESIZED_V3.match(driver) else (PROCESSES, "processes_v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +60,18 @@ class Found:
     unreadable: int
 
 
-class _Pair:
-    """Two GPM samples, filled in turn: a metric is the difference between them."""
-
-    def __init__(self, one: object, two: object) -> None:
-        self.earlier, self.later, self.filled = one, two, False
-
-
 @dataclass(slots=True)
 class _Device:
     """A GPU as this session holds it."""
 
     handle: Any
     gpu: Gpu
+    steady: Steady
+    readings: Question
+    listing: Listing
     condition: Condition = field(default_factory=Condition)
     refused: set[object] = field(default_factory=set)
-    gpm: dict[int, _Pair] = field(default_factory=dict)
+    gpm: dict[int, Pair] = field(default_factory=dict)
     mig: tuple[tuple[Any, MigDevice], ...] = ()
     seen: list[int] = field(default_factory=lambda: [0])
 
@@ -70,7 +79,8 @@ class _Device:
 class Session:
     """The driver as one thread uses it; `doing` may be read from any."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self.doing = ""
         """The driver call that is under way, or was the last."""
         self.errors: Counter[tuple[str, str]] = Counter()
@@ -79,6 +89,7 @@ class Session:
         self._open = False
         self._processes: tuple[str, ...] = ()
         self._gpm_request = nvml.gpm_request()
+        self._metrics: Question | None = None
         self._batches: dict[tuple[tuple[int, int], ...], nvml.Batch] = {}
 
     def open(self) -> Found:
@@ -91,6 +102,7 @@ class Session:
         """
         self._call("nvmlInit")
         self._open, unreadable = True, 0
+        self._metrics = metrics_question(nvml.function, self._gpm_request)
         driver = self._driver()
         self._processes = processes_by(driver.version)
         for index in range(self._call("nvmlDeviceGetCount")):
@@ -107,8 +119,8 @@ class Session:
             return
         self._open = False
         for pair in [p for d in self._devices.values() for p in d.gpm.values()]:
-            for sample in (pair.earlier, pair.later):
-                self._quietly("nvmlGpmSampleFree", sample)
+            for question in (pair.earlier, pair.later):
+                self._quietly("nvmlGpmSampleFree", question.arguments[-1])
         self._devices = {}
         self._quietly("nvmlShutdown")
 
@@ -135,7 +147,7 @@ class Session:
                 readings=self._readings(device),
                 gpm=self._gpm(device, nvml.WHOLE_GPU) if whole else Gpm(),
                 condition=device.condition,
-                processes=self._told_apart(device, self._first(device, self._processes)),
+                processes=self._told_apart(device, self._running(device)),
                 mig=tuple(self._slice(device, *one) for one in device.mig),
             )
         except GpuAway as away:
@@ -172,7 +184,8 @@ class Session:
         try:
             handle = self._call("nvmlDeviceGetHandleByIndex", index)
             uuid = self._call("nvmlDeviceGetUUID", handle)
-            device = _Device(handle, Gpu(uuid, index, self._call("nvmlDeviceGetName", handle)))
+            gpu = Gpu(uuid, index, self._call("nvmlDeviceGetName", handle))
+            device = self._prepared(handle, gpu)
             pci = self._ask(device, "nvmlDeviceGetPciInfo")
             minor = self._ask(device, "nvmlDeviceGetMinorNumber")
         except GpuAway:
@@ -184,6 +197,16 @@ class Session:
         bus_id = bus_id.decode() if isinstance(bus_id, bytes) else bus_id
         device.gpu = replace(device.gpu, bus_id=bus_id, minor=minor)
         return device
+
+    def _prepared(self, handle: object, gpu: Gpu) -> _Device:
+        batch, find = self._batch_of(fields.READINGS), nvml.function
+        return _Device(
+            handle=handle,
+            gpu=gpu,
+            steady=Steady(find, handle, nvml.MEMORY_V2),
+            readings=batch_question(find, handle, batch.values, batch.decoder),
+            listing=Listing(find, handle),
+        )
 
     def _call(self, name: str, *arguments: object) -> Any:  # noqa: ANN401  # as the library gives it
         """Call for something without which there is no going on."""
@@ -202,7 +225,7 @@ class Session:
         return self._ask_of(device, device.handle, name, *arguments)
 
     def _ask_of(self, device: _Device, of: object, name: str, *arguments: object) -> Any:  # noqa: ANN401  # as above
-        key: str | tuple[str, int] = name
+        key: Key = name
         if arguments and type(arguments[0]) is int:
             key = (name, arguments[0])
         if key in device.refused:
@@ -211,11 +234,29 @@ class Session:
         try:
             return nvml.call(name, of, *arguments)
         except Declined as why:
-            if why.code in refusals.NEVER:
-                device.refused.add(key)
-            elif why.code not in refusals.NOT_NOW:
-                self.errors[name, str(why)] += 1
+            self._declined(device, key, why)
             return None
+
+    def _declined(self, device: _Device, key: Key, why: Declined) -> None:
+        """Remember what a GPU will never answer, and count what nobody expects."""
+        if why.code in refusals.NEVER:
+            device.refused.add(key)
+        elif why.code not in refusals.NOT_NOW:
+            self.errors[why.function, str(why)] += 1
+
+    def _got(self, device: _Device, question: Question) -> bool:
+        """Ask what was prepared; return whether it was answered."""
+        if question.key in device.refused:
+            return False
+        self.doing = question.name
+        code = question.call(*question.arguments)
+        if not code:
+            return True
+        why = nvml.refusal(question.name, code)
+        if not isinstance(why, Declined):
+            raise why
+        self._declined(device, question.key, why)
+        return False
 
     def _first(self, device: _Device, names: Iterable[str]) -> Any:  # noqa: ANN401  # as above
         """Ask by the newest name of a function that the driver knows."""
@@ -236,32 +277,50 @@ class Session:
             return processes
         return tuple(replace(one, sm_active=busy.get(one.pid, 0.0)) for one in processes)
 
+    def _running(self, device: _Device) -> tuple[Process, ...] | None:
+        """Return the processes on a GPU, by the newest name of the question that it answers."""
+        if self._processes[0] is PROCESSES:
+            device.listing.clear()
+            if self._got(device, device.listing.question):
+                return device.listing.processes()
+        answer: tuple[Process, ...] | None = self._first(device, self._processes)
+        return answer
+
     def _readings(self, device: _Device) -> Readings:
-        busy = self._ask(device, "nvmlDeviceGetUtilizationRates")
-        return Readings(
-            busy.gpu if busy else None,
-            busy.memory if busy else None,
-            *self._memory(device, device.handle),
-            self._ask(device, "nvmlDeviceGetClockInfo", nvml.CLOCK_SM),
-            self._ask(device, "nvmlDeviceGetClockInfo", nvml.CLOCK_MEMORY),
-            self._ask(device, "nvmlDeviceGetPowerUsage"),
-            self._ask(device, "nvmlDeviceGetTemperature", nvml.CORE_TEMPERATURE),
-            self._first(device, _EVENT_REASONS),
-            *self._fields(device, self._batch_of(fields.READINGS)),
-        )
+        questions, batch = device.steady.questions, self._batch_of(fields.READINGS)
+        absent = [question.places for question in questions if not self._got(device, question)]
+        told = self._got(device, device.readings)
+        values = batch.decoder.decode(batch.values) if told else [None] * len(fields.READINGS)
+        readings = device.steady.readings(absent, values)
+        return self._by_older_names(device, readings) if absent else readings
+
+    def _by_older_names(self, device: _Device, readings: Readings) -> Readings:
+        """Add what older drivers say by other names."""
+        if readings.clock_event_reasons is None:
+            reasons = self._ask(device, "nvmlDeviceGetCurrentClocksThrottleReasons")  # Before R535.
+            readings = readings._replace(clock_event_reasons=reasons)
+        if readings.memory_total_bytes is None:
+            total, _, used, free = self._memory_v1(device, device.handle)
+            readings = readings._replace(
+                memory_total_bytes=total, memory_used_bytes=used, memory_free_bytes=free
+            )
+        return readings
 
     def _memory(self, device: _Device, of: object) -> _Memory:
         """Return total, reserved, used and free; older drivers count reserved as used."""
         if info := self._ask_of(device, of, "nvmlDeviceGetMemoryInfo", nvml.MEMORY_V2):
             return info.total, info.reserved, info.used, info.free
+        return self._memory_v1(device, of)
+
+    def _memory_v1(self, device: _Device, of: object) -> _Memory:
         if info := self._ask_of(device, of, "nvmlDeviceGetMemoryInfo"):
             return info.total, None, info.used, info.free
         return None, None, None, None
 
     def _fields(self, device: _Device, batch: nvml.Batch) -> list[int | None]:
-        if self._ask(device, "field_values", batch.values) is None:
+        if self._ask(device, FIELD_VALUES, batch.values) is None:
             return [None] * len(batch.values)
-        return batch.decoder.decode(bytes(batch.values))
+        return batch.decoder.decode(batch.values)
 
     def _batch_of(self, wanted: tuple[tuple[int, int], ...]) -> nvml.Batch:
         if wanted not in self._batches:
@@ -273,18 +332,24 @@ class Session:
         pair = device.gpm.get(instance) or self._pair(device, instance)
         if pair is None:
             return Gpm()
-        taken = self._ask(device, "sample_gpm", instance, pair.earlier)
-        was_filled, pair.filled = pair.filled, taken is not None
-        if taken is None:
+        now = self._clock.monotonic()
+        if now - pair.at < Pair.LEAST_SECONDS:
+            return Gpm()
+        pair.at = now
+        was_filled, pair.filled = pair.filled, self._got(device, pair.earlier)
+        if not pair.filled:
             return Gpm()
         pair.earlier, pair.later = pair.later, pair.earlier
-        request = self._gpm_request
-        request.sample1, request.sample2 = pair.earlier, pair.later
-        if not was_filled or self._ask_of(device, request, "nvmlGpmMetricsGet") is None:
+        request, question = self._gpm_request, self._metrics
+        request.sample1, request.sample2 = pair.earlier.arguments[-1], pair.later.arguments[-1]
+        if not was_filled or question is None or not self._got(device, question):
             return Gpm()
-        return Gpm(*fields.gpm_values(request))
+        values = fields.gpm_values(request)
+        if device.condition.nvlinks is None:  # For links that are not there the driver says 0.
+            values[-fields.GPM_OF_LINKS :] = [None] * fields.GPM_OF_LINKS
+        return Gpm(*values)
 
-    def _pair(self, device: _Device, instance: int) -> _Pair | None:
+    def _pair(self, device: _Device, instance: int) -> Pair | None:
         if not self._ask(device, "gpm_supported"):
             device.refused.add("gpm_supported")
             return None
@@ -293,7 +358,8 @@ class Session:
         except Declined as why:
             self.errors[why.function, str(why)] += 1
             return None
-        pair = device.gpm[instance] = _Pair(*samples)
+        questions = (gpm_question(nvml.function, device.handle, instance, s) for s in samples)
+        pair = device.gpm[instance] = Pair(*questions)
         return pair
 
     def _renew(self, device: _Device) -> None:
@@ -325,10 +391,6 @@ class Session:
         return replace(known, memory_used_bytes=used, memory_free_bytes=free, gpm=gpm)
 
 
-_EVENT_REASONS = (
-    "nvmlDeviceGetCurrentClocksEventReasons",
-    "nvmlDeviceGetCurrentClocksThrottleReasons",  # its name before R535
-)
 _SLICE = (
     "nvmlDeviceGetUUID",
     "nvmlDeviceGetGpuInstanceId",

@@ -4,24 +4,21 @@
 it, which is what the hub tells Prometheus to ask for.
 """
 
-import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.registry import Collector
 
 from agents.metric_sets import MetricSet
 from agents.node.exporter import Exporter, Facts
+from agents.node.scrapes import Page, serve_pages
 from agents.node.simulation import Simulation
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +69,8 @@ class Pages:
         return [f"no such node here: there are {', '.join(self._pages)}\n".encode()]
 
 
-def _page(collector: Collector) -> "WSGIApplication":
-    registry = CollectorRegistry()
-    registry.register(collector)
-    ProcessCollector(registry=registry)
-    return make_wsgi_app(registry)
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Silent(WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing: a scrape is no news."""
+def _page(collector: Collector) -> Page:
+    return Page(collector, ProcessCollector(registry=CollectorRegistry()))
 
 
 def serve_simulated(
@@ -107,14 +88,4 @@ def serve_simulated(
     exporters = {
         name: Exporter(facts_of(name), name, shown.host_label, shown.metrics) for name in names
     }
-    kind = _Server6 if ":" in address else _Server
-    server = make_server(address, port, Pages(exporters), kind, _Silent)
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
-    thread.start()
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return end
+    return serve_pages(Pages(exporters), address, port)

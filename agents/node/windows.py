@@ -3,65 +3,72 @@
 A counter that a sample lacks is not in its window; one that no sample had has no window.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 from agents.node.samples import GpuSample, Statistic
 
-COUNTERS: Mapping[str, str] = {
-    "utilisation_percent": "readings.utilisation_percent",
-    "memory_used_bytes": "readings.memory_used_bytes",
-    "power_milliwatts": "readings.power_milliwatts",
-    "temperature_celsius": "readings.temperature_celsius",
-    "sm_clock_mhz": "readings.sm_clock_mhz",
-    "graphics": "gpm.graphics",
-    "sm_active": "gpm.sm_active",
-    "sm_occupancy": "gpm.sm_occupancy",
-    "tensor": "gpm.tensor",
-    "dram": "gpm.dram",
-    "pcie_tx": "gpm.pcie_tx",
-    "pcie_rx": "gpm.pcie_rx",
-    "nvlink_tx": "gpm.nvlink_tx",
-    "nvlink_rx": "gpm.nvlink_rx",
-}
-"""What is kept in windows, and where a sample has it."""
-_values = attrgetter(*COUNTERS.values())
+_OF_READINGS = (
+    "utilisation_percent",
+    "memory_used_bytes",
+    "power_milliwatts",
+    "temperature_celsius",
+    "sm_clock_mhz",
+)
+_OF_MONITORS = (
+    "graphics",
+    "sm_active",
+    "sm_occupancy",
+    "tensor",
+    "dram",
+    "pcie_tx",
+    "pcie_rx",
+    "nvlink_tx",
+    "nvlink_rx",
+)
+COUNTERS = (*_OF_READINGS, *_OF_MONITORS)
+"""What is kept in windows."""
+_readings = attrgetter(*_OF_READINGS)
+_monitors = attrgetter(*_OF_MONITORS)
+_MOST_KEPT = 64
+"""Samples are added up when a window is taken, and before that when there are so many."""
+
+_Values = tuple[float | None, ...]
 
 
 class Windows:
     """The windows of a machine's GPUs; for one thread at a time."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, list[list[float] | None]] = {}
+        self._kept: dict[str, list[_Values]] = {}
+        self._folded: Mapping[str, Mapping[str, Statistic]] = {}
 
     def add(self, sample: GpuSample) -> None:
         """Take a sample into its GPU's windows."""
-        sums = self._sums.get(sample.gpu.uuid)
-        if sums is None:
-            sums = self._sums[sample.gpu.uuid] = [None] * len(COUNTERS)
-        for place, value in enumerate(_values(sample)):
-            if value is None:
-                continue
-            window = sums[place]
-            if window is None:
-                sums[place] = [value, value, value, 1]
-                continue
-            window[0] = value
-            window[1] += value
-            window[2] = max(window[2], value)
-            window[3] += 1
+        kept = self._kept.setdefault(sample.gpu.uuid, [])
+        kept.append(_readings(sample.readings) + _monitors(sample.gpm))
+        if len(kept) >= _MOST_KEPT:
+            self._folded, self._kept = self._all(), {}
 
     def take(self) -> Mapping[str, Mapping[str, Statistic]]:
         """Return the windows by UUID and counter, and begin new ones."""
-        sums, self._sums = self._sums, {}
-        return {
-            uuid: {
-                name: Statistic(window[0], window[1] / window[3], window[2], int(window[3]))
-                for name, window in zip(COUNTERS, counters, strict=True)
-                if window is not None
-            }
-            for uuid, counters in sums.items()
-        }
+        taken = self._all()
+        self._folded, self._kept = {}, {}
+        return taken
+
+    def _all(self) -> Mapping[str, Mapping[str, Statistic]]:
+        lately = {uuid: _added_up(kept) for uuid, kept in self._kept.items()}
+        return merged(self._folded, lately) if self._folded else lately
+
+
+def _added_up(kept: Sequence[_Values]) -> Mapping[str, Statistic]:
+    found = {}
+    for name, column in zip(COUNTERS, zip(*kept, strict=True), strict=True):
+        values = [value for value in column if value is not None]
+        if values:
+            count = len(values)
+            found[name] = Statistic(values[-1], sum(values) / count, max(values), count)
+    return found
 
 
 def merged(

@@ -202,7 +202,8 @@ def _command(record: RunRecord, number: int, settings: LaunchSettings) -> Sequen
     if number == 0:
         options |= dict(zip(_HEAD_PORTS, engine.ports, strict=False))
         options |= {"dashboard-host": ip, "temp-dir": str(Path(engine.folder) / "ray")}
-        role = ["--head", "--no-monitor"]
+        # Asked for by name, as its Jobs API is: else Ray goes on where its dashboard cannot start.
+        role = ["--head", "--no-monitor", "--include-dashboard=true"]
     else:  # Without a temp-dir of its own: else logs of jobs placed there are empty.
         role = ["--address", f"{loopback(engine.index, 0)}:{engine.ports[0]}"]
     flags = [f"--{name}={value}" for name, value in options.items()]

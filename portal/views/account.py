@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from portal.account_parts import ACTION_WORDS, draw_sessions, draw_tokens
 from portal.format import ahead, count, moment, plain, zone_name
-from portal.problems import panel
+from portal.parts.account import ACTION_WORDS, draw_sessions, draw_tokens
+from portal.parts.problems import panel
 from portal.session import Visit, latest, visit
 from scheduler.wire.identity import Kind, Session
 

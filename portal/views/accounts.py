@@ -3,9 +3,9 @@
 import pandas as pd  # type: ignore[import-untyped]  # it ships no types
 import streamlit as st
 
-from portal.charts import in_tree, usage
+from portal.charts.base import in_tree, usage
 from portal.format import plain
-from portal.problems import panel
+from portal.parts.problems import panel
 from portal.session import is_dark, latest, visit
 from scheduler.wire.accounts import AccountView
 

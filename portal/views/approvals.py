@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from portal.format import ago, count, plain
-from portal.hub_requests import Requests
-from portal.problems import panel
-from portal.requestparts import draw_line
+from portal.client.requests import Requests
+from portal.format import ago, plain
+from portal.parts.batch import draw_choice, draw_results, said_of
+from portal.parts.problems import panel
 from portal.session import latest, visit
 from scheduler.core.approvals import RequestState
 
@@ -15,6 +15,7 @@ EVERY = "15s"
 def page() -> None:
     """Draw the queue."""
     st.title("Approvals")
+    draw_results()
     panel(_queue, EVERY)()
 
 
@@ -27,12 +28,10 @@ def _queue() -> None:
         _say_nothing()
         return
     st.caption(
-        f"{count(len(found), 'request')} awaits your decision, the oldest first."
-        if len(found) == 1
-        else f"{count(len(found), 'request')} await your decision, the oldest first."
+        f"{said_of(found)} Open one to see what it would change and what was decided before;"
+        " or choose several, and decide on them with one reason, each by itself."
     )
-    for one in reversed(found):
-        draw_line(one, here)
+    draw_choice(tuple(reversed(found)), here)
 
 
 def _say_nothing() -> None:

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import streamlit as st
 
+from portal.about import link_to
+from portal.client.audit import AuditLog
 from portal.format import ago, count, moment, plain
-from portal.hub_audit import AuditLog
-from portal.problems import told
+from portal.parts.audit_charts import draw_charts
+from portal.parts.problems import told
 from portal.session import Visit, latest, visit
 from scheduler.wire.audit import AuditRow, AuditVerdict
 
@@ -55,13 +57,16 @@ def page() -> None:
         "action": ACTIONS[did or "anything"],
         "since": None if hours is None else (here.now - timedelta(hours=hours)).isoformat(),
     }
-    _rows(asked, here)
+    key = f"audit {asked['actor']} {asked['object']} {asked['action']} {since}"
+    above = st.container()
+    _rows(key, asked, here)  # First: where these cannot be had, one reason is enough.
+    with above:
+        draw_charts(key, asked, hours, here)
     _chain(here)
 
 
-def _rows(asked: Mapping[str, str | None], here: Visit) -> None:
-    # Without the moment of asking, or every click would be a question of its own.
-    key = f"audit {asked['actor']} {asked['object']} {asked['action']} {asked['since'] is None}"
+def _rows(key: str, asked: Mapping[str, str | None], here: Visit) -> None:
+    # The key is without the moment of asking, or every click would be a question of its own.
     if st.session_state.get("audit-key") != key:
         st.session_state["audit-key"], st.session_state["audit-before"] = key, []
     pages: list[int] = st.session_state["audit-before"]
@@ -93,7 +98,7 @@ def _line(row: AuditRow, here: Visit) -> dict[str, str]:
         "When": f"{ago(row.at, here.now)} ({moment(row.at, here.now, here.zone)})",
         "Who": plain(who),
         "Did": row.action,
-        "To": plain(row.object),
+        "To": link_to(row.object, plain(row.object)),
         "Why": plain(row.reason) or "–",  # noqa: RUF001  # a dash for nothing
     }
 
@@ -115,7 +120,14 @@ def _one(rows: Sequence[AuditRow], here: Visit) -> None:
         "Decision": row.decision,
     }
     st.table(
-        [{"Field": name, "Value": plain(said)} for name, said in words.items() if said],
+        [
+            {
+                "Field": name,
+                "Value": link_to(row.object, plain(said)) if name == "To" else plain(said),
+            }
+            for name, said in words.items()
+            if said
+        ],
         hide_index=True,
         alt=f"All that row {row.sequence} says",
     )

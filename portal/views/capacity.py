@@ -6,9 +6,9 @@ from datetime import datetime
 import streamlit as st
 
 from portal import topview
-from portal.charts import capacity, capacity_sentence, parts, pool_name
+from portal.charts.base import capacity, capacity_sentence, parts, pool_name
 from portal.format import TIER_WORDS, ago, count, plain
-from portal.problems import panel
+from portal.parts.problems import panel
 from portal.session import Visit, is_dark, latest, visit
 from scheduler.core.model import Tier
 from scheduler.wire.accounts import PoolView

@@ -1,12 +1,19 @@
 """What needs the person: their jobs, what waits for them, what is left, and the next job."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from statistics import median
 
 import streamlit as st
 
 from portal.catalogue import Template, templates
-from portal.format import JOB_LOOKS, count, plain
-from portal.home_parts import (
+from portal.charts import sector_use as charts
+from portal.client.hub import HubUnreachable
+from portal.client.ledger import sector_use, usage
+from portal.client.requests import Requests
+from portal.format import JOB_LOOKS, count, plain, rough
+from portal.parts.home import (
     budget_rows,
     failed,
     nearly_used,
@@ -15,22 +22,27 @@ from portal.home_parts import (
     sign_words,
     strip,
     strip_rows,
+    waits,
 )
-from portal.hub_ledger import usage
-from portal.hub_requests import Requests
-from portal.problems import panel
+from portal.parts.no_account import say_no_account
+from portal.parts.problems import panel
+from portal.parts.why import submit_again
 from portal.session import Visit, is_dark, latest, visit
-from portal.whyparts import submit_again
 from scheduler.core.approvals import RequestState
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.accounts import Me
 from scheduler.wire.jobs import JobPage, JobView
+from scheduler.wire.usage import BudgetView
 
 EVERY = "30s"
+SELDOM = "300s"
 SHOWN = 20
 MOST = 50
 NOTICES = 5
 DAYS = 28
+IN_USE_DAYS = 14
+SUMS = timedelta(seconds=60)
+"""How long sums over days are shown again; the hub works most of them out as seldom."""
 ACTIVE = (JobState.PENDING, JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
 
 
@@ -38,6 +50,7 @@ def page() -> None:
     """Draw all of it, which looks again by itself."""
     st.title("Home")
     panel(_home, EVERY)()
+    panel(_in_use, SELDOM)()
 
 
 def _home() -> None:
@@ -46,7 +59,7 @@ def _home() -> None:
     found = latest("my jobs", lambda: here.hub.jobs(limit=SHOWN), quietly=True)
     jobs = found.jobs
     if not me.accounts:
-        _say_no_account(me)
+        say_no_account(me.subject)
     elif not jobs:
         _first()
     else:
@@ -56,14 +69,6 @@ def _home() -> None:
         _jobs(found, here)
     if me.accounts:
         _left(me, here)
-
-
-def _say_no_account(me: Me) -> None:
-    st.info(
-        f"{plain(me.subject)} belongs to no account, so no quota could pay for a job. A project's"
-        " lead asks for you to be made a member, on the page Requests.",
-        icon=":material/lock:",
-    )
 
 
 def _next(last: JobView) -> None:
@@ -109,7 +114,7 @@ def _needs(jobs: Sequence[JobView], here: Visit) -> None:
     """Draw what waits for the person, and what happened that they may not know."""
     st.header("What needs you", divider="gray")
     asked = _awaiting(here)
-    budgets = latest(f"usage {DAYS}", lambda: usage(here.hub, DAYS), quietly=True).budgets
+    budgets = _budgets(here)
     little = nearly_used(budgets)
     for sentence in little:
         st.warning(plain(sentence), icon=":material/savings:")
@@ -177,6 +182,7 @@ def _jobs(newest: JobPage, here: Visit) -> None:
                 )
         st.page_link("views/jobs.py", label="All my jobs", icon=":material/list_alt:")
     jobs = newest.jobs
+    _median_wait(jobs)
     chart = strip(jobs, here.now, dark=is_dark())
     drawn, table = st.tabs([f"Last {len(jobs)}", "View as a table"], key="strip")
     drawn.vega_lite_chart(chart.spec, alt=chart.alt)
@@ -188,6 +194,21 @@ def _jobs(newest: JobPage, here: Visit) -> None:
     )
 
 
+def _median_wait(jobs: Sequence[JobView]) -> None:
+    waited = waits(jobs)
+    if not waited:
+        st.caption("None of them has started yet, so there is no wait to tell.")
+        return
+    st.metric(
+        "Median wait",
+        rough(timedelta(seconds=median(each.total_seconds() for each in waited))),
+        border=True,
+        width="content",
+        help=f"From submission to the first start, of the last {count(len(waited), 'job')} of"
+        " yours that started.",
+    )
+
+
 def _how_many(state: JobState, newest: JobPage, here: Visit) -> str:
     """Return how many jobs are in a state, nothing for none; the newest may be all there are."""
     if newest.next is None:
@@ -196,17 +217,47 @@ def _how_many(state: JobState, newest: JobPage, here: Visit) -> str:
     return f"{len(found.jobs) or ''}{'+' if found.next else ''}"
 
 
+def _budgets(here: Visit) -> Sequence[BudgetView]:
+    ask = partial(usage, here.hub, DAYS)
+    return latest(f"usage {DAYS}", ask, quietly=True, keep=SUMS).budgets
+
+
 def _left(me: Me, here: Visit) -> None:
     st.header("What is left", divider="gray")
     pools = latest("pools", here.hub.pools, quietly=True).pools
     quotas = quota_rows(pools, me.accounts)
-    budgets = latest(f"usage {DAYS}", lambda: usage(here.hub, DAYS), quietly=True).budgets
+    budgets = _budgets(here)
     if quotas:
         _table(quotas, "GPUs left of your accounts' quotas, pool by pool")
     else:
         st.caption("No quota of a pool is your accounts' own: they borrow.")
     if budgets:
         _table(budget_rows(budgets), "What is left of the budgets that bind you")
+
+
+def _in_use() -> None:
+    """Draw who had how many GPUs of all: sums of sectors are everybody's to see."""
+    here = visit()
+    try:
+        ask = partial(sector_use, here.hub, IN_USE_DAYS)
+        found = latest("sector use", ask, quietly=True, keep=SUMS)
+    except HubUnreachable:  # the page says so above
+        return
+    st.header("GPUs in use", divider="gray")
+    if not found.sectors:
+        st.info(
+            f"Nobody had a GPU in the last {IN_USE_DAYS} days.", icon=":material/event_available:"
+        )
+        return
+    chart = charts.over_time(found, dark=is_dark())
+    drawn, table = st.tabs([f"Last {IN_USE_DAYS} days", "View as a table"], key="in-use")
+    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    marked = " Some of them are SIMULATED." if found.simulated else ""
+    drawn.caption(
+        f"The mean of each hour, by sector; the dashed line is all {found.capacity:,} GPUs of the"
+        f" pools.{marked}"
+    )
+    table.table(charts.days(found), hide_index=True, alt=chart.alt)
 
 
 def _table(rows: list[dict[str, str]], alt: str) -> None:

@@ -4,14 +4,15 @@ from datetime import timedelta
 
 import streamlit as st
 
+from portal.client.hub import HubProblem
 from portal.format import JOB_LOOKS, ago, gang, moment, plain, span, tiers
-from portal.hub import HubProblem
-from portal.joblog import draw_log
-from portal.jobparts import draw_again, draw_history, draw_runs, draw_verdicts
-from portal.problems import panel, say
-from portal.recall import draw_recall
+from portal.parts.job import draw_again, draw_history, draw_runs, draw_verdicts
+from portal.parts.job_log import draw_log
+from portal.parts.job_reports import draw_cost, draw_utilisation
+from portal.parts.problems import panel, say
+from portal.parts.recall import draw_recall
+from portal.parts.why import draw_ahead, draw_sooner, draw_start, draw_timeline, submit_again
 from portal.session import Visit, latest, visit
-from portal.whyparts import draw_ahead, draw_sooner, draw_start, draw_timeline, submit_again
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.jobs import JobView
 
@@ -30,9 +31,16 @@ def page() -> None:
     st.title(plain(job.submission_id))
     st.code(job.entrypoint, language=None, wrap_lines=True)
     panel(_now, every)(job.id, every)
-    log, history, runs, again = st.tabs(["Log", "History", "Runs", "From elsewhere"])
+    log, use, bill, history, runs, again = st.tabs(
+        ["Log", "GPUs", "Cost", "History", "Runs", "From elsewhere"], key="tab"
+    )
     with log:
         panel(draw_log, every)(job.id)
+    slowly = "15s" if every else None
+    with use:
+        panel(draw_utilisation, slowly)(job.id, is_over=every is None)
+    with bill:
+        panel(draw_cost, slowly)(job.id)
     with history:
         panel(draw_history, every)(job.id)
     with runs:
@@ -147,10 +155,13 @@ def _confirm(job: JobView) -> None:
             else "waits. It leaves the queue at once and loses its place."
         )
     )
+    reason = ""
+    if visit().person.name != job.user:
+        reason = st.text_input(f"Why ({plain(job.user)} and auditors read it)", key="cancel-why")
     with st.container(horizontal=True):
         if st.button("Yes, cancel it", type="primary", key="cancel-yes"):
             try:
-                visit().hub.cancel(job.id)
+                visit().hub.cancel(job.id, reason)
             except HubProblem as problem:
                 say(problem)
             else:

@@ -1,16 +1,18 @@
-"""The person's own jobs, newest first, as they are now."""
+"""The person's own jobs, or those of accounts that they lead, newest first, as they are now."""
 
 import streamlit as st
 
 from portal.format import JOB_LOOKS, ago, ahead, gang, plain, shortened
-from portal.problems import panel
+from portal.parts.problems import panel
 from portal.session import Visit, latest, visit
 from scheduler.core.lifecycle import JobState
+from scheduler.core.roles import ALLOWED, Action
 from scheduler.wire.jobs import JobPage, JobView
 
 EVERY = "3s"
 SHOWN = 20
 EVERYTHING = "any state"
+MINE, LED = "mine", "my accounts'"
 
 
 def page() -> None:
@@ -22,7 +24,9 @@ def page() -> None:
             "State", words, key="state", bind="query-params", width=220, on_change=_to_newest
         )
         me = latest("me", visit().hub.me, quietly=True)
-        accounts = ["any account", *me.accounts]
+        leads = _leads()
+        whose = _whose() if leads else MINE
+        accounts = ["any account", *(leads if whose == LED else me.accounts)]
         account = st.selectbox(
             "Account",
             accounts,
@@ -34,18 +38,34 @@ def page() -> None:
     panel(_list, EVERY)(
         None if state == EVERYTHING else JobState(state),
         None if account == accounts[0] else account,
+        LED if whose == LED else MINE,
     )
 
 
-def _list(state: JobState | None, account: str | None) -> None:
+def _leads() -> list[str]:
+    """Return the accounts on which the person's roles show other people's jobs."""
+    who, seers = visit().session, ALLOWED[Action.SEE_JOBS]
+    return [] if who is None else [one.account for one in who.roles if seers & set(one.roles)]
+
+
+def _whose() -> str:
+    chosen: str | None = st.selectbox(
+        "Whose", [MINE, LED], key="whose", bind="query-params", width=180, on_change=_to_newest
+    )
+    return chosen or MINE
+
+
+def _list(state: JobState | None, account: str | None, whose: str) -> None:
     here, before = visit(), st.session_state["before"]
     after = before[-1] if before else None
     found = latest(
-        f"jobs {state} {account} {after}",
-        lambda: here.hub.jobs(state, account, after, limit=SHOWN),
+        f"jobs {whose} {state} {account} {after}",
+        lambda: here.hub.jobs(
+            state, account, after, SHOWN, scope="accounts" if whose == LED else "mine"
+        ),
     )
     if not found.jobs:
-        _say_none(filtered=bool(state or account or after))
+        _say_none(filtered=bool(state or account or after), whose=whose)
     for job in found.jobs:
         _row(job, here)
     _pages(found)
@@ -66,7 +86,7 @@ def _row(job: JobView, here: Visit) -> None:
         said = [
             plain(shortened(job.entrypoint, 60)),
             gang(job.nodes, job.gpus_per_node),
-            plain(job.account),
+            f"{plain(job.account)} · {plain(job.user)}",
             f"submitted {ago(job.submitted_at, here.now)}{_end(job, here)}",
         ]
         st.caption(" · ".join(said))
@@ -82,9 +102,12 @@ def _end(job: JobView, here: Visit) -> str:
     return ""
 
 
-def _say_none(*, filtered: bool) -> None:
+def _say_none(*, filtered: bool, whose: str) -> None:
+    if whose == LED and not filtered:
+        st.info("Nobody of your accounts has a job yet.", icon=":material/list_alt:")
+        return
     if filtered:
-        st.info("No job of yours matches.", icon=":material/filter_alt_off:")
+        st.info("No job matches.", icon=":material/filter_alt_off:")
         st.button("Show all my jobs", on_click=_clear)
         return
     st.info("You have no jobs yet.", icon=":material/list_alt:")

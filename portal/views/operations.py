@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from portal.nodeparts import draw_one_node
-from portal.operationparts import draw_health, fleet
-from portal.operators import say_done
-from portal.plannerparts import draw_planner, draw_waste
-from portal.problems import panel
+from portal.parts.node import draw_one_node
+from portal.parts.operations import draw_health, fleet
+from portal.parts.operators import say_done
+from portal.parts.planner import draw_planner, draw_waste
+from portal.parts.problems import panel
 from portal.session import visit
 
 EVERY = "15s"

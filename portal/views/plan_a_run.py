@@ -4,15 +4,15 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
+from portal.charts.plan import flop_scale, tier_days
+from portal.client.hub import HubUnreachable
 from portal.dry_run_words import chance_word, done_word, price_word, start_word, tier_word
 from portal.format import TIER_WORDS, count, plain
-from portal.hub import HubUnreachable
-from portal.plan_charts import flop_scale, tier_days
+from portal.parts.problems import told
+from portal.parts.submit_start import blank
 from portal.plan_words import amount, days, power, short
-from portal.problems import told
 from portal.session import Visit, is_dark, latest, visit
 from portal.submission import Trouble, Wish, tried
-from portal.submit_start import blank
 from scheduler.core import compute_law as law
 from scheduler.core import hardware
 from scheduler.core.model import Tier

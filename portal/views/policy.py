@@ -1,19 +1,16 @@
 """The policy: what is in force, what it was, and another that a second person approves."""
 
-import difflib
-
 import streamlit as st
-from pydantic import ValidationError
 
-from portal.format import ago, count, moment, plain
-from portal.hub import HubProblem
-from portal.hub_requests import PolicyTexts, Requests
-from portal.problems import say, told
-from portal.requestparts import draw_impact
+from portal.client.requests import PolicyTexts
+from portal.format import ago, moment, plain
+from portal.parts.policy_proposal import draw_check, draw_difference, draw_proposal
+from portal.parts.problems import told
+from portal.parts.rollback import draw_rollback
 from portal.session import Visit, latest, visit
 from scheduler.core.request_kinds import RequestKind
-from scheduler.wire.policies import PolicyFault, PolicyRevision
-from scheduler.wire.requests import NewRequest, PolicyChange
+from scheduler.wire.policies import PolicyRevision
+from scheduler.wire.requests import PolicyChange
 
 SHOWN = 30
 _TEXT, _BASE = "policy-text", "policy-base"
@@ -44,6 +41,8 @@ def page() -> None:
         st.code(_text(now.revision), language=None, wrap_lines=True)
     with history:
         _history(found, here)
+        if len(found) > 1:
+            draw_rollback(found, here)
     with edit:
         _edit(now, here)
 
@@ -77,16 +76,7 @@ def _history(found: tuple[PolicyRevision, ...], here: Visit) -> None:
         earlier = [number for number in numbers if number < (new or 0)]
         old = st.selectbox("since revision", earlier, key="old-revision")
     if new is not None and old is not None:
-        _difference(_text(old), _text(new), (f"revision {old}", f"revision {new}"))
-
-
-def _difference(old: str, new: str, names: tuple[str, str]) -> None:
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="", n=2)
-    said = "\n".join(lines)
-    if said:
-        st.code(said, language=None, wrap_lines=True)
-    else:
-        st.caption("The texts are the same.")
+        draw_difference(_text(old), _text(new), (f"revision {old}", f"revision {new}"))
 
 
 def _edit(now: PolicyRevision, here: Visit) -> None:
@@ -108,12 +98,13 @@ def _edit(now: PolicyRevision, here: Visit) -> None:
         if st.button("Begin again", icon=":material/undo:", key="policy-again"):
             _begin_again()
     st.subheader("What you changed")
-    _difference(before, text, (f"revision {base}", "yours"))
+    draw_difference(before, text, (f"revision {base}", "yours"))
     if check:
         with told():
-            _checked(text, here)
+            draw_check(text, here)
     if base == now.revision:
-        _propose(text, base, here)
+        change = PolicyChange(kind=RequestKind.POLICY, base_revision=base, document=text)
+        draw_proposal(change, "policy", here, _forget)
 
 
 def _begin(revision: int) -> None:
@@ -122,9 +113,13 @@ def _begin(revision: int) -> None:
 
 
 def _begin_again() -> None:
+    _forget()
+    st.rerun()
+
+
+def _forget() -> None:
     for key in (_BASE, _TEXT):
         st.session_state.pop(key, None)
-    st.rerun()
 
 
 def _say_outdated(base: int, now: PolicyRevision, here: Visit) -> None:
@@ -135,66 +130,12 @@ def _say_outdated(base: int, now: PolicyRevision, here: Visit) -> None:
         title="The policy changed while you were editing",
         icon=":material/merge:",
     )
-    _difference(_text(base), _text(now.revision), (f"revision {base}", f"revision {now.revision}"))
+    draw_difference(
+        _text(base), _text(now.revision), (f"revision {base}", f"revision {now.revision}")
+    )
     if st.button(f"I took it over: write against revision {now.revision}", key="policy-rebase"):
         st.session_state[_BASE] = now.revision
         st.rerun()
-
-
-def _checked(text: str, here: Visit) -> None:
-    texts = PolicyTexts(here.hub)
-    found = texts.check(text)
-    if found.problems:
-        st.error(
-            f"{count(len(found.problems), 'problem')}: it cannot be proposed.",
-            icon=":material/rule:",
-        )
-        _faults(found.problems, "What is wrong with the text, by line")
-        return
-    st.success("It is a valid policy.", icon=":material/check:")
-    if found.warnings:
-        st.warning("Odd, and not refused:", icon=":material/info:")
-        _faults(found.warnings, "What is odd about the text, by line")
-    st.subheader("What it would change, for whom")
-    with st.spinner("The hub plans the present with and without it"):
-        draw_impact(texts.diff(text))
-
-
-def _faults(faults: tuple[PolicyFault, ...], alt: str) -> None:
-    rows = [{"Line": one.line, "Field": one.field, "Reason": one.reason} for one in faults]
-    st.table(rows, hide_index=True, alt=alt)
-
-
-def _propose(text: str, base: int, here: Visit) -> None:
-    with st.form("propose", border=True):
-        st.markdown("**Propose it.** Somebody else approves it, and then it is in force.")
-        reason = st.text_area("Why (approvers and auditors read it)", key="policy-why", height=80)
-        sent = st.form_submit_button("Propose", type="primary", key="policy-propose")
-    if not sent:
-        return
-    try:
-        change = PolicyChange(kind=RequestKind.POLICY, base_revision=base, document=text)
-        message = NewRequest(change=change, reason=reason)
-    except ValidationError:
-        st.error("Say why, in a sentence: the reason is missing.", icon=":material/edit:")
-        return
-    try:
-        made = Requests(here.hub).create(message)
-    except HubProblem as problem:
-        say(problem)
-        if problem.errors:
-            _faults(
-                tuple(
-                    PolicyFault(line=one.line or 1, field=one.field, reason=one.reason)
-                    for one in problem.errors
-                ),
-                "What is wrong with the text, by line",
-            )
-        return
-    st.session_state["done"] = "Proposed: its approvers are told."
-    for key in (_BASE, _TEXT):
-        st.session_state.pop(key, None)
-    st.switch_page("views/request.py", query_params={"id": made.id})
 
 
 page()

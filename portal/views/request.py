@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from portal.hub import HubProblem
-from portal.requestparts import draw_request
+from portal.client.hub import HubProblem
+from portal.parts.request import draw_request
 
 NOT_FOUND = 404
 

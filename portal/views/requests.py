@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from portal.hub_requests import Requests
-from portal.newrequest import KINDS, draw_form
-from portal.problems import panel
-from portal.requestparts import draw_line
+from portal.client.requests import Requests
+from portal.parts.new_request import KINDS, draw_form
+from portal.parts.problems import panel
+from portal.parts.request import draw_line
 from portal.session import latest, visit
 from scheduler.core.approvals import RequestState
 from scheduler.core.request_kinds import RequestKind

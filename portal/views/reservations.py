@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import streamlit as st
 
-from portal.charts_windows import MOST_ROWS, Span, gantt
+from portal.charts.windows import MOST_ROWS, Span, gantt
+from portal.client.hub import Hub, HubProblem
 from portal.format import ahead, moment, plain, span, zone_name
-from portal.hub import Hub, HubProblem
-from portal.operators import say_done
-from portal.problems import panel
+from portal.parts.operators import say_done
+from portal.parts.problems import panel
+from portal.parts.windows import draw_operating
 from portal.session import Visit, is_dark, latest, visit
-from portal.windowparts import draw_operating
 from portal.windows import Window, of_operators, of_policy
 from scheduler.wire.operating import MaintenanceList
 

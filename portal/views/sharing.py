@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import streamlit as st
 
-from portal import charts_sharing as charts
+from portal.charts import sharing as charts
+from portal.client.ledger import FileKind, ledger, ledger_file
 from portal.format import TIER_WORDS, count, moment, plain, zone_name
-from portal.hub_ledger import FileKind, ledger, ledger_file
-from portal.problems import panel
+from portal.parts.problems import panel
 from portal.session import Visit, is_dark, latest, visit
 from scheduler.core.ledger import By
 from scheduler.wire.ledger import LedgerPage

@@ -7,14 +7,14 @@ from typing import cast
 import streamlit as st
 
 from portal.catalogue import template, templates
-from portal.drafts import discard, kept, load
+from portal.client.hub import HubProblem, HubUnreachable
 from portal.format import ago, plain
-from portal.hub import HubProblem, HubUnreachable
-from portal.session import Visit, is_dark, latest, visit
-from portal.submission import Trouble, Wish, send, tried
-from portal.submit_cards import draw_cards, draw_checks, draw_forms
-from portal.submit_form import Form, fields
-from portal.submit_start import (
+from portal.parts.approval import draw_approval
+from portal.parts.drafts import discard, kept, load
+from portal.parts.no_account import say_no_account
+from portal.parts.submit_cards import draw_cards, draw_checks, draw_forms
+from portal.parts.submit_form import Form, fields
+from portal.parts.submit_start import (
     Start,
     blank,
     draft_of,
@@ -22,6 +22,8 @@ from portal.submit_start import (
     from_job,
     from_template,
 )
+from portal.session import Visit, is_dark, latest, visit
+from portal.submission import Trouble, Wish, send, tried
 from scheduler.core.model import Tier
 from scheduler.wire.accounts import Me, PoolView
 from scheduler.wire.dry_run import DryRunView
@@ -41,11 +43,7 @@ def page() -> None:
     here = visit()
     me = latest("me", here.hub.me)
     if not me.accounts:
-        st.info(
-            f"{plain(me.subject)} belongs to no account, so no quota could pay for a job. An"
-            " administrator adds you to an account in the policy.",
-            icon=":material/lock:",
-        )
+        say_no_account(me.subject)
         return
     pools = latest("pools", here.hub.pools, quietly=True).pools
     tiers = tuple(sorted({pool.tier for pool in pools}, key=lambda tier: tier.rank))
@@ -146,7 +144,8 @@ def _say_start(start: Start, here: Visit) -> None:
             st.caption(f"Your draft of {ago(start.drafted_at, here.now)}, without files.")
             if st.button("Discard the draft", icon=":material/delete:", type="tertiary"):
                 discard(here.hub, PAGE)
-                st.session_state.pop("submit_start", None)
+                for name in ("submit_start", "checked", "drafted"):
+                    st.session_state.pop(name, None)
                 st.rerun()
 
 
@@ -155,33 +154,57 @@ def _draw(form: Form, here: Visit) -> None:
     if isinstance(checked, Trouble):
         form = replace(form, trouble=form.trouble or checked)
     _say_trouble(form.trouble)
+    if isinstance(checked, DryRunView):
+        draw_approval(checked.approval)
+    _fill_in(form, checked)
+    known = st.session_state.get("checked")
+    shown = known[0] if known else form.start.wish
+    with st.expander("The same job from elsewhere", icon=":material/content_copy:"):
+        draw_forms(shown, here)
+
+
+@st.fragment
+def _fill_in(form: Form, checked: DryRunView | Trouble | None) -> None:
+    """Draw the form, and keep what is filled in as a draft from its first change on.
+
+    A fragment: a change of a field costs this part, and the dry run only when it is asked for.
+    """
+    here = visit()
     wish, place, pressed = _inside(form, checked, here)
     known = st.session_state.get("checked")
     shown = known[0] if known else form.start.wish
     if isinstance(checked, DryRunView):
         with st.expander("What was checked", icon=":material/fact_check:"):
             draw_checks(checked, place, shown)
-    with st.expander("The same job from elsewhere", icon=":material/content_copy:"):
-        draw_forms(shown, here)
     if pressed == "check":
         _check(wish, here)
-    if pressed == "submit":
+    elif pressed == "submit":
         _send(wish, _change(checked, place, wish, shown), form.start, here)
+    else:
+        _keep(form.start, wish, here)
+
+
+def _keep(start: Start, wish: Wish, here: Visit) -> None:
+    """Keep a draft where a field was changed since the last look: a tab may be closed any time."""
+    said = draft_of(wish)
+    before = st.session_state.get("drafted")
+    st.session_state["drafted"] = (start.key, said)
+    if before is not None and before[0] == start.key and before[1] != said:
+        kept(here.hub, PAGE, said)
 
 
 def _inside(
     form: Form, checked: DryRunView | Trouble | None, here: Visit
 ) -> tuple[Wish, int | None, str]:
-    """Draw cards, buttons and fields as one form; return what they hold, and what was pressed."""
-    with st.form(f"job-{form.start.key}", border=False, enter_to_submit=False):
-        if not form.start.template:
-            wish = fields(form)
-            place = _chosen(checked, here)
-            return wish, place, _buttons()
+    """Draw cards, buttons and fields; return what they hold, and what was pressed."""
+    if not form.start.template:
+        wish = fields(form)
         place = _chosen(checked, here)
-        pressed = _buttons()
-        with st.expander("Adjust", expanded=form.trouble is not None, icon=":material/tune:"):
-            return fields(form), place, pressed
+        return wish, place, _buttons()
+    place = _chosen(checked, here)
+    pressed = _buttons()
+    with st.expander("Adjust", expanded=form.trouble is not None, icon=":material/tune:"):
+        return fields(form), place, pressed
 
 
 def _chosen(checked: DryRunView | Trouble | None, here: Visit) -> int | None:
@@ -192,15 +215,17 @@ def _buttons() -> str:
     """Draw both buttons; Submit is out of use from its click until the answer."""
     sending = st.session_state.get("sending", False)
     with st.container(horizontal=True):
-        st.form_submit_button(
+        st.button(
             "Submit job",
             type="primary",
+            key="submit-job",
             icon=":material/send:",
             disabled=sending,
             on_click=_begin,
         )
-        check = st.form_submit_button(
+        check = st.button(
             "Save and check",
+            key="save-and-check",
             icon=":material/fact_check:",
             help="Keeps a draft, and says where, when and for how much it would run.",
         )
@@ -269,7 +294,7 @@ def _send(wish: Wish, change: dict[str, object], start: Start, here: Visit) -> N
         st.session_state.pop("checked", None)
     else:
         discard(here.hub, PAGE)
-        for name in ("submit_start", "checked"):
+        for name in ("submit_start", "checked", "drafted"):
             st.session_state.pop(name, None)
         st.session_state["made"] = answer.id
     st.rerun()

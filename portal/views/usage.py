@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from portal import charts_usage as charts
-from portal.charts import in_tree
+from portal.charts import usage as charts
+from portal.charts.base import in_tree
+from portal.client.ledger import usage
 from portal.format import plain, when_used_up
-from portal.hub_ledger import usage
-from portal.problems import panel
+from portal.parts.problems import panel
 from portal.session import is_dark, latest, visit
 from scheduler.wire.operating import WastePage
 from scheduler.wire.usage import AccountUsage, BudgetView, UsagePage
@@ -45,8 +45,8 @@ def _usage(days: int) -> None:
     found = latest(f"usage {days}", lambda: usage(here.hub, days))
     if not found.accounts:
         st.info(
-            "You are in no account yet, so there is nothing to tell. An administrator adds you to"
-            " an account's `members` in the policy.",
+            "You are in no account yet, so there is nothing to tell. Whom to ask says the page"
+            " Projects and members.",
             icon=":material/group_off:",
         )
         return

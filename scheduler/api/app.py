@@ -15,6 +15,7 @@ from scheduler.api import (
     diagnostics,
     drafts,
     dry_run,
+    job_reports,
     jobs,
     ledger,
     ledger_files,
@@ -25,12 +26,15 @@ from scheduler.api import (
     personal_tokens,
     policy,
     policy_texts,
+    precedents,
     problems,
+    projects,
     prometheus,
     ray_jobs,
     ray_jobs_socket,
     recalls,
     requests,
+    sector_use,
     sessions,
     sign_in,
     sites,
@@ -64,6 +68,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
+    app.state.sector_uses = sector_use.SectorUses()
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
     identity = (sessions, personal_tokens, sign_in, cards, devices, development)
@@ -74,13 +79,17 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         audit,
         diagnostics,
         drafts,
+        job_reports,
         ledger,
         ledger_files,
         operating,
         policy_texts,
+        precedents,
+        projects,
         prometheus,
         recalls,
         requests,
+        sector_use,
         telemetry,
         usage,
         waste,

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -19,15 +20,17 @@ from scheduler.api.openapi import answers
 from scheduler.core.audit import Entry, Head
 from scheduler.core.roles import Action
 from scheduler.db import audit
+from scheduler.db.audit_counts import count_rows
 from scheduler.db.audit_reading import lines, verify, view_of
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
-from scheduler.wire.audit import AuditPage, AuditVerdict, Checkpoint
+from scheduler.wire.audit import AuditCount, AuditCounts, AuditPage, AuditVerdict, Checkpoint
 from scheduler.wire.nodes import Instant
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
 _NUMBER = 2**53
+_MOST_DAYS = timedelta(days=92)
 
 
 Reader = Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.READ_AUDIT))]
@@ -44,8 +47,8 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\
 WrittenInstant = Annotated[Instant, BeforeValidator(_written)]
 
 
-class AuditQuery(BaseModel):
-    """Which rows to list; a parameter that is not here is refused, not ignored."""
+class _Narrowing(BaseModel):
+    """Which rows; a parameter that is not here is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,6 +62,25 @@ class AuditQuery(BaseModel):
     decision: str | None = Field(default=None, max_length=64)
     since: WrittenInstant | None = None
     until: WrittenInstant | None = None
+
+    def wanted(self) -> audit.Wanted:
+        """Return the same for the database."""
+        return audit.Wanted(
+            self.actor, self.action, self.object, self.decision, self.since, self.until
+        )
+
+
+class CountQuery(_Narrowing):
+    """Which rows to count."""
+
+    days: int = Field(
+        default=14, ge=1, le=92, description="Back from `until`, where `since` is not said"
+    )
+
+
+class AuditQuery(_Narrowing):
+    """Which rows to list."""
+
     before: int | None = Field(
         default=None, ge=1, le=_NUMBER, description="The `next` of the page before"
     )
@@ -87,15 +109,37 @@ async def audit_rows(
 ) -> Response:
     """List what was done, newest first: by whom, for whom, why, and what changed."""
     hub = hub_of(request)
-    wanted = audit.Wanted(
-        query.actor, query.action, query.object, query.decision, query.since, query.until
-    )
     async with hub.db.reading() as conn:
-        found = await audit.list_rows(conn, wanted, query.before, query.limit + 1)
+        found = await audit.list_rows(conn, query.wanted(), query.before, query.limit + 1)
     await _note(hub, caller, "audit.read", query)
     page = found[: query.limit]
     more = page[-1].sequence if len(found) > query.limit else None
     return body.reply(AuditPage(rows=tuple(view_of(row) for row in page), next=more))
+
+
+@router.get("/counts", response_model=AuditCounts, responses=answers(examples.AUDIT_COUNTS))
+async def audit_counts(
+    request: Request, caller: Reader, query: Annotated[CountQuery, Query()]
+) -> Response:
+    """Count what was done by day and action, over 92 days at most."""
+    hub = hub_of(request)
+    until = query.until or hub.clock.now()
+    since = query.since or until - timedelta(days=query.days)
+    if until - since > _MOST_DAYS:
+        raise Refused(
+            title="Too many days",
+            detail=f"{(until - since).days} days are more than can be counted at once.",
+            field="since",
+            value=since.isoformat(),
+            limit=f"{_MOST_DAYS.days} days",
+            next_step="Ask for fewer days, or for one part after the other.",
+        )
+    wanted = replace(query.wanted(), since=since)
+    async with hub.db.reading() as conn:
+        found = await count_rows(conn, wanted)
+    await _note(hub, caller, "audit.count", query)
+    counts = tuple(AuditCount(day=c.day, action=c.action, count=c.count) for c in found)
+    return body.reply(AuditCounts(since=since, until=until, counts=counts))
 
 
 @router.get("/checkpoint", response_model=Checkpoint, responses=answers(examples.CHECKPOINT))

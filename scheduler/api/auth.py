@@ -30,6 +30,7 @@ log = structlog.get_logger()
 class Caller:
     """Whom a valid token or session speaks for.
 
+    `made_for` is the institution of the session that made a personal token.
     `sees_all` and `ends_all` are about other people's jobs. `powers` are those of a personal
     token, None for whoever may do all that the subject may.
     """
@@ -43,6 +44,7 @@ class Caller:
     session: SessionRow | None = None
     sees_all: bool = False
     ends_all: bool = False
+    made_for: str | None = None
 
     @property
     def sees(self) -> str | None:
@@ -61,8 +63,11 @@ class Caller:
 
     @property
     def institution(self) -> str | None:
-        """Return the institution for which the caller signed in; None binds to none."""
-        return None if self.session is None else self.session.institution
+        """Return the institution for which the caller signed in, or the token was made.
+
+        None binds to none.
+        """
+        return self.made_for if self.session is None else self.session.institution
 
 
 def secret_of(headers: Mapping[str, str]) -> str | None:
@@ -128,6 +133,7 @@ def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -
         row.expires_at,
         kind=Kind.PERSONAL,
         powers=row.powers,
+        made_for=row.institution,
         sees_all=Power.MANAGE in row.powers and may(policy, row.user, Action.SEE_JOBS),
         ends_all=Power.MANAGE in row.powers and may(policy, row.user, Action.CANCEL_JOB),
     )

@@ -30,6 +30,7 @@ from scheduler.errors import StorageUnavailable
 log = structlog.get_logger()
 
 KEEP_SECONDS = 3.0
+KEEP_WHILE_AWAY_SECONDS = 300.0
 MAX_KEPT = 10_000
 _MAX_SECRET = 200
 _TOKEN = re.compile(r"cp_[a-z]+_[A-Za-z0-9_-]{20,100}")
@@ -37,23 +38,80 @@ Row = TypeVar("Row")
 
 
 class _Kept(Generic[Row]):
-    """Rows by the digest of their secret, for some seconds each."""
+    """Rows by the digest of their secret, for some seconds each; one look-up for all who wait."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._rows: dict[str, tuple[float, Row]] = {}
+        self._looking: dict[str, asyncio.Task[Row | None]] = {}
 
-    def get(self, key: str) -> Row | None:
-        at, row = self._rows.get(key, (0.0, None))
-        return row if row is not None and self._clock() - at < KEEP_SECONDS else None
+    async def find(self, key: str, look: Callable[[], Awaitable[Row | None]]) -> Row | None:
+        """Return what is kept; else what a look-up finds, which all who ask meanwhile share.
+
+        A thousand agents so cost one query when their gateway's token is due again. While
+        the database is away, whom it knew in the last minutes stays known: nobody can be
+        revoked meanwhile, and what needs no database, as metrics, is answered.
+
+        Raises:
+            StorageUnavailable: the database is away, and this secret was not seen lately.
+        """
+        row = self._younger_than(KEEP_SECONDS, key)
+        if row is not None:
+            return row
+        task = self._looking.get(key)
+        if task is None:
+            task = self._looking[key] = asyncio.create_task(self._look(key, look))
+            task.add_done_callback(_taken_note_of)
+        try:
+            # A caller that hangs up must not take the others' answer along.
+            return await asyncio.shield(task)
+        except StorageUnavailable:
+            row = self._younger_than(KEEP_WHILE_AWAY_SECONDS, key)
+            if row is None:
+                raise
+            return row
 
     def put(self, key: str, row: Row) -> None:
+        """Keep a row from now on."""
         if len(self._rows) >= MAX_KEPT:
             self._rows.clear()
         self._rows[key] = (self._clock(), row)
 
     def clear(self) -> None:
+        """Forget all rows, and what is being looked up: it may be of before a revocation."""
         self._rows.clear()
+        self._looking.clear()
+
+    async def settle(self) -> None:
+        """Wait for the look-ups that nobody waits for any more."""
+        await asyncio.gather(*self._looking.values(), return_exceptions=True)
+
+    async def _look(self, key: str, look: Callable[[], Awaitable[Row | None]]) -> Row | None:
+        me = asyncio.current_task()
+        try:
+            row = await look()
+            if self._looking.get(key) is me:
+                self._keep_or_drop(key, row)
+            return row
+        finally:
+            if self._looking.get(key) is me:
+                del self._looking[key]
+
+    def _keep_or_drop(self, key: str, row: Row | None) -> None:
+        if row is None:
+            self._rows.pop(key, None)
+        else:
+            self.put(key, row)
+
+    def _younger_than(self, seconds: float, key: str) -> Row | None:
+        at, row = self._rows.get(key, (0.0, None))
+        return row if row is not None and self._clock() - at < seconds else None
+
+
+def _taken_note_of(task: asyncio.Task[Row | None]) -> None:
+    # Whoever waits is told; where all hung up, asyncio would complain of an error never read.
+    if not task.cancelled():
+        task.exception()
 
 
 class Callers:
@@ -107,15 +165,13 @@ class Callers:
         noted: Callable[[Row], Row] = lambda row: row,
     ) -> Row | None:
         """Return what is kept of a secret; else look it up, note the use, and keep it."""
-        key = digest(secret)
-        row = kept.get(key)
-        if row is None:
+
+        async def looked_up() -> Row | None:
             async with self._db.reading() as conn:
                 row = await look(conn, secret)
-            if row is not None:
-                row = noted(row)
-                kept.put(key, row)
-        return row
+            return None if row is None else noted(row)
+
+        return await kept.find(digest(secret), looked_up)
 
     def forget_all(self) -> None:
         """Look everybody up again: something was revoked."""
@@ -124,6 +180,8 @@ class Callers:
 
     async def settle(self) -> None:
         """Wait until what was begun beside requests is stored; the database closes next."""
+        for kept in (self._sessions, self._personal, self._tokens):
+            await kept.settle()
         await asyncio.gather(*self._noting)
 
     def _noted_personal(self, row: PersonalRow) -> PersonalRow:

@@ -4,12 +4,14 @@ Nothing here is looked up by name or imported as a global: `create_app(hub)` put
 `HubState` into `app.state`, and `require(...)` is the only door to an endpoint.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+import structlog
 from starlette.requests import HTTPConnection
 
 from scheduler.api.auth import (
@@ -28,6 +30,7 @@ from scheduler.api.callers import Callers
 from scheduler.api.cookies import check_same_origin, session_cookie
 from scheduler.api.group_commit import GroupCommit
 from scheduler.api.insights import Insights
+from scheduler.api.together import Together
 from scheduler.clock import Clock
 from scheduler.config import HubSettings
 from scheduler.core.eta import Eta, Score
@@ -39,6 +42,7 @@ from scheduler.core.whatif import Play
 from scheduler.db import personal_tokens, sessions
 from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
+from scheduler.errors import StorageUnavailable
 from scheduler.files import FileStore
 from scheduler.fleet.launches import Launches
 from scheduler.fleet.leases import LeaseBook
@@ -47,6 +51,8 @@ from scheduler.identity.desk import Desk
 from scheduler.wake import Wake
 from scheduler.wire.accounts import Scope
 from scheduler.wire.identity import Power
+
+log = structlog.get_logger()
 
 LookedAt = Callable[[], Awaitable[tuple[Policy, Snapshot] | None]]
 Foresee = Callable[[str, str, int, str], timedelta | None]
@@ -63,19 +69,35 @@ async def _not_looked() -> tuple[Policy, Snapshot] | None:
 class PoolSites:
     """Which site each pool belongs to, looked up anew after some seconds.
 
-    Reports ask for it thousands of times a second, and a policy comes into force seldom.
+    Reports ask for it thousands of times a second, and a policy comes into force seldom. While
+    the database is away it stays what it was, so that a fleet's reports are heard all the same.
     """
 
     def __init__(self) -> None:
         self._known: tuple[float, dict[str, str]] | None = None
 
     async def known(self, hub: "HubState") -> Mapping[str, str]:
-        """Return each pool's site."""
+        """Return each pool's site.
+
+        Raises:
+            Refused: there is no policy yet.
+            StorageUnavailable: the database is away, and nothing was known before.
+        """
         now = hub.clock.monotonic()
         if self._known is None or now - self._known[0] > _KEEP_SITES_SECONDS:
-            policy = await hub.policy()
-            self._known = now, {str(pool.id): str(pool.site) for pool in policy.pools}
+            found = await self._look(hub)
+            self._known = hub.clock.monotonic(), found
         return self._known[1]
+
+    async def _look(self, hub: "HubState") -> dict[str, str]:
+        try:
+            policy = await hub.policy()
+        except StorageUnavailable as error:
+            if self._known is None:
+                raise
+            log.warning("pools_not_read", why=str(error))
+            return self._known[1]
+        return {str(pool.id): str(pool.site) for pool in policy.pools}
 
 
 _KEEP_SITES_SECONDS = 2.0
@@ -90,7 +112,8 @@ class HubState:
     and `score` are what those go by and how they did. `predictor` foresees the run time of a
     job from its user, account, GPUs and name; None where it cannot tell. `looked_at` is what the
     last cycle went by. `play` replays a history under a policy; None where the simulator is not
-    there.
+    there. `placing` are the looks at the open runs of each site, for `launches`; whoever
+    reads a large batch of reports holds `hearing`.
     """
 
     db: Database
@@ -111,6 +134,8 @@ class HubState:
     pool_sites: PoolSites = field(default_factory=PoolSites)
     fleet: Fleet = field(default_factory=lambda: Fleet(fence_seconds=60))
     launches: Launches = field(default_factory=Launches)
+    placing: dict[str, Together[None]] = field(default_factory=dict)
+    hearing: asyncio.Lock = field(default_factory=asyncio.Lock)
     leases: LeaseBook = field(default_factory=LeaseBook)
     desk: Desk = field(default_factory=Desk)
 
@@ -128,9 +153,19 @@ class HubState:
         """Finish what requests began and did not wait for; to be called before `db` closes."""
         await self.submissions.settle()
         await self.callers.settle()
+        await self._policy.settle()
+        for look in self.placing.values():
+            await look.settle()
 
     async def policy(self) -> Policy:
-        """Return the policy in force."""
+        """Return the policy in force, by one query for all who ask at once."""
+        return await self._policy.ask()
+
+    @cached_property
+    def _policy(self) -> Together[Policy]:
+        return Together(self._policy_in_force)
+
+    async def _policy_in_force(self) -> Policy:
         async with self.db.reading() as conn:
             return await self.policies.current(conn)
 

@@ -112,7 +112,9 @@ async def answer(request: Request) -> Response:
     agreed = form.get("answer") == "approved"
     code, now = _tidy(form.get("user_code", "")), hub.clock.now()
     async with hub.db.transaction() as conn:
-        stored = await devices.answer(conn, code, session.user, now, agreed=agreed)
+        stored = await devices.answer(
+            conn, code, (session.user, session.institution), now, agreed=agreed
+        )
     if not stored:
         raise Refused(
             title="Too late",
@@ -151,7 +153,7 @@ async def token(request: Request) -> Response:
                 powers=found.powers,
                 expires_in_days=TOKEN_DAYS,
             )
-            issued = await issue_personal(conn, found.user, asked, now)
+            issued = await issue_personal(conn, found.user, asked, now, found.institution)
             by = Who(found.user, BROWSER)
             await audit.record(conn, [token_made(issued, by, now)])
     if issued is None:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from scheduler.api import body, examples_dry_run, ray_jobs_runtime_env
 from scheduler.api.audited import who
 from scheduler.api.auth import Caller
+from scheduler.api.crossings import approval_of
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.dry_run_views import LOOK_BACK_DAYS, dry_run_view
 from scheduler.api.explanations import state_of
@@ -32,10 +33,12 @@ from scheduler.api.submit import (
     predicted,
     refused,
 )
-from scheduler.core.admission import Admitted, Refusal
+from scheduler.core.admission import Admitted, Ask, Refusal, check
 from scheduler.core.dry_run import NAME, Asked, Candidate, DryRun, dry_run, recall_pool
+from scheduler.core.policy import Policy
 from scheduler.db.jobs import pending_count
 from scheduler.db.recall_chances import Lent, lent_runs
+from scheduler.db.training import line_total
 from scheduler.errors import Refused
 from scheduler.wire.dry_run import DryRunRequest, DryRunView
 
@@ -58,12 +61,13 @@ async def dry_run_job(request: Request, user: Annotated[Caller, Depends(current_
     check_text(job)
     submission = Submission(who(user), job, None, packages)
     stated = asked.expected_seconds
-    return body.reply(
-        await _tried(hub, submission, None if stated is None else timedelta(seconds=stated))
-    )
+    length = None if stated is None else timedelta(seconds=stated)
+    return body.reply(await _tried(hub, user, submission, length))
 
 
-async def _tried(hub: HubState, submission: Submission, stated: timedelta | None) -> DryRunView:
+async def _tried(
+    hub: HubState, caller: Caller, submission: Submission, stated: timedelta | None
+) -> DryRunView:
     policy, snapshot = await state_of(hub)
     now = hub.clock.now()
     async with hub.db.reading() as conn:
@@ -73,14 +77,28 @@ async def _tried(hub: HubState, submission: Submission, stated: timedelta | None
     def foreseen(admitted: Admitted) -> timedelta | None:
         return predicted(hub, submission, admitted)
 
-    asked = Asked(ask_of(submission, policy), pending, stated, foreseen)
+    ask = ask_of(submission, policy)
+    trained = await _trained(hub, ask, policy, pending)
+    asked = Asked(ask, pending, stated, foreseen, trained)
     async with hub.insights.turn:
         found = await asyncio.to_thread(dry_run, policy, snapshot, asked, now, hub.run_times)
     if isinstance(found, Refusal):
         raise refused(found)
     found = _corrected(hub, found, now)
     lent = await _lent(hub, found, now)
-    return dry_run_view(found, policy, now, lent, same_as)
+    async with hub.db.reading() as conn:
+        approval = await approval_of(conn, policy, caller, found.candidates[0].verdicts)
+    told = dry_run_view(found, policy, now, lent, same_as)
+    return told.model_copy(update={"approval": approval})
+
+
+async def _trained(hub: HubState, ask: Ask, policy: Policy, pending: int) -> int:
+    """Return what the model line of a job has without it, in petaFLOP (R17)."""
+    admitted = check(ask, policy, pending, hub.clock.now())
+    if isinstance(admitted, Refusal) or admitted.training is None:
+        return 0
+    async with hub.db.reading() as conn:
+        return await line_total(conn, admitted.training.institution, admitted.training.line)
 
 
 async def _same_as(conn: AsyncConnection, submission: Submission) -> str | None:

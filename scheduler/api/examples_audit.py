@@ -24,6 +24,15 @@ AUDIT_ROW: Example = {
 
 AUDIT_PAGE: Example = {"rows": [AUDIT_ROW], "next": 4711}
 
+AUDIT_COUNTS: Example = {
+    "since": "2026-02-16T12:00:00Z",
+    "until": _AT,
+    "counts": [
+        {"day": "2026-03-01", "action": "request.approve", "count": 2},
+        {"day": "2026-03-02", "action": "job.submit", "count": 310},
+    ],
+}
+
 CHECKPOINT: Example = {"sequence": 4711, "hash": _HASH, "at": _AT}
 
 AUDIT_VERDICT: Example = {

@@ -139,3 +139,11 @@ USAGE_PAGE: Example = {
         }
     ],
 }
+
+SECTOR_USE_PAGE: Example = {
+    "since": "2026-03-02T08:00:00Z",
+    "until": "2026-03-02T09:30:00Z",
+    "capacity": 56,
+    "simulated": False,
+    "sectors": [{"sector": "academic", "gpus": [8.0, 15.5]}],
+}

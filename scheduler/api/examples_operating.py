@@ -7,6 +7,8 @@ _UNTIL = "2026-03-02T18:00:00Z"
 
 DRAIN_REQUEST: Example = {"reason": "new firmware", "until": _UNTIL, "notice_seconds": 600}
 
+RESUME_REQUEST: Example = {"reason": "the firmware is in"}
+
 NODE_DETAIL: Example = {
     "node": NODE_PAGE["nodes"][0],
     "cordon": {
@@ -17,6 +19,17 @@ NODE_DETAIL: Example = {
         "until": None,
         "returns": "a reset and a new start of its agent, then 5 minutes without a finding; "
         "or `commonpool node resume`",
+    },
+    "launcher": {
+        "launches": [
+            {
+                "run": "cp-jq4k2mzx7wab-1",
+                "account": "arl-vision",
+                "phase": "ending",
+                "why": "the hub no longer wants it here",
+                "since": _AT,
+            }
+        ]
     },
     "history": [
         {"at": _AT, "event": "xid", "sentence": "GPU 3 reported XID 79: it fell off the bus"}

@@ -39,6 +39,8 @@ _LINE: Example = {
     "expires_at": _LATER,
     "standing": "0 of 1 approver",
     "awaits_you": True,
+    "reason": _WHY,
+    "digest": _DIGEST,
 }
 
 REQUEST_PAGE: Example = {"requests": [_LINE], "next": "41"}
@@ -78,6 +80,33 @@ REQUEST_IMPACT: Example = {
     "jobs_start_less": 0,
     "runs_recalled": 0,
     "accounts": [{"account": "arl-vision", "before": 8, "after": 16}],
+}
+
+_EARLIER: Example = {
+    "id": "r3c9w2km",
+    "title": "15,000 H100e-hours for arl until 2026-01-01",
+    "account": "arl",
+    "requester": "dana",
+    "state": "applied",
+    "reason": "The first milestone",
+    "created_at": "2025-01-08T09:00:00Z",
+    "decided_at": "2025-01-08T15:30:00Z",
+    "words": [
+        {
+            "by": "lee",
+            "approve": True,
+            "reason": "It is in the plan of the year",
+            "at": "2025-01-08T15:30:00Z",
+        }
+    ],
+}
+
+PRECEDENTS: Example = {
+    "requester": "dana",
+    "first_time": False,
+    "counts": [{"state": "applied", "count": 1}],
+    "history": [_EARLIER],
+    "similar": [_EARLIER],
 }
 
 POLICY_TEXT = POLICY

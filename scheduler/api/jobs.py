@@ -1,8 +1,8 @@
 """Jobs, for people: submit, list, look at, cancel, explain, read the log."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,15 +13,20 @@ from starlette.responses import Response
 from scheduler.api import body, examples, ray_jobs_runtime_env
 from scheduler.api.audited import who
 from scheduler.api.auth import Caller
+from scheduler.api.crossings import approval_of
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.explanations import with_insight
 from scheduler.api.institutions import as_signed_in
+from scheduler.api.led import below, leads_nothing, led, needs_reason
 from scheduler.api.openapi import accepts, answers
 from scheduler.api.submit import find_packages, submit
 from scheduler.api.views import JobFacts, explanation, job_view, new_job_view
 from scheduler.api.whole_log import job_is_whole
 from scheduler.core.audit import Entry, Who
 from scheduler.core.lifecycle import JobState
+from scheduler.core.model import AccountName
+from scheduler.core.policy import Policy
+from scheduler.core.roles import Action
 from scheduler.db import audit
 from scheduler.db.jobs import (
     cancel_job,
@@ -56,6 +61,19 @@ class JobQuery(BaseModel):
         default=None, ge=1, le=2**63 - 1, description="The `next` of the page before"
     )
     limit: int = Field(default=50, ge=1, le=500)
+    scope: Literal["mine", "accounts"] | None = Field(
+        default=None,
+        description="accounts: of all accounts that you lead. Left out: with an `account` that"
+        " you lead, everybody's of it and of those below it; else yours",
+    )
+
+
+class CancelQuery(BaseModel):
+    """Why a job is ended; needed for another person's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 
 class LogQuery(BaseModel):
@@ -96,20 +114,42 @@ async def submit_job(
 
 @router.get("", response_model=JobPage, responses=answers(examples.JOB_PAGE))
 async def jobs(request: Request, user: User, query: Annotated[JobQuery, Query()]) -> Response:
-    """List the caller's jobs, newest first; an admin's list holds everyone's."""
+    """List the caller's jobs, or those of accounts that the caller leads, newest first."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
+        mine = led(await hub.policies.current(conn), user, Action.SEE_JOBS)
+        within = _within(await hub.policies.current(conn), user, query, mine)
         found = await list_jobs(
             conn,
-            user=user.sees,
+            user=user.sees if within is None else None,
             state=query.state,
-            account=query.account,
+            account=query.account if within is None else None,
+            led=within,
             before=query.after,
             limit=query.limit + 1,
         )
-    page = found[: query.limit]
+        page = found[: query.limit]
+        views = await _views_in(hub, conn, page)
     more = str(page[-1].sequence) if len(found) > query.limit else None
-    return body.reply(JobPage(jobs=await _views(hub, page), next=more))
+    return body.reply(JobPage(jobs=views, next=more))
+
+
+def _within(
+    policy: Policy, user: Caller, query: JobQuery, mine: frozenset[AccountName]
+) -> frozenset[AccountName] | None:
+    """Return the accounts whose jobs are asked for, whoever's they are; None: only the caller's.
+
+    Raises:
+        Refused: 403, accounts' jobs were asked for, and the caller leads none.
+    """
+    if query.scope == "mine" or user.sees is None:
+        return None
+    asked = mine if query.account is None else below(policy, query.account, mine)
+    if query.scope == "accounts":
+        if not mine:
+            raise leads_nothing(user)
+        return asked
+    return asked if query.account is not None and asked else None
 
 
 @router.get("/{job}", response_model=JobView, responses=answers(examples.JOB_VIEW))
@@ -117,19 +157,29 @@ async def job_by_id(request: Request, user: User, job: JobKey) -> Response:
     """Return a job by its id or submission id."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        found = await existing_job(conn, job, user)
-    (view,) = await _views(hub, [found])
+        found = await _visible(hub, conn, job, user)
+        (view,) = await _views_in(hub, conn, [found])
     return body.reply(view)
 
 
 @router.post("/{job}/cancel", response_model=JobView, responses=answers(examples.JOB_VIEW))
-async def cancel(request: Request, user: User, job: JobKey) -> Response:
-    """End a job: at once where it waits, after its grace where it runs. Twice is once."""
+async def cancel(
+    request: Request, user: User, job: JobKey, query: Annotated[CancelQuery, Query()]
+) -> Response:
+    """End a job: at once where it waits, after its grace where it runs. Twice is once.
+
+    A lead who ends another person's job says why.
+    """
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
-        found = await existing_job(conn, job, user, to_end=True)
-        runs = await cancel_audited(conn, found, who(user, found.user), hub.clock.now())
-        found = await existing_job(conn, found.id, user, to_end=True)
+        mine = led(await hub.policies.current(conn), user, Action.CANCEL_JOB)
+        found = await existing_job(conn, job, user, to_end=True, led=mine)
+        reason = query.reason.strip()
+        if user.ends is not None and found.user != user.subject and not reason:
+            raise needs_reason()
+        by = who(user, found.user)
+        runs = await cancel_audited(conn, found, by, hub.clock.now(), reason)
+        found = await existing_job(conn, found.id, user, to_end=True, led=mine)
     ring_cancelled(hub, found, runs)
     (view,) = await _views(hub, [found])
     return body.reply(view)
@@ -162,11 +212,14 @@ async def explain(request: Request, user: User, job: JobKey) -> Response:
     """Say why a job is where it is: each pool's rule, who is ahead, when, what would help."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        found = await existing_job(conn, job, user)
+        found = await _visible(hub, conn, job, user)
         policy = await hub.policies.current(conn)
         (facts,) = await job_facts(hub, conn, [found])
         events = await events_of(conn, found.id)
-    return body.reply(await with_insight(hub, explanation(facts, events, policy)))
+        verdicts = facts.hold.verdicts if facts.hold else ()
+        approval = await approval_of(conn, policy, user, verdicts)
+    told = explanation(facts, events, policy).model_copy(update={"approval": approval})
+    return body.reply(await with_insight(hub, told))
 
 
 @router.get("/{job}/log", response_model=LogPage, responses=answers(examples.LOG_PAGE))
@@ -176,7 +229,7 @@ async def log(
     """Return a piece of a job's log over all its attempts; bytes that are not UTF-8 as U+FFFD."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        found = await existing_job(conn, job, user)
+        found = await _visible(hub, conn, job, user)
         attempts = (await runs_of(conn, [found.id])).get(found.id, [])
     runs = [run.id for run in attempts]
     # Asked before reading: what arrives in between is in the next piece.
@@ -197,26 +250,39 @@ async def job_answer(hub: HubState, job: JobRow, *, created: bool) -> Response:
 
 
 async def cancel_audited(
-    conn: AsyncConnection, job: JobRow, by: Who, now: datetime
+    conn: AsyncConnection, job: JobRow, by: Who, now: datetime, reason: str = ""
 ) -> Sequence[RunRow]:
     """End a job and say so in the audit log, where it changes; return its runs."""
-    state = await cancel_job(conn, job.id, now, by.actor)
+    said = f"{by.actor}: {reason}" if reason else by.actor
+    state = await cancel_job(conn, job.id, now, said)
     runs = (await runs_of(conn, [job.id])).get(job.id, [])
     if state is not job.state:
         before, after = {"state": job.state.value}, {"state": state.value}
-        await audit.record(conn, [Entry(now, by, "job.cancel", f"job:{job.id}", before, after)])
+        name = f"job:{job.id}"
+        entry = Entry(now, by, "job.cancel", name, before, after, reason=reason)
+        await audit.record(conn, [entry])
     return runs
 
 
+async def _visible(hub: HubState, conn: AsyncConnection, key: str, caller: Caller) -> JobRow:
+    mine = led(await hub.policies.current(conn), caller, Action.SEE_JOBS)
+    return await existing_job(conn, key, caller, led=mine)
+
+
 async def existing_job(
-    conn: AsyncConnection, key: str, caller: Caller, *, to_end: bool = False
+    conn: AsyncConnection,
+    key: str,
+    caller: Caller,
+    *,
+    to_end: bool = False,
+    led: Collection[str] = (),
 ) -> JobRow:
-    """Return a job that the caller may see, or may end.
+    """Return a job that the caller may see, or may end; of `led` accounts also another's.
 
     Raises:
         Refused: 404, in the same words whether it is absent or another's.
     """
-    found = await find_job(conn, key, caller.ends if to_end else caller.sees)
+    found = await find_job(conn, key, caller.ends if to_end else caller.sees, led)
     if found is None:
         raise Refused(
             title="Not found",
@@ -259,6 +325,12 @@ def ring_cancelled(hub: HubState, job: JobRow, runs: Sequence[RunRow]) -> None:
 
 async def _views(hub: HubState, rows: Sequence[JobRow]) -> tuple[JobView, ...]:
     async with hub.db.reading() as conn:
-        policy = await hub.policies.current(conn)
-        facts = await job_facts(hub, conn, rows)
+        return await _views_in(hub, conn, rows)
+
+
+async def _views_in(
+    hub: HubState, conn: AsyncConnection, rows: Sequence[JobRow]
+) -> tuple[JobView, ...]:
+    policy = await hub.policies.current(conn)
+    facts = await job_facts(hub, conn, rows)
     return tuple(job_view(one, policy) for one in facts)

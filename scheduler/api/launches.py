@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState
+from scheduler.api.together import Together
 from scheduler.core.policy import Policy
-from scheduler.db.launches import placed_runs
+from scheduler.db.launches import placed_runs, whose
 from scheduler.wire.nodes import LaunchOrders
+from scheduler.wire.operating import LauncherView, LaunchView
 from scheduler.wire.reports import NodeReport
 from scheduler.wire.sites import SiteSync
 
@@ -42,14 +46,23 @@ async def told(hub: HubState, found: Sequence[NodeReport]) -> Told:
     if site is None or not believed:
         return Told()
     if hub.launches.is_stale(site, hub.clock.monotonic()):
-        async with hub.db.reading() as conn:
-            await refresh(hub, conn, site, await hub.policies.current(conn))
+        await _look(hub, site)
     now = hub.clock.monotonic()
     if hub.launches.node_says(report.node, launcher, now):
         hub.wake.ring(f"site:{site}")
     orders = hub.launches.orders(site, report.node, now, hub.clock.now())
     moving = hub.launches.is_moving(site, report.node, now)
     return Told(orders, _SOON_SECONDS if moving else None)
+
+
+async def _look(hub: HubState, site: str) -> None:
+    """Read a site's open runs anew: once for all its nodes that report at once."""
+
+    async def look() -> None:
+        async with hub.db.reading() as conn:
+            await refresh(hub, conn, site, await hub.policies.current(conn))
+
+    await hub.placing.setdefault(site, Together(look)).ask()
 
 
 async def site_said(
@@ -59,6 +72,29 @@ async def site_said(
     if sync.launches is not None:
         hub.launches.site_says(site, sync.instance, sync.sequence, sync.launches)
         await refresh(hub, conn, site, policy)
+
+
+async def launcher_view(
+    hub: HubState, conn: AsyncConnection, node: str, caller: Caller
+) -> LauncherView | None:
+    """Return what a node's launcher prepares, runs or fences; None: none has spoken here."""
+    if not hub.launches.has_launcher(node):
+        return None
+    standing = hub.launches.standing(node, hub.clock.monotonic())
+    owners = await whose(conn, [one.run for one in standing])
+    now, found = hub.clock.now(), []
+    for one in standing:
+        account, user = owners.get(one.run, ("", ""))
+        found.append(
+            LaunchView(
+                run=one.run if caller.sees is None or caller.sees == user else None,
+                account=account,
+                phase=one.phase,
+                why=one.why,
+                since=now - timedelta(seconds=one.seconds),
+            )
+        )
+    return LauncherView(launches=tuple(found))
 
 
 async def refresh(hub: HubState, conn: AsyncConnection, site: str, policy: Policy) -> None:

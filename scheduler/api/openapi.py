@@ -71,10 +71,13 @@ _PROBLEMS = {
 
 
 def accepts(
-    message: type[BaseModel | msgspec.Struct], example: Mapping[str, Any]
+    message: type[BaseModel | msgspec.Struct], example: Mapping[str, Any], *, required: bool = True
 ) -> dict[str, Any]:
     """Return what a route's `openapi_extra` says about its JSON body."""
-    return accepts_media("application/json", {"$ref": _REF.format(model=message.__name__)}, example)
+    schema = {"$ref": _REF.format(model=message.__name__)}
+    found = accepts_media("application/json", schema, example)
+    found["requestBody"]["required"] = required
+    return found
 
 
 def accepts_media(media: str, schema: Mapping[str, Any], example: object = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from scheduler.api import examples_operating as examples
 from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of, require
+from scheduler.api.launches import launcher_view
 from scheduler.api.nodes import as_heard
 from scheduler.api.openapi import accepts, answers
 from scheduler.core.audit import Entry, Values
@@ -42,6 +43,7 @@ from scheduler.wire.operating import (
     MaintenanceWindow,
     NodeDetail,
     NodeEvent,
+    ResumeRequest,
 )
 
 router = APIRouter(prefix="/v1", tags=["operating"])
@@ -50,10 +52,10 @@ Operator = Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.OPERATE_
 
 @router.get("/nodes/{node}", response_model=NodeDetail, responses=answers(examples.NODE_DETAIL))
 async def node_detail(
-    node: str, request: Request, _: Annotated[Caller, Depends(current_user)]
+    node: str, request: Request, caller: Annotated[Caller, Depends(current_user)]
 ) -> Response:
-    """Show a node, why it takes no work, and what last happened to it."""
-    return await _detail(hub_of(request), node)
+    """Show a node, why it takes no work, what its launcher does, and what last happened to it."""
+    return await _detail(hub_of(request), node, caller)
 
 
 @router.post(
@@ -78,26 +80,31 @@ async def drain(node: str, request: Request, caller: Operator) -> Response:
     for site in sites:
         hub.wake.ring(f"site:{site}")
     hub.wake.ring("cycle")
-    return await _detail(hub, node)
+    return await _detail(hub, node, caller)
 
 
 @router.post(
     "/nodes/{node}/resume",
     response_model=NodeDetail,
+    openapi_extra=accepts(ResumeRequest, examples.RESUME_REQUEST, required=False),
     responses=answers(examples.NODE_DETAIL),
 )
 async def resume(node: str, request: Request, caller: Operator) -> Response:
     """End a node's cordon, whoever said so; it works again from its next report on."""
+    said = await request.body()
+    asked = await body.read(request, ResumeRequest) if said else ResumeRequest()
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
         now = hub.clock.now()
         before = _state(await cordon_of_node(conn, node))
-        if await resume_node(conn, node, caller.subject, now):
-            entry = Entry(now, who(caller), "node.resume", f"node:{node}", before)
+        if await resume_node(conn, node, caller.subject, now, asked.reason):
+            entry = Entry(
+                now, who(caller), "node.resume", f"node:{node}", before, reason=asked.reason
+            )
             await audit.record(conn, [entry])
     hub.fleet.doubt(node)
     hub.wake.ring("cycle")
-    return await _detail(hub, node)
+    return await _detail(hub, node, caller)
 
 
 @router.get(
@@ -163,14 +170,17 @@ def _state(cordon: Cordon | None) -> Values | None:
     return {"action": cordon.action.name.lower(), "why": cordon.why, "by": cordon.by}
 
 
-async def _detail(hub: HubState, node: str) -> Response:
+async def _detail(hub: HubState, node: str, caller: Caller) -> Response:
     async with hub.db.reading() as conn:
         view = await one_node(conn, node)
         cordon = await cordon_of_node(conn, node)
         events = await events_of_node(conn, node)
+        launcher = await launcher_view(hub, conn, node, caller)
     history = tuple(NodeEvent(at=at, event=event, sentence=said) for at, event, said in events)
     shown = None if cordon is None else _cordon_view(cordon)
-    return body.reply(NodeDetail(node=as_heard(hub, view), cordon=shown, history=history))
+    return body.reply(
+        NodeDetail(node=as_heard(hub, view), cordon=shown, launcher=launcher, history=history)
+    )
 
 
 def _cordon_view(cordon: Cordon) -> CordonView:

@@ -19,6 +19,8 @@ from starlette.websockets import WebSocket
 
 from scheduler.errors import Fault, NotLeader, Refused, StorageUnavailable
 from scheduler.wire.accounts import Problem, ProblemFault
+from scheduler.wire.replies import UPGRADE_FIRST
+from scheduler.wire.sites import SiteSync
 
 PLAIN_PREFIX = "/api"
 RETRY_AFTER_SECONDS = 5
@@ -195,6 +197,8 @@ def _next_step(error: Mapping[str, Any], known: type[BaseModel] | None) -> str |
             return "Send one JSON object in UTF-8."
         case "missing":
             return f"Add {_field(error)}."
+        case "extra_forbidden" if known is SiteSync:
+            return f"Leave it out. {UPGRADE_FIRST}"
         case "extra_forbidden" if known is not None and len(error["loc"]) == 1:
             near = difflib.get_close_matches(str(error["loc"][0]), known.model_fields, n=1)
             names = ", ".join(sorted(known.model_fields))

@@ -21,6 +21,8 @@ MAX_SECONDS = 366 * 86_400
 _DURATION = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 _SOFTWARE = re.compile(r"[a-z0-9][a-z0-9._+-]{0,62}")
 _RESERVATION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_FLOP = re.compile(r"[0-9]{1,31}(\.[0-9]{1,20})?([eE]\+?[0-9]{1,2})?")
+_MOST_FLOP = 1e30
 
 
 def ours(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -148,6 +150,19 @@ def _reservation(key: str, text: str) -> dict[str, Any]:
     return {"reservation": text}
 
 
+def _model_line(key: str, text: str) -> dict[str, Any]:
+    if not _RESERVATION.fullmatch(text):
+        raise _semantic(key, text, f"may not be {text[:80]!r}", limit="a name such as vision-7b")
+    return {"model_line": text}
+
+
+def _training_flop(key: str, text: str) -> dict[str, Any]:
+    if not _FLOP.fullmatch(text) or not 0 < float(text) <= _MOST_FLOP:
+        limit = "FLOP, more than 0 and at most 1e30, as 1.2e25"
+        raise _semantic(key, text, f"may not be {text[:40]!r}", limit=limit)
+    return {"training_flop": float(text)}
+
+
 def _simulated_seconds(key: str, text: str) -> dict[str, Any]:
     """Check only: it stays in the metadata, where a simulated site reads it."""
     if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,6})?", text):
@@ -170,6 +185,8 @@ _OURS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
     "h100e": _count("h100e", MOST_H100E),
     "software": _software,
     "reservation": _reservation,
+    "model_line": _model_line,
+    "training_flop": _training_flop,
     "simulated_seconds": _simulated_seconds,
 }
 

@@ -2,12 +2,15 @@
 
 Thousands come each second, so this is the one place where bodies are read by msgspec. A
 report that says nothing new ends in the fleet's memory; the others go to the database,
-all of a message in one transaction.
+all of a message in one transaction. A batch is taken in pieces, so that whoever asks for
+something else meanwhile waits for a piece and not for the batch.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +21,7 @@ from starlette.requests import Request
 
 from scheduler.api import body
 from scheduler.api.auth import Caller
-from scheduler.api.deps import HubState
+from scheduler.api.deps import HubState, hub_of
 from scheduler.api.frame import NODES_BODY, too_large
 from scheduler.db.nodes import fenced, save_reports
 from scheduler.errors import Refused
@@ -26,10 +29,15 @@ from scheduler.fleet.memory import Heard
 from scheduler.wire import reports as wire
 from scheduler.wire.accounts import Scope
 from scheduler.wire.nodes import NodeRefused
+from scheduler.wire.replies import UPGRADE_FIRST
 from scheduler.wire.reports import NodeReport
 
 MOST_BYTES = NODES_BODY
 """Of a message, packed and unpacked: a thousand nodes need about 3 MiB."""
+_PIECE = 50
+"""Reports of one message that are looked at between two turns of others: half a millisecond."""
+_LARGE = 4096
+"""Bytes, packed, from which on a message waits for its turn: some twenty reports or more."""
 _AHEAD, _BEHIND = timedelta(minutes=5), timedelta(hours=1)
 _CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 
@@ -41,7 +49,22 @@ async def read(request: Request) -> tuple[NodeReport, ...]:
         Refused: 400 or 415 not JSON, 413 too large, 422 not such a message.
     """
     body.check_content_type(request)
-    raw = _unpacked(await request.body(), request.headers.get("content-encoding", ""))
+    packed, encoding = await request.body(), request.headers.get("content-encoding", "")
+    async with _turn(hub_of(request), large=len(packed) > _LARGE):
+        return _read(packed, encoding)
+
+
+def _turn(hub: HubState, *, large: bool) -> AbstractAsyncContextManager[object]:
+    """Return what lets one large message after another have the processor.
+
+    After a pause dozens may be there at once, and each would have a piece read in every round of
+    the event loop: whoever asks for something else would wait for all of them.
+    """
+    return hub.hearing if large else nullcontext()
+
+
+def _read(packed: bytes, encoding: str) -> tuple[NodeReport, ...]:
+    raw = _unpacked(packed, encoding)
     try:
         try:
             return wire.decode(raw).reports
@@ -109,7 +132,7 @@ def _invalid(raw: bytes, said: str) -> Refused:
         field=name or "body",
         value=None if named is not None else _value(raw, steps),
         limit=None if named is not None else reason,
-        next_step="Leave it out." if unknown else None,
+        next_step=f"Leave it out. {UPGRADE_FIRST}" if unknown else None,
     )
 
 
@@ -142,9 +165,22 @@ async def take(hub: HubState, caller: Caller, found: Sequence[NodeReport], *, ap
     # No report speaks for the hub's clock: an agent whose clock is wrong is only told so.
     now = hub.clock.now()
     allowed = await _allowed(hub, caller, found, taken, apart=apart)
-    at = now.timestamp()
-    news = []
-    for report in allowed:
+    async with _turn(hub, large=len(allowed) >= _PIECE):
+        news = await _hear(hub, allowed, taken, now, apart=apart)
+    if news:
+        await _store(hub, news, taken, now, apart=apart)
+    _note_skew(allowed, now, taken)
+    return taken
+
+
+async def _hear(
+    hub: HubState, allowed: Sequence[NodeReport], taken: Taken, now: datetime, *, apart: bool
+) -> list[NodeReport]:
+    """Take reports into the fleet's memory; return those that have to be stored."""
+    at, news = now.timestamp(), []
+    for number, report in enumerate(allowed, 1):
+        if number % _PIECE == 0:
+            await asyncio.sleep(0)
         match hub.fleet.hear(report, at):
             case Heard.SAME:
                 taken.accepted += 1
@@ -156,10 +192,7 @@ async def take(hub: HubState, caller: Caller, found: Sequence[NodeReport], *, ap
                 _refuse(taken, report, fenced(report.node, began), apart=apart)
             case Heard.OLD:
                 pass
-    if news:
-        await _store(hub, news, taken, now, apart=apart)
-    _note_skew(allowed, now, taken)
-    return taken
+    return news
 
 
 async def _allowed(
@@ -170,6 +203,8 @@ async def _allowed(
     known = frozenset(sites.values())
     allowed = []
     for place, report in enumerate(found):
+        if place % _PIECE == _PIECE - 1:
+            await asyncio.sleep(0)
         wrong = _impossible(place, report)
         if wrong is None and not _may(caller, report, sites, known):
             wrong = _not_yours(place, report, caller, known)

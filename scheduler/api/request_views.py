@@ -59,6 +59,8 @@ def line(row: RequestRow, policy: Policy, caller: Caller, hub: HubState) -> Requ
         expires_at=row.expires_at,
         standing=approvals.standing(request, policy).sentence(),
         awaits_you=not _why_not(request, policy, caller),
+        reason=row.reason,
+        digest=row.digest,
     )
 
 
@@ -150,7 +152,9 @@ async def impact(hub: HubState, change: Change, caller: Caller) -> RequestImpact
             after = document_after(document, now_policy, change)
             new = await checked(after)
         except Refused as refused:
-            said = [said_of(refused), *(f"line {f.line}: {f.reason}" for f in refused.faults)]
+            # One fault alone is the sentence itself.
+            faults = refused.faults if len(refused.faults) > 1 else ()
+            said = [said_of(refused), *(f"line {f.line}: {f.reason}" for f in faults)]
             why = " ".join(said[:_MOST])
             return RequestImpact(revision=now_policy.revision, fits=False, why_not=why)
         old = await asyncio.to_thread(policy_file.load, document, now_policy.revision)

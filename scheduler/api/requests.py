@@ -17,6 +17,7 @@ from scheduler.api.audited import who
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.openapi import accepts, answers
+from scheduler.api.step_up import check_step_up
 from scheduler.core.approvals import RequestState, Vote, may_ask
 from scheduler.core.policy import Policy
 from scheduler.core.request_kinds import RequestKind
@@ -78,16 +79,18 @@ async def create_request(request: HttpRequest, caller: User) -> Response:
     name = "r" + "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in secrets.token_bytes(9))
     async with hub.db.transaction() as conn:
         policy = await hub.policies.current(conn)
-        await _check(policy, caller, asked.change)
+        await _check(hub, policy, caller, asked.change)
         step = Step(conn, who(caller), name, hub.clock.now())
         await steps.create(step, Asked(asked.change, asked.reason, asked.draft), policy)
     hub.wake.ring("notices")
     return await _shown(hub, caller, name, 201)
 
 
-async def _check(policy: Policy, caller: Caller, change: Change) -> None:
+async def _check(hub: HubState, policy: Policy, caller: Caller, change: Change) -> None:
     """Refuse what the caller may not ask for, or what makes no sense by itself."""
     kind, account = RequestKind(change.kind), account_of(change)
+    if kind is RequestKind.POLICY:
+        check_step_up(hub, caller)
     allowed = caller.scope is Scope.ADMIN or may_ask(policy, caller.subject, kind, account)
     if not allowed:
         action = Action.PROPOSE_POLICY if kind is RequestKind.POLICY else Action.ASK
@@ -172,7 +175,7 @@ async def request_impact(request: HttpRequest, caller: User, request_id: Id) -> 
     """Say what the next cycle would do otherwise, by planning the present under both policies."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        row = await _visible(hub, conn, caller, request_id)
+        row = await visible(hub, conn, caller, request_id)
     return body.reply(await request_views.impact(hub, row.asked(), caller))
 
 
@@ -187,7 +190,7 @@ async def edit_request(request: HttpRequest, caller: User, request_id: Id) -> Re
     asked = await body.read(request, RequestEdit)
     hub = hub_of(request)
     async with _step(hub, caller, request_id) as step:
-        await _check(await hub.policies.current(step.conn), caller, asked.change)
+        await _check(hub, await hub.policies.current(step.conn), caller, asked.change)
         await steps.edit(step, Asked(asked.change, asked.reason))
     return await _shown(hub, caller, request_id)
 
@@ -213,6 +216,7 @@ async def decide_request(request: HttpRequest, caller: User, request_id: Id) -> 
     """Approve or deny, with the digest of what was read; the last approval puts it in force."""
     asked = await body.read(request, RequestDecision)
     hub = hub_of(request)
+    check_step_up(hub, caller)
     async with _step(hub, caller, request_id) as step:
         vote = Vote(caller.subject, asked.approve, asked.digest, asked.reason, step.now)
         changed = await steps.decide(step, vote)
@@ -227,6 +231,7 @@ async def decide_request(request: HttpRequest, caller: User, request_id: Id) -> 
 async def apply_request(request: HttpRequest, caller: User, request_id: Id) -> Response:
     """Put an approved request in force that did not fit the policy when it was approved."""
     hub = hub_of(request)
+    check_step_up(hub, caller)
     async with _step(hub, caller, request_id) as step:
         changed = await steps.apply(step)
     if changed:
@@ -268,14 +273,19 @@ async def comment_request(request: HttpRequest, caller: User, request_id: Id) ->
 async def _step(hub: HubState, caller: Caller, request_id: str) -> AsyncIterator[Step]:
     """Open the one transaction of a step on a request that the caller may see."""
     async with hub.db.transaction() as conn:
-        await _visible(hub, conn, caller, request_id)
+        await visible(hub, conn, caller, request_id)
         yield Step(conn, who(caller), request_id, hub.clock.now())
     hub.wake.ring("notices")
 
 
-async def _visible(
+async def visible(
     hub: HubState, conn: AsyncConnection, caller: Caller, request_id: str
 ) -> RequestRow:
+    """Return a request that the caller may see.
+
+    Raises:
+        Refused: 404, it is not there, or not theirs to see.
+    """
     row = await find_request(conn, request_id)
     policy = await hub.policies.current(conn)
     if row is None or not request_views.sees(policy, caller, row):
@@ -285,7 +295,7 @@ async def _visible(
 
 async def _shown(hub: HubState, caller: Caller, request_id: str, status: int = 200) -> Response:
     async with hub.db.reading() as conn:
-        row = await _visible(hub, conn, caller, request_id)
+        row = await visible(hub, conn, caller, request_id)
         policy = await hub.policies.current(conn)
         history = await history_of(conn, request_id)
     return body.reply(request_views.view(row, history, policy, caller, hub), status)

@@ -175,7 +175,7 @@ def _session(hub: HubState, caller: Caller, policy: Policy | None) -> Session:
         id=caller.token_id,
         issuer=None if row is None else row.issuer,
         sector=None if row is None else Sector(row.sector),
-        institution=None if row is None else row.institution,
+        institution=caller.institution,
         email=_email(policy, caller.subject) if policy is not None and person else "",
         assurance=None if row is None else row.assurance,
         roles=_roles(policy, caller.subject) if policy is not None and person else (),

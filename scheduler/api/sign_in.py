@@ -37,10 +37,12 @@ from scheduler.db.identities import Subject
 from scheduler.db.sessions import SessionRow, revoke_session
 from scheduler.errors import Refused
 from scheduler.identity.desk import CALLBACK
-from scheduler.identity.provider import Leaving
+from scheduler.identity.provider import Leaving, Strength
 from scheduler.identity.settings import CARD, DEVELOPMENT
 
 router = APIRouter(include_in_schema=False)
+AGAIN = "again"
+"""Of an address or a form: sign in anew, though there is a session."""
 SIGN_IN_COOKIE = "__Host-cp_sign_in"
 _AWAY_LASTS = timedelta(minutes=10)
 
@@ -57,9 +59,10 @@ async def start(request: Request) -> Response:
         # changes the Host would lead in a circle.
         query = urlencode({"next": then, "here": "1"})
         return RedirectResponse(f"{desk.origin}/auth/start?{query}", status_code=303)
-    if await alive_session(request) is not None:
+    again = AGAIN in request.query_params
+    if await alive_session(request) is not None and not again:
         return RedirectResponse(then, status_code=303)
-    return await _door(request, then)
+    return await _door(request, then, again=again)
 
 
 @router.post("/auth/start")
@@ -71,7 +74,8 @@ async def leave(request: Request) -> Response:
     form = await form_of(request)
     then, issuer = own_path(form.get("next")), form.get("issuer", "")
     if not hmac.compare_digest(form.get("agreed", "").encode(), _mark(hub).encode()):
-        return await _door(request, then, "Please read the notice and agree to it first.")
+        note = "Please read the notice and agree to it first."
+        return await _door(request, then, note, again=AGAIN in form)
     if issuer not in dict(hub.desk.doors):
         raise _unknown_issuer(hub, issuer)
     # Hexadecimal, which every provider takes; 256 bits each.
@@ -79,7 +83,8 @@ async def leave(request: Request) -> Response:
     if issuer == CARD and hub.desk.file.card is not None:
         address = f"{hub.desk.file.card.url}?{urlencode({'state': leaving.state})}"
     else:
-        address = await hub.desk.providers[issuer].address(leaving)
+        asked = _strength(hub, again=AGAIN in form)
+        address = await hub.desk.providers[issuer].address(leaving, asked)
     value = {"issuer": issuer, "then": then} | {
         name: getattr(leaving, name) for name in Leaving.__slots__
     }
@@ -176,7 +181,20 @@ async def alive_session(request: Request) -> SessionRow | None:
     return row if row.alive(idle, hub.clock.now()) else None
 
 
-async def _door(request: Request, then: str, note: str = "") -> Response:
+def _strength(hub: HubState, *, again: bool) -> Strength | None:
+    """Return what the provider is asked for: where decisions ask how old a sign-in is, its time.
+
+    Somebody who comes to sign in again is not let through by a session that the provider keeps.
+    """
+    step_up = hub.desk.file.step_up
+    if step_up is None:
+        return None
+    lasting = int(hub.desk.file.sessions.absolute.total_seconds())
+    words = " ".join(sorted(step_up.assurance)) if again else ""
+    return Strength(0 if again and step_up.within is not None else lasting, words)
+
+
+async def _door(request: Request, then: str, note: str = "", *, again: bool = False) -> Response:
     desk = hub_of(request).desk
     origins = {name: await provider.origin() for name, provider in desk.providers.items()}
     doors = [(name, title, origins.get(name, "card") is None) for name, title in desk.doors]
@@ -193,6 +211,7 @@ async def _door(request: Request, then: str, note: str = "") -> Response:
         development=DEVELOPMENT in desk.providers,
         doors=doors,
         next=then,
+        again=again,
         banner=desk.file.banner.strip(),
         banner_mark=_mark(hub_of(request)),
     )
@@ -214,7 +233,9 @@ async def _arrival(hub: HubState, value: Mapping[str, object], query: Mapping[st
     claims = await provider.claims(query.get("code", ""), leaving)
     subject = Subject(provider.client.issuer, str(claims["sub"]), issuer)
     at = claims.get("auth_time")
-    auth_time = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else now
+    # Without its word the sign-in may be of any age: as old as a session can be, for decisions.
+    unsaid = now if hub.desk.file.step_up is None else now - hub.desk.file.sessions.absolute
+    auth_time = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else unsaid
     return Arrival(subject, claims, _assurance(claims), auth_time, str(value["then"]))
 
 

@@ -99,14 +99,13 @@ async def _news(request: Request, hub: HubState, site: str, message: SiteSync) -
     gone = asyncio.ensure_future(request.receive())
     try:
         while True:
-            bells = [hub.wake.bell(f"site:{site}"), hub.wake.bell("stopping")]
+            news = hub.wake.bell(f"site:{site}")
             orders = await _orders(hub, site, message.runs)
             left = until - hub.clock.monotonic()
-            if orders.revision != message.seen_revision or left <= 0 or gone.done():
+            told = orders.revision != message.seen_revision
+            if told or left <= 0 or gone.done() or hub.wake.stopping.is_set():
                 return orders
-            await _first(bells, gone, min(left, look))
-            if bells[1].is_set():
-                return orders
+            await _first((news, hub.wake.stopping), gone, min(left, look))
     finally:
         gone.cancel()
 

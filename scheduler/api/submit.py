@@ -20,6 +20,7 @@ from scheduler.core import admission
 from scheduler.core.audit import Entry, Who
 from scheduler.core.model import ReservationId
 from scheduler.core.policy import Policy
+from scheduler.core.thresholds import flop_words
 from scheduler.db import audit
 from scheduler.db.jobs import (
     DuplicateJob,
@@ -171,6 +172,8 @@ def _entry(submission: Submission, job: JobRow) -> Entry:
         "time_limit_seconds": int(job.time_limit.total_seconds()),
         "request_sha256": job.request_sha256,
     }
+    if job.training is not None:
+        after |= {"model_line": job.training.line, "flop": flop_words(job.training.pflop)}
     return Entry(job.submitted_at, submission.who, "job.submit", f"job:{job.id}", after=after)
 
 
@@ -217,6 +220,8 @@ def ask_of(submission: Submission, policy: Policy) -> admission.Ask:
         software=frozenset(request.software),
         reservation=None if reservation is None else ReservationId(reservation),
         name=request.name,
+        model_line=request.model_line,
+        training_flop=request.training_flop,
     )
 
 
@@ -236,6 +241,7 @@ def _new_job(hub: HubState, submission: Submission, admitted: admission.Admitted
         entrypoint=request.entrypoint,
         name=request.name,
         predicted=predicted(hub, submission, admitted),
+        training=admitted.training,
         runtime_env=request.runtime_env,
         metadata=request.metadata,
         entrypoint_options=_entrypoint_options(request),
@@ -277,7 +283,9 @@ def request_sha256(request: JobRequest, packages: Sequence[PackageRef] = ()) -> 
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-_LATER = frozenset({"name", "memory_gib", "h100e", "software", "reservation"})
+_LATER = frozenset(
+    {"name", "memory_gib", "h100e", "software", "reservation", "model_line", "training_flop"}
+)
 
 
 def _replayed(duplicate: DuplicateJob, sha256: str) -> tuple[JobRow, bool] | Refused:

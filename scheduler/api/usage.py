@@ -14,6 +14,7 @@ from starlette.responses import Response
 from scheduler.api import body, examples_ledger
 from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of
+from scheduler.api.led import led
 from scheduler.api.openapi import answers
 from scheduler.core.budgets import Budgets
 from scheduler.core.burndown import Forecast, forecast
@@ -23,6 +24,7 @@ from scheduler.core.ledger import NANO
 from scheduler.core.lenders import Parties
 from scheduler.core.model import Account, AccountName, Budget, BudgetId, QuotaClass
 from scheduler.core.policy import Policy
+from scheduler.core.roles import Action
 from scheduler.db.daily import committed_of_budgets, leases_between, used_of_budgets
 from scheduler.db.loading import reservation_claims_of
 from scheduler.errors import Refused
@@ -58,7 +60,10 @@ async def usage_report(
     caller: Annotated[Caller, Depends(current_user)],
     query: Annotated[UsageQuery, Query()],
 ) -> Response:
-    """Say what the caller's accounts, and those above them, used and have left of budgets."""
+    """Say what the caller's accounts, and those above them, used and have left of budgets.
+
+    Those of a lead, an approver, an operator or an auditor are all accounts of that role.
+    """
     hub = hub_of(request)
     now = hub.clock.now()
     today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
@@ -90,7 +95,8 @@ def _shown(caller: Caller, policy: Policy, only: str | None) -> list[Account]:
     """
     parties = Parties(policy)
     known = {account.name: account for account in policy.accounts}
-    own = [each.name for each in policy.accounts if caller.subject in each.members]
+    own = {each.name for each in policy.accounts if caller.subject in each.members}
+    own |= led(policy, caller, Action.SEE_USAGE)
     mine = {name for one in own for name in parties.chain(one)}
     allowed = set(known) if caller.scope is Scope.ADMIN else mine
     if only is not None and only not in allowed:

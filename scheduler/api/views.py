@@ -8,8 +8,17 @@ from scheduler.core.explain import Reason, Verdict, sentence
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import QuotaClass, RunState, StopReason, Tier
 from scheduler.core.policy import Policy
+from scheduler.core.thresholds import PETA
+from scheduler.core.training import Training
 from scheduler.db.rows import EventRow, HoldRow, JobRow, ReservationRow, RunRow
-from scheduler.wire.jobs import Explanation, JobEvent, JobRun, JobView, VerdictView
+from scheduler.wire.jobs import (
+    Explanation,
+    JobEvent,
+    JobRun,
+    JobView,
+    TrainingView,
+    VerdictView,
+)
 
 NOT_PLANNED = "It waits for the next planning cycle."
 
@@ -94,6 +103,15 @@ def new_job_view(job: JobRow) -> JobView:
         submitted_at=job.submitted_at,
         ended_at=job.ended_at,
         metadata=dict(job.metadata),
+        training=None if job.training is None else _training(job.training),
+    )
+
+
+def _training(training: Training) -> TrainingView:
+    return TrainingView(
+        model_line=training.line,
+        flop=float(training.pflop * PETA),
+        line_flop=float(training.reaches * PETA),
     )
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from scheduler.core import admission_size
+from scheduler.core import admission_size, crossings
 from scheduler.core.asking import Ask, Case, Refusal, span
 from scheduler.core.eligibility import Eligibility
 from scheduler.core.model import Account, PriorityClass, Shape, User
 from scheduler.core.policy import Policy
 from scheduler.core.policy_found import ancestors
+from scheduler.core.training import Training
 
 __all__ = ["LONGEST_NAME", "Admitted", "Ask", "Refusal", "check", "span"]
 
@@ -30,6 +31,7 @@ class Admitted:
     priority: PriorityClass
     time_limit: timedelta
     name: str = ""
+    training: Training | None = None
 
 
 def check(
@@ -62,7 +64,8 @@ def check(
     time_limit = admission_size.time_limit(case)
     if isinstance(time_limit, Refusal):
         return time_limit
-    return Admitted(account, case.shape, ask.priority, time_limit, ask.name)
+    training = crossings.training_of(case, time_limit)
+    return Admitted(account, case.shape, ask.priority, time_limit, ask.name, training)
 
 
 def _account(ask: Ask, policy: Policy) -> Account | Refusal:

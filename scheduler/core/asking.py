@@ -22,7 +22,8 @@ class Ask:
     """What a person asks for, before any default.
 
     `tiers` is empty (team to national), one tier (only that) or lowest and highest. A job
-    asks for nodes of GPUs, or for so many `h100e` on any model (R15).
+    asks for nodes of GPUs, or for so many `h100e` on any model (R15). `training_flop` is what it
+    adds to its `model_line` (R17); zero is not declared.
     """
 
     user: str
@@ -40,6 +41,8 @@ class Ask:
     software: frozenset[str] = frozenset()
     reservation: ReservationId | None = None
     name: str = ""
+    model_line: str = ""
+    training_flop: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ at the end (`rollback`), so that planning leaves it as it was.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from scheduler.core import fairshare, holding, pinning, recalling, wording
+from scheduler.core import crossings, fairshare, holding, pinning, recalling, wording
 from scheduler.core.decisions import Preempt, Reserve, Start
 from scheduler.core.explain import Verdict
 from scheduler.core.hardware import H100E
@@ -358,6 +358,16 @@ class Cycle:
             self.preempts.append(each)
             self._undo.append(self.world.runs[each.run])
             self.world.advance_by((each,), (), self.now)
+
+    def held(self, job: Job) -> Verdict | None:
+        """Return why a job waits for people's word before anything else (R17), None if not."""
+        return crossings.verdict(self.world.policy, job, self.now)
+
+    def is_ready(self, job: Job) -> bool:
+        """Return whether the job may be tried: its time has come, and nobody must agree first."""
+        if job.not_before is not None and job.not_before > self.now:
+            return False
+        return self.held(job) is None
 
     def user_has_room(self, kind: Kind) -> bool:
         """Return whether a person may hold the GPUs of one more job of this kind (R1)."""

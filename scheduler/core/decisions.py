@@ -128,6 +128,7 @@ def started_run(job: Job, start: Start, now: datetime) -> Run:
         name=job.name,
         predicted=job.predicted,
         over=start.over,
+        training=job.training,
     )
 
 

@@ -21,12 +21,22 @@ from scheduler.core.decisions import Plan, Start
 from scheduler.core.eta import Eta
 from scheduler.core.explain import Verdict
 from scheduler.core.forecast import Foresight, outlook_of
-from scheduler.core.model import AccountName, Budget, Job, JobId, PoolId, QuotaClass, Tier
+from scheduler.core.model import (
+    AccountName,
+    Budget,
+    Job,
+    JobId,
+    PoolId,
+    QuotaClass,
+    Tier,
+)
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Level, Predictor
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.terms import Purse
+from scheduler.core.thresholds import UNNAMED
+from scheduler.core.training import Training
 from scheduler.core.ways import Basis, Way
 from scheduler.core.world import World
 
@@ -135,13 +145,15 @@ class Asked:
     """What would be submitted, by somebody who has so many jobs `pending`.
 
     `stated` is how long its owner thinks that it runs; `foreseen` is what the hub stores with
-    a job by which queues may be ordered (R2).
+    a job by which queues may be ordered (R2); `trained` is what its model line has, in
+    petaFLOP, without it (R17).
     """
 
     ask: Ask
     pending: int = 0
     stated: timedelta | None = None
     foreseen: Callable[[Admitted], timedelta | None] = lambda _admitted: None
+    trained: int = 0
 
 
 def dry_run(
@@ -207,7 +219,15 @@ class _Desk:
             time_limit=admitted.time_limit,
             name=admitted.name,
             predicted=self.asked.foreseen(admitted),
+            training=self._training(admitted),
         )
+
+    def _training(self, admitted: Admitted) -> Training | None:
+        """Return what the job trains, on top of what its line has (R17)."""
+        training = admitted.training
+        if training is None or training.line == UNNAMED:
+            return training
+        return replace(training, reaches=training.reaches + self.asked.trained)
 
     def _part(self, job: Job) -> tuple[Snapshot, tuple[int, int]]:
         """Return as much of the world as can be planned while somebody waits."""

@@ -16,6 +16,8 @@ Numbers = tuple[tuple[str, int | str], ...]
 _HOUR = 3600
 
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?\+00:00")
+# Where an amount is one: "1 nodes", but not "11 nodes" or "0.1 GPUs".
+_ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (node|GPU|H100e-hour)s\b")
 """An instant as numbers hold it, for programs; people read it to the minute."""
 
 
@@ -49,6 +51,7 @@ class Reason(StrEnum):
     PREEMPT_WAIT = "preempt_wait"  # may take borrowed GPUs back, but not yet (R9)
     CELL = "cell"  # would break the cells that another account is guaranteed (R11)
     OWN_TIER_SOONER = "own_tier_sooner"  # its own tier starts it soon enough (R13)
+    THRESHOLD = "threshold"  # its model line needs approvers for so much compute (R17)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,9 @@ _SENTENCES: dict[Reason, str] = {
     "from {until} on.",
     Reason.CELL: "A start in {pool} would break the cells that {account} is guaranteed.",
     Reason.OWN_TIER_SOONER: "{pool} is not its own tier, and its own tier starts it at {start_at}.",
+    Reason.THRESHOLD: "It needs approval of the threshold {threshold}: with this job the model "
+    "line {line} of {account} reaches {flop} FLOP. Approvers decide, {approvers} from "
+    "{institutions} institutions; ask for it with `commonpool request create threshold`.",
 }
 
 
@@ -131,7 +137,10 @@ def sentence(verdict: Verdict, policy: Policy) -> str:
     template = _SENTENCES[verdict.reason]
     if words["lowest"] == words["highest"]:
         template = template.replace("{lowest} to {highest}", "{lowest} only")
-    return _INSTANT.sub(r"\1 \2 UTC", template.format_map(words))
+    if words["nodes"] == 1:
+        template = template.replace("on each of {nodes} nodes", "on one node")
+    told = _INSTANT.sub(r"\1 \2 UTC", template.format_map(words))
+    return _ONE_OF_MANY.sub(r"1 \1", told)
 
 
 def over_budget(budget: Budget, spent: int, committed: int, asked: int) -> Verdict:

@@ -16,6 +16,8 @@ class Floor:
         self._cells = cells
         self.pools: dict[PoolId, PoolNodes] = {}
         self.nodes: dict[NodeId, NodeState] = {}
+        # The same without who holds them: copied whole for every look at the world.
+        self.reported: dict[NodeId, Node] = {}
         # Kept by node id: a run may hold GPUs of a node that has not reported yet.
         self._holders: dict[NodeId, dict[RunId, Holder]] = {}
         self._is_marked = self._is_undoing = False
@@ -36,13 +38,14 @@ class Floor:
         """Add a node or replace what is known about it."""
         self.drop_node(node.id)
         state = NodeState(node, self._holders.setdefault(node.id, {}))
-        self.nodes[node.id] = state
+        self.nodes[node.id], self.reported[node.id] = state, node
         self._pool(node.pool).put(state)
 
     def drop_node(self, node: NodeId) -> None:
         """Forget a node; what runs hold on it is kept, should it come back."""
         state = self.nodes.pop(node, None)
         if state is not None:
+            del self.reported[node]
             self.pools[state.node.pool].drop(node)
 
     def hold(self, run: Run) -> None:

@@ -91,7 +91,7 @@ class _Seating:
         return False
 
     def _is_ready(self, kind: Kind, job: Job) -> bool:
-        if job.not_before is not None and job.not_before > self._cycle.now:
+        if not self._cycle.is_ready(job):
             return False
         return not kind.user or self._cycle.user_has_room(kind)
 

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import NewType
 
+from scheduler.core.training import Training
+
 AccountName = NewType("AccountName", str)
 AgreementId = NewType("AgreementId", str)
 BudgetId = NewType("BudgetId", str)
@@ -281,6 +283,7 @@ class Job:
     not_before: datetime | None = None
     name: str = ""
     predicted: timedelta | None = None
+    training: Training | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -376,6 +379,7 @@ class Run:
     predicted: timedelta | None = None
     lent: bool = False
     over: RunId | None = None
+    training: Training | None = None
 
     @property
     def gpus(self) -> int:

@@ -14,7 +14,7 @@ R7 reservations        windows.py           R18 utilisation       idleness.py wa
 R8 legal preemption    victims.py           R19 health            health.py xids.py
                        preemption.py                              placement.py verdicts.py
                        preemptable.py       R10, R11 together     recalling.py
-                       leaving.py
+                       leaving.py           R17 thresholds        crossings.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
@@ -274,7 +274,8 @@ class _Pass:
             behind = kind.queue.after(behind)
             if behind is None:
                 return
-            holding.reserve(self._cycle, kind, self._jobs[behind[3]], self._turn)
+            if self._cycle.held(self._jobs[behind[3]]) is None:
+                holding.reserve(self._cycle, kind, self._jobs[behind[3]], self._turn)
 
     def _next(self, kind: Kind, place: Entry | None) -> Entry | None:
         """Return the kind's first job behind `place` that may be tried."""
@@ -290,5 +291,7 @@ class _Pass:
         """Return whether the job waits for no reason of its own, that no pool can change."""
         later = self._waiting.later.get(job)
         if later is not None and later > self._cycle.now:
+            return False
+        if job in self._waiting.training and self._cycle.held(self._jobs[job]) is not None:
             return False
         return not kind.user or self._cycle.user_has_room(kind)

@@ -25,6 +25,7 @@ from scheduler.core.model import (
     User,
 )
 from scheduler.core.request_kinds import ApprovalRule
+from scheduler.core.thresholds import Crossing, Threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ class Policy:
     budgets: tuple[Budget, ...] = ()
     reservations: tuple[Reservation, ...] = ()
     approvals: tuple[ApprovalRule, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
 
     def tier_rules(self, tier: Tier) -> TierRules:
         """Return a tier's rules.

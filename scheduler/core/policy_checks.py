@@ -13,6 +13,7 @@ from itertools import count, pairwise
 
 from scheduler.core.policy import Policy, TierRules
 from scheduler.core.policy_check_quotas import agreements, quotas, sums
+from scheduler.core.policy_check_thresholds import crossings
 from scheduler.core.policy_check_windows import budgets, placed, reservations
 from scheduler.core.policy_found import (
     ACCOUNT_PEOPLE,
@@ -43,6 +44,7 @@ def _names(policy: Policy) -> Iterator[Found]:
         ("agreements", "id", (a.id for a in policy.agreements)),
         ("labels", "name", (x.name for x in policy.labels)),
         ("budgets", "id", (b.id for b in policy.budgets)),
+        ("thresholds", "name", (t.name for t in policy.thresholds)),
     )
     for section, field, names in listed:
         paths = ((section, index, field) for index in count())
@@ -173,5 +175,6 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Policy], Iterator[Found]]], ...]
     ((_TREE, "quotas", "pools", "accounts"), sums),
     ((_TREE, "agreements", "quotas", "pools", "accounts"), agreements),
     (("budgets", "accounts"), budgets),
+    (("thresholds", "crossings", "accounts"), crossings),
     (("reservations", "maintenance", "pools", "accounts"), reservations),
 )

@@ -181,6 +181,8 @@ _SECTIONS = (
     "reservations",
     "hardware",
     "approvals",
+    "thresholds",
+    "crossings",
 )
 
 

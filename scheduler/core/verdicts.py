@@ -111,11 +111,11 @@ def _outcome(cycle: Cycle) -> Iterator[None]:
 
 
 def _later(cycle: Cycle) -> Mapping[Kind, Sequence[Job]]:
-    """Return the jobs that may not start yet (R8.6), which are few."""
+    """Return the jobs that may not start yet (R8.6, R17), which are few."""
     waiting = cycle.world.waiting
     later: dict[Kind, list[Job]] = {}
-    for job_id, until in sorted(waiting.later.items()):
-        if until > cycle.now:
+    for job_id in sorted({*waiting.later, *waiting.training}):
+        if not cycle.is_ready(waiting.jobs[job_id]):
             later.setdefault(waiting.kind_of(job_id), []).append(waiting.jobs[job_id])
     return later
 
@@ -149,7 +149,10 @@ def _told(
     if place is not None:
         yield place[3], verdicts(cycle, kind, cycle.world.jobs[place[3]])
     for job in later:
-        if job.not_before is not None:
+        held = cycle.held(job)
+        if held is not None:
+            yield job.id, (held,)
+        elif job.not_before is not None:
             yield job.id, not_before(job.not_before)
 
 

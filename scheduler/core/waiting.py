@@ -66,6 +66,7 @@ class Waiting:
         self._reach: dict[AccountName, Reach] = {}
         self._empty = 0
         self.later: dict[JobId, datetime] = {}  # jobs that may not start before then (R8.6)
+        self.training: set[JobId] = set()  # jobs that thresholds look at (R17)
 
     def put(self, job: Job) -> None:
         """Let a job wait, or replace what is known about it."""
@@ -77,6 +78,8 @@ class Waiting:
         self.jobs[job.id] = job
         if job.not_before is not None:
             self.later[job.id] = job.not_before
+        if job.training is not None:
+            self.training.add(job.id)
         if not kind.queue:
             self._empty -= 1
             self._count(kind, 1)
@@ -96,6 +99,7 @@ class Waiting:
         if job is None:
             return
         self.later.pop(job_id, None)
+        self.training.discard(job_id)
         kind = self._kind_of.pop(job_id)
         kind.queue.drop(self.entry(job))
         kind.fits.count(job.time_limit, -1)

@@ -109,11 +109,10 @@ class World:
 
     def snapshot(self) -> Snapshot:
         """Return what happened, without the indexes."""
-        nodes = {name: state.node for name, state in self.floor.nodes.items()}
         return Snapshot(
             dict(self.jobs),
             dict(self.runs),
-            nodes,
+            dict(self.floor.reported),
             dict(self.usage),
             dict(self.spent),
             dict(self.claims),
@@ -369,6 +368,7 @@ def requeued_job(run: Run, not_before: datetime | None) -> Job:
         not_before=not_before,
         name=run.name,
         predicted=run.predicted,
+        training=run.training,
     )
 
 

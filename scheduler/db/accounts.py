@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.hardware import H100E
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import Account, Pool, QuotaClass
+from scheduler.core.model import Account, Pool, Quota, QuotaClass
 from scheduler.core.policy import Policy
 from scheduler.db.loading import reported_nodes
 from scheduler.db.tables import jobs, lease_gpus, runs, usage, usage_intervals
@@ -95,10 +95,15 @@ def _pool_view(
                 borrow_max=quota.borrow_max,
                 used=by_account.get(quota.account, 0),
             )
-            for quota in policy.quotas
-            if quota.pool == pool.id
+            for quota in _quotas(policy, pool)
         ),
     )
+
+
+def _quotas(policy: Policy, pool: Pool) -> Iterable[Quota]:
+    """Return a pool's quotas, its owner's first, who has all of it without a row (R1)."""
+    yield Quota(pool.owner, pool.id, pool.capacity, pool.capacity, 0)
+    yield from (quota for quota in policy.quotas if quota.pool == pool.id)
 
 
 def _lineage(policy: Policy) -> Mapping[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.audit import Entry, Head, Row, seal
@@ -80,8 +80,13 @@ async def list_rows(
 
 
 def _narrowed(wanted: Wanted) -> Select[Any]:
+    return select(*_COLUMNS).where(*conditions_of(wanted))
+
+
+def conditions_of(wanted: Wanted) -> list[ColumnElement[bool]]:
+    """Return what holds of the rows that are wanted."""
     log = audit_log.c
-    conditions = []
+    conditions: list[ColumnElement[bool]] = [true()]
     if wanted.actor is not None:
         conditions.append(or_(log.actor == wanted.actor, log.on_behalf_of == wanted.actor))
     if wanted.action is not None:
@@ -97,7 +102,7 @@ def _narrowed(wanted: Wanted) -> Select[Any]:
         conditions.append(log.at >= wanted.since)
     if wanted.until is not None:
         conditions.append(log.at < wanted.until)
-    return select(*_COLUMNS).where(and_(True, *conditions))
+    return conditions
 
 
 async def pieces(

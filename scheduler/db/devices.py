@@ -43,6 +43,7 @@ class Question:
     powers: tuple[Power, ...]
     expires_at: datetime
     user: str | None
+    institution: str | None = None
 
 
 async def ask(
@@ -85,15 +86,24 @@ async def find_question(conn: AsyncConnection, user_code: str, now: datetime) ->
     return Question(row.user_code, row.client, powers, row.expires_at, row.user)
 
 
-async def answer(
-    conn: AsyncConnection, user_code: str, user: str, now: datetime, *, agreed: bool
+async def answer(  # who, for which institution, what, and when
+    conn: AsyncConnection,
+    user_code: str,
+    person: tuple[str, str],
+    now: datetime,
+    *,
+    agreed: bool,
 ) -> bool:
-    """Store a person's answer; False where the question is over or was answered."""
+    """Store an answer of a person, signed in for an institution.
+
+    False where the question is over or was answered.
+    """
+    user, institution = person
     table = device_codes.c
     changed = await conn.execute(
         update(device_codes)
         .where(table.user_code == user_code, table.expires_at > now, table.decision.is_(None))
-        .values(decision="approved" if agreed else "denied", user=user)
+        .values(decision="approved" if agreed else "denied", user=user, institution=institution)
     )
     return changed.rowcount == 1
 
@@ -117,4 +127,6 @@ async def poll(
     if row.decision == "denied":
         return Standing.DENIED, None
     powers = tuple(Power(power) for power in row.powers)
-    return Standing.APPROVED, Question(row.user_code, row.client, powers, row.expires_at, row.user)
+    return Standing.APPROVED, Question(
+        row.user_code, row.client, powers, row.expires_at, row.user, row.institution
+    )

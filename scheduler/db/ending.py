@@ -101,7 +101,7 @@ async def end_run(conn: AsyncConnection, run: RunRow, end: End, now: datetime) -
     if waited:
         await usage.begin_at(conn, run.id, end.at)
     await usage.settle(conn, run, end.at)
-    await lending.let_stay(conn, run)
+    await lending.let_stay(conn, run, end.at)
     await lending.say_goodbye(conn, run, end.at)
     not_before = await _release_successors(conn, run, now) if run.draining else None
     await release_predecessors(conn, run)

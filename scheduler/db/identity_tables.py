@@ -70,6 +70,8 @@ personal_tokens = Table(
     Column("expires_at", UtcDateTime, nullable=False),
     Column("last_used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+    # Of the session that made it; a token made by a token has that one's.
+    Column("institution", String(120)),
 )
 
 # Command lines that asked to be signed in (RFC 8628), until they are answered.
@@ -85,6 +87,7 @@ device_codes = Table(
     Column("polled_at", UtcDateTime),
     Column("decision", String(8)),
     Column("user", String(63)),
+    Column("institution", String(120)),
     CheckConstraint("decision IN ('approved','denied')", name="decision"),
     Index("ix_device_codes_expires_at", "expires_at"),
 )

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import PriorityClass, Shape
+from scheduler.core.training import Training
 from scheduler.db.ending import cancel_run
 from scheduler.db.engine import insert_into
 from scheduler.db.outbox import JobNote, note_changes, write_history
@@ -21,10 +22,12 @@ from scheduler.db.rows import (
     RunRow,
     job_row,
     run_row,
+    training_json,
     verdicts_of,
 )
 from scheduler.db.shapes import shape_columns, shape_key, slots_of
 from scheduler.db.tables import UtcDateTime, holds, job_events, jobs, reservations, runs
+from scheduler.db.training import add_up, take_back
 
 _TERMINAL = [state.value for state in JobState if state.is_terminal]
 
@@ -48,6 +51,7 @@ class NewJob:
     entrypoint: str
     name: str = ""
     predicted: timedelta | None = None
+    training: Training | None = None
     idempotency_key: str | None = None
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -96,10 +100,11 @@ async def insert_jobs(
     stored = [job for job in new if job.id in sequences]
     await note_changes(conn, [("job", job.id) for job in stored])
     await write_history(conn, [_submitted(job) for job in stored])
-    return [
+    rows_now = [
         _new_row(job, sequences[job.id]) if job.id in sequences else await _taken(conn, job)
         for job in new
     ]
+    return await add_up(conn, rows_now)
 
 
 async def _taken(conn: AsyncConnection, job: NewJob) -> DuplicateJob:
@@ -151,6 +156,7 @@ def _columns(job: NewJob) -> dict[str, Any]:
         "submitted_at": job.submitted_at,
         "name": job.name,
         "predicted_seconds": None if job.predicted is None else _seconds(job.predicted),
+        "training": training_json(job.training),
         "entrypoint": job.entrypoint,
         "runtime_env": dict(job.runtime_env),
         "user_metadata": dict(job.metadata),
@@ -180,8 +186,12 @@ async def find_submitted(
     return None if row is None else DuplicateJob(job_row(row), "submission_id")
 
 
-async def find_job(conn: AsyncConnection, key: str, user: str | None) -> JobRow | None:
+async def find_job(
+    conn: AsyncConnection, key: str, user: str | None, led: Collection[str] = ()
+) -> JobRow | None:
     """Return a job by its id or its submission id; `user` None sees everyone's.
+
+    Of the accounts in `led` the user sees other people's too, after their own.
 
     A submission id that several people use is found for an administrator only where it
     is unique: the newest one is given.
@@ -190,28 +200,35 @@ async def find_job(conn: AsyncConnection, key: str, user: str | None) -> JobRow 
         jobs.c.deleted_at.is_(None), or_(jobs.c.id == key, jobs.c.submission_id == key)
     )
     if user is not None:
-        query = query.where(jobs.c.user == user)
+        query = query.where(or_(jobs.c.user == user, jobs.c.account.in_(led)))
+        query = query.order_by((jobs.c.user == user).desc())
     # An id goes before a submission id that somebody chose to look like one.
     query = query.order_by((jobs.c.id == key).desc(), jobs.c.sequence.desc()).limit(1)
     row = (await conn.execute(query)).mappings().one_or_none()
     return None if row is None else job_row(row)
 
 
-async def list_jobs(
+async def list_jobs(  # noqa: PLR0913  # each narrows the list
     conn: AsyncConnection,
     *,
     user: str | None,
     state: JobState | None = None,
     account: str | None = None,
+    led: Collection[str] | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[JobRow]:
-    """Return a page of jobs, newest first; the next begins `before` the last's sequence."""
+    """Return a page of jobs, newest first; the next begins `before` the last's sequence.
+
+    With `led`, those of these accounts, whoever's they are.
+    """
     query: Select[Any] = select(jobs).where(jobs.c.deleted_at.is_(None))
     wanted = {"user": user, "state": state and state.value, "account": account}
     for name, value in wanted.items():
         if value is not None:
             query = query.where(jobs.c[name] == value)
+    if led is not None:
+        query = query.where(jobs.c.account.in_(led))
     if before is not None:
         query = query.where(jobs.c.sequence < before)
     rows = await conn.execute(query.order_by(jobs.c.sequence.desc()).limit(limit))
@@ -252,6 +269,7 @@ async def cancel_job(conn: AsyncConnection, job_id: str, now: datetime, by: str)
         sentence = f"cancelled by {by} while it waited"
         await write_history(conn, [JobNote(job_id, now, "cancelled", sentence)])
         await note_changes(conn, [("job", job_id)])
+        await take_back(conn, job_id)
         return JobState.STOPPED
     await cancel_run(conn, job_id, now, by)
     state = (
@@ -279,6 +297,8 @@ async def delete_job(conn: AsyncConnection, job_id: str, now: datetime) -> bool:
 async def runs_of(conn: AsyncConnection, job_ids: Sequence[str]) -> dict[str, list[RunRow]]:
     """Return every run of these jobs, each job's in order of attempts."""
     found: dict[str, list[RunRow]] = {job_id: [] for job_id in job_ids}
+    if not found:
+        return found
     query = select(runs).where(runs.c.job_id.in_(job_ids)).order_by(runs.c.attempt)
     for row in (await conn.execute(query)).mappings():
         found[row["job_id"]].append(run_row(row))

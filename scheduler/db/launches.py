@@ -1,6 +1,7 @@
 """The open runs of a site as its node agents need them: who has which GPUs, and until when."""
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import bindparam, select
@@ -19,6 +20,15 @@ _OPEN = (
     .where(runs.c.site == bindparam("site"), runs.c.ended_at.is_(None))
     .order_by(runs.c.id)
 )
+
+
+async def whose(conn: AsyncConnection, run_ids: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+    """Return the account and the user of each of these runs, as far as they are known."""
+    if not run_ids:
+        return {}
+    query = select(runs.c.id, jobs.c.account, jobs.c.user).join(jobs, jobs.c.id == runs.c.job_id)
+    rows = await conn.execute(query.where(runs.c.id.in_(run_ids)))
+    return {row.id: (row.account, row.user) for row in rows}
 
 
 async def placed_runs(conn: AsyncConnection, site: str, policy: Policy) -> tuple[Placed, ...]:

@@ -166,10 +166,11 @@ async def recall_by_word(
     return taken
 
 
-async def let_stay(conn: AsyncConnection, host: RunRow) -> None:
+async def let_stay(conn: AsyncConnection, host: RunRow, at: datetime) -> None:
     """Leave an ended run's GPUs to its guests: plain background work from now on.
 
-    Called once the host's own hold on them is gone. See `core.lending.left_alone`.
+    Called once the host's own hold on them is gone. See `core.lending.left_alone`. That its lease
+    is lent no more is no recall (R10), since its owner took nothing back; both histories tell.
     """
     if host.idle_from is None:
         return  # Its lease was never lent.
@@ -183,6 +184,19 @@ async def let_stay(conn: AsyncConnection, host: RunRow) -> None:
     )
     await conn.execute(update(runs).where(runs.c.id.in_(ids)).values(over=None, **drain))
     await note_changes(conn, [("run", guest) for guest in ids])
+    await write_history(conn, _lending_ended(host, guests, at))
+
+
+def _lending_ended(host: RunRow, guests: Sequence[RunRow], at: datetime) -> list[JobNote]:
+    notes = []
+    for guest in guests:
+        leaves = host.draining or guest.stop_reason is not None
+        what = "leaves with it" if leaves else "stays there as plain background work"
+        said = f"it has ended: the background work on {_gpus(guest.gpus)} of it {what}"
+        notes.append(JobNote(host.job_id, at, "lending_ended", said, host.id))
+        told = f"the run that it sat on has ended, and took nothing back: it {what}"
+        notes.append(JobNote(guest.job_id, at, "lending_ended", told, guest.id))
+    return notes
 
 
 async def say_goodbye(conn: AsyncConnection, guest: RunRow, now: datetime) -> None:

@@ -47,7 +47,7 @@ from scheduler.core.snapshot import (
     Usage,
 )
 from scheduler.db.nodes import SITE_SILENT, WITH_SITE, why_unusable
-from scheduler.db.rows import predicted_of
+from scheduler.db.rows import predicted_of, training_of
 from scheduler.db.shapes import SHAPE_COLUMNS, shape_of, slots_of
 from scheduler.db.tables import (
     budget_totals,
@@ -74,6 +74,7 @@ _ASKED = (
     jobs.c.preemptions,
     jobs.c.name,
     jobs.c.predicted_seconds,
+    jobs.c.training,
     *(jobs.c[name] for name in SHAPE_COLUMNS),
 )
 _PENDING = select(*_ASKED, jobs.c.attempt, jobs.c.not_before).where(
@@ -290,6 +291,7 @@ def _job(row: RowMapping) -> Job:
         not_before=row["not_before"],
         name=row["name"],
         predicted=predicted_of(row),
+        training=training_of(row["training"]),
     )
 
 
@@ -323,6 +325,7 @@ def _run(row: RowMapping, still_draining: set[RunId]) -> Run:
         predicted=predicted_of(row),
         lent=row["lent"],
         over=row["over"],
+        training=training_of(row["training"]),
     )
 
 

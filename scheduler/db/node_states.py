@@ -155,7 +155,9 @@ async def drain_node(
     return await drain_runs(conn, [name], policy, now, f"node {name} is {why}", order.notice)
 
 
-async def resume_node(conn: AsyncConnection, name: str, by: str, now: datetime) -> bool:
+async def resume_node(
+    conn: AsyncConnection, name: str, by: str, now: datetime, why: str = ""
+) -> bool:
     """End a node's cordon by an operator's word; False where it has none.
 
     Raises:
@@ -164,7 +166,7 @@ async def resume_node(conn: AsyncConnection, name: str, by: str, now: datetime) 
     row = await _row(conn, name)
     if row["cordon_action"] is None:
         return False
-    await _lift(conn, name, now, f"resumed by {by}")
+    await _lift(conn, name, now, f"resumed by {by}: {why}" if why else f"resumed by {by}")
     return True
 
 

@@ -60,6 +60,13 @@ gpu_rollups = Table(
     Column("sm_most", Float),
     Column("memory_most_mib", Float),
     Column("watts_mean", Float),
+    # A job's page asks for its own runs; most GPUs of a large fleet are somebody's at most times.
+    Index(
+        "ix_gpu_rollups_run_id",
+        "run_id",
+        sqlite_where=text("run_id IS NOT NULL"),
+        postgresql_where=text("run_id IS NOT NULL"),
+    ),
 )
 
 # Maintenance of named nodes (R7): never changed; a row that `cancels` another undoes it.

@@ -35,6 +35,7 @@ class PersonalRow:
     powers: frozenset[Power]
     expires_at: datetime
     last_used_at: datetime | None = None
+    institution: str | None = None
 
     def use_is_worth_noting(self, now: datetime) -> bool:
         """Return whether the stored last use is old."""
@@ -54,9 +55,16 @@ def is_well_formed(secret: str) -> bool:
 
 
 async def issue_personal(
-    conn: AsyncConnection, user: str, request: PersonalTokenRequest, now: datetime
+    conn: AsyncConnection,
+    user: str,
+    request: PersonalTokenRequest,
+    now: datetime,
+    institution: str | None = None,
 ) -> PersonalTokenIssued:
-    """Make a token of a user; its secret is in the answer and nowhere else."""
+    """Make a token of a user; its secret is in the answer and nowhere else.
+
+    It acts for the institution for which its maker was signed in; None is bound to none.
+    """
     issued = PersonalTokenIssued(
         id=secrets.token_hex(8),
         token=new_secret(),
@@ -74,6 +82,7 @@ async def issue_personal(
             powers=[power.value for power in issued.powers],
             created_at=now,
             expires_at=issued.expires_at,
+            institution=institution,
         )
     )
     return issued
@@ -82,14 +91,19 @@ async def issue_personal(
 async def find_personal(conn: AsyncConnection, secret: str) -> PersonalRow | None:
     """Return whose token a secret is; None where it is unknown or revoked."""
     table = personal_tokens.c
-    query = select(table.id, table.user, table.powers, table.expires_at, table.last_used_at).where(
-        table.sha256 == digest(secret), table.revoked_at.is_(None)
-    )
+    query = select(
+        table.id,
+        table.user,
+        table.powers,
+        table.expires_at,
+        table.last_used_at,
+        table.institution,
+    ).where(table.sha256 == digest(secret), table.revoked_at.is_(None))
     row = (await conn.execute(query)).one_or_none()
     if row is None:
         return None
     powers = frozenset(Power(power) for power in row.powers)
-    return PersonalRow(row.id, row.user, powers, row.expires_at, row.last_used_at)
+    return PersonalRow(row.id, row.user, powers, row.expires_at, row.last_used_at, row.institution)
 
 
 async def note_personal_use(conn: AsyncConnection, token: str, now: datetime) -> None:
@@ -116,6 +130,7 @@ async def list_personal(conn: AsyncConnection, user: str) -> tuple[PersonalToken
             expires_at=row.expires_at,
             last_used_at=row.last_used_at,
             revoked=row.revoked_at is not None,
+            institution=row.institution,
         )
         for row in await conn.execute(query)
     )

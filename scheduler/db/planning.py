@@ -247,7 +247,8 @@ def _interval_columns(run: Run, facts: Facts, policy: Policy) -> dict[str, Any]:
 def _grant(run: Run, start: Start) -> str:
     where = ", ".join(slot.node for slot in run.slots)
     waits = "; starts when the recalled runs there have left" if run.after else ""
-    return f"got {run.gpus} GPUs on {where} ({run.pool}): {start.why}{waits}"
+    gpus = "1 GPU" if run.gpus == 1 else f"{run.gpus} GPUs"
+    return f"got {gpus} on {where} ({run.pool}): {start.why}{waits}"
 
 
 def _kept(plan: Plan, stored: Sequence[Unit]) -> Plan:

@@ -5,7 +5,6 @@ driver's own `executemany` on SQLite (notes/nvml_prometheus.md §4.3).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isnan
 from typing import Any
@@ -16,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.db.node_tables import gpu_rollups
 from scheduler.db.tables import lease_gpus
 from scheduler.fleet.use import GpuRollup
+
+KEEP_DAYS = 35
 
 _TYPES = {
     "at": "timestamptz",
@@ -31,14 +32,6 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """The time that a rollup is about: its end, and how long it was."""
-
-    at: datetime
-    seconds: int
-
-
 async def holders(conn: AsyncConnection) -> dict[tuple[str, int], str]:
     """Return whose lease each leased GPU is now."""
     query = select(lease_gpus.c.node_id, lease_gpus.c.gpu, lease_gpus.c.run_id)
@@ -52,10 +45,14 @@ async def save_rollups(
     conn: AsyncConnection,
     rollups: Sequence[GpuRollup],
     held: Mapping[tuple[str, int], str],
-    stretch: Stretch,
+    at: datetime,
 ) -> None:
-    """Write rollups: a thousand or so, as another writer waits for as long as it takes."""
-    rows = [_row(rollup, held.get((rollup.node, rollup.gpu)), stretch) for rollup in rollups]
+    """Write rollups: a thousand or so, as another writer waits for as long as it takes.
+
+    Each process writes what it heard. A node that speaks to several has a row of each, whose
+    seconds add up to the time that passed.
+    """
+    rows = [_row(rollup, held.get((rollup.node, rollup.gpu)), at) for rollup in rollups]
     if not rows:
         return
     if conn.dialect.name == "postgresql":
@@ -72,12 +69,12 @@ def _sqlite_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _row(rollup: GpuRollup, run: str | None, stretch: Stretch) -> tuple[Any, ...]:
+def _row(rollup: GpuRollup, run: str | None, at: datetime) -> tuple[Any, ...]:
     return (
-        stretch.at,
+        at,
         rollup.node,
         rollup.gpu,
-        stretch.seconds,
+        round(rollup.seconds),
         rollup.reports,
         run,
         _known(rollup.sm_mean),

@@ -1,7 +1,7 @@
 """What reading gives back: frozen values, no ORM objects, nothing that loads later."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from scheduler.core.model import (
     Slot,
     StopReason,
 )
+from scheduler.core.training import Training
 from scheduler.db.shapes import shape_of, slots_of
 
 
@@ -43,6 +44,7 @@ class JobRow:
     not_before: datetime | None
     name: str
     predicted: timedelta | None
+    training: Training | None
     entrypoint: str
     runtime_env: Mapping[str, Any]
     metadata: Mapping[str, str]
@@ -146,7 +148,15 @@ def _kept(kind: type[JobRow | RunRow], *computed: str) -> tuple[str, ...]:
 
 
 _JOB = _kept(
-    JobRow, "state", "shape", "priority", "time_limit", "predicted", "metadata", "packages"
+    JobRow,
+    "state",
+    "shape",
+    "priority",
+    "time_limit",
+    "predicted",
+    "training",
+    "metadata",
+    "packages",
 )
 _RUN = _kept(RunRow, "quota_class", "state", "slots", "bind_within", "after", "stop_reason")
 
@@ -160,6 +170,7 @@ def job_row(row: RowMapping) -> JobRow:
         priority=PriorityClass(row["priority"]),
         time_limit=timedelta(seconds=row["time_limit_seconds"]),
         predicted=predicted_of(row),
+        training=training_of(row["training"]),
         metadata=row["user_metadata"],
         packages=tuple(row["packages"]),
     )
@@ -169,6 +180,16 @@ def predicted_of(row: RowMapping) -> timedelta | None:
     """Return the run time that was foreseen for a row of `jobs`."""
     seconds = row["predicted_seconds"]
     return None if seconds is None else timedelta(seconds=seconds)
+
+
+def training_of(value: Mapping[str, Any] | None) -> Training | None:
+    """Return what a row of `jobs` trains, from its JSON column (R17)."""
+    return None if value is None else Training(**value)
+
+
+def training_json(training: Training | None) -> dict[str, Any] | None:
+    """Return what the JSON column holds."""
+    return None if training is None else asdict(training)
 
 
 def run_row(row: RowMapping) -> RunRow:

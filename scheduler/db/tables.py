@@ -121,6 +121,7 @@ jobs = Table(
     Column("name", String(200), nullable=False, server_default=text("''")),
     # The run time that was foreseen at submission; null where nothing was known.
     Column("predicted_seconds", Integer),
+    Column("training", JSON(none_as_null=True)),  # {institution, line, pflop, reaches} (R17)
     Column("entrypoint", Text, nullable=False),
     Column("runtime_env", JSON, nullable=False),
     Column("user_metadata", JSON, nullable=False),

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from portal.cli_tables import console_of, pools_table
+from portal.client.hub import Hub, HubProblem, HubUnreachable, http_client
+from portal.commands.tables import console_of, pools_table
 from portal.format import ago
-from portal.hub import Hub, HubProblem, HubUnreachable, http_client
 from scheduler.clock import SystemClock
 from scheduler.embedded.down import take_down
 from scheduler.embedded.instance import Presence, alone, look, metrics_urls

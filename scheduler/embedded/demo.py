@@ -12,8 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from portal.client.hub import Hub, HubProblem, HubUnreachable, http_client
 from portal.format import parse_duration
-from portal.hub import Hub, HubProblem, HubUnreachable, http_client
 from portal.working_dir import upload
 from scheduler.clock import Clock
 from scheduler.core.lifecycle import JobState

@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from portal.cli_tables import console_of, paid, state_text
+from portal.client.hub import Hub, http_client
+from portal.commands.tables import console_of, paid, state_text
 from portal.format import gang, span
-from portal.hub import Hub, http_client
 from scheduler.clock import Clock, SystemClock
 from scheduler.core.lifecycle import JobState
 from scheduler.embedded.demo import Stage, play

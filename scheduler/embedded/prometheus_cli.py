@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from portal.cli_tables import console_of
+from portal.commands.tables import console_of
 from scheduler.embedded.instance import plan_of
 from scheduler.embedded.layout import DEFAULT_DATA, Layout
 from scheduler.embedded.narrator import Narrator

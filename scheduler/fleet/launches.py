@@ -42,6 +42,16 @@ class Placed:
     ends_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a member stands on its node, and for how many seconds it has, as far as known here."""
+
+    run: str
+    phase: LaunchPhase
+    why: str
+    seconds: float
+
+
 @dataclass(slots=True)
 class _Site:
     instance: str = ""
@@ -67,6 +77,7 @@ class Launches:
         self._granted: dict[_Key, float] = {}
         self._granted_in: dict[_Key, int] = {}
         self._heard_in: dict[str, int] = {}
+        self._moved: dict[_Key, float] = {}
         self._turn = 0
 
     def site_says(self, site: str, instance: str, sequence: int, wanted: Iterable[str]) -> None:
@@ -95,8 +106,13 @@ class Launches:
         gone = self._granted.keys() - told.keys()
         for key in [key for key in gone if key[1] == node and self._is_settled(key)]:
             del self._granted[key], self._granted_in[key]
+            self._moved.pop(key, None)
         for key in before.keys() - told.keys():
             del self._seen[key]
+            self._moved.pop(key, None)
+        for key, seen in told.items():
+            if key not in before or before[key].phase is not seen.phase:
+                self._moved[key] = now
         self._seen.update(told)
         return before != told
 
@@ -124,6 +140,7 @@ class Launches:
             if order is not None:
                 self._granted[key] = max(self._granted.get(key, now), now + seconds)
                 self._granted_in[key] = self._turn
+                self._moved.setdefault(key, now)
                 yield order
 
     def _should_be_up(self, known: _Site, placed: Placed, key: _Key, now: float) -> bool:
@@ -166,6 +183,25 @@ class Launches:
         if now > granted + self._spare:
             return LaunchPhase.FENCED, f"{node} is not heard of, and its lease has expired"
         return (LaunchPhase.UNKNOWN, "") if seen is None else (seen.phase, seen.why)
+
+    def has_launcher(self, node: str) -> bool:
+        """Return whether a launcher has spoken for a node since this process began."""
+        return node in self._heard_in
+
+    def standing(self, node: str, now: float) -> tuple[Standing, ...]:
+        """Return what a node has, and what it is granted and has not spoken of, by run.
+
+        `seconds` is from when this process was first told of the phase.
+        """
+        keys = {key for key in (*self._seen, *self._granted) if key[1] == node}
+        return tuple(self._standing(key, now) for key in sorted(keys))
+
+    def _standing(self, key: _Key, now: float) -> Standing:
+        phase, why = self.phase(*key, now)
+        since, seen = self._moved.get(key, now), self._seen.get(key)
+        if phase is LaunchPhase.FENCED and (seen is None or seen.phase is not phase):
+            since = self._granted[key] + self._spare  # nobody said so: its grant has run out
+        return Standing(key[0], phase, why, max(0.0, now - since))
 
     def _is_settled(self, key: _Key) -> bool:
         """Say whether the node has spoken since it was last granted this; it did not list it."""

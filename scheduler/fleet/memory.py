@@ -32,7 +32,9 @@ class Seat:
 
     `stored` is False where the database may know it otherwise: its next report is news.
     `elsewhere` is when another process last heard it, as far as that is known here, and
-    `split_at` when it last showed that there is such a one: numbers were left out.
+    `split_at` when it last showed that there is such a one: numbers were left out. `since` is the
+    report up to which its use was rolled up; it has `sent` so many since, and `taken` are those
+    that came here: what the others said is for those to write who heard them.
     """
 
     pool: str
@@ -47,6 +49,14 @@ class Seat:
     said: Said | None = None
     elsewhere: float = float("-inf")
     split_at: float = float("-inf")
+    since: float = 0.0
+    sent: int = 0
+    taken: int = 0
+
+    @property
+    def measured(self) -> float:
+        """Return the seconds since `since` of which this process was told."""
+        return (self.heard - self.since) * self.taken / self.sent if self.sent else 0.0
 
 
 class Fleet:
@@ -118,7 +128,11 @@ class Fleet:
             said=said(report),
             # It has counted already: to a process before this one, or to one beside it.
             split_at=now if report.sequence else float("-inf"),
+            since=now,
         )
+        if known is not None and known.base == base and known.count == count and known.boot_id:
+            # What was added up of the process before is rolled up with what comes.
+            seat.since, seat.sent, seat.taken = known.since, known.sent, known.taken
         self._seats[report.node] = seat
         self._count(seat, report, now)
 
@@ -134,6 +148,9 @@ class Fleet:
             # What was told elsewhere is missing here, and missing data is never idle (R18).
             seat.split_at = now
             self.use.interrupt(seat.base, seat.count)
+        if report.sequence > seat.sequence:
+            seat.sent += report.sequence - seat.sequence
+            seat.taken += 1
         seat.sequence, seat.heard = report.sequence, now
         self.reports += 1
         self._latest.saw(report, seat.base, seat.count)
@@ -166,8 +183,12 @@ class Fleet:
 
     def silent(self, since: float) -> dict[str, float]:
         """Return the nodes that were last heard before, here or elsewhere, with when that was."""
-        last = ((name, max(seat.heard, seat.elsewhere)) for name, seat in self._seats.items())
-        return {name: at for name, at in last if at < since}
+        # Asked of every node every few seconds, so without a call for each.
+        return {
+            name: max(seat.heard, seat.elsewhere)
+            for name, seat in self._seats.items()
+            if seat.heard < since and seat.elsewhere < since
+        }
 
     def split(self, since: float) -> dict[str, Seat]:
         """Return the nodes that showed since then that they speak to other processes too."""
@@ -223,5 +244,10 @@ class Fleet:
     def rolled_up(self, node: str) -> Iterator[GpuRollup]:
         """Return what a node's GPUs did since the last time, and begin anew."""
         seat = self._seats.get(node)
-        if seat is not None:
-            yield from self.use.rolled_up(node, seat.base, seat.count)
+        if seat is None:
+            return
+        rows = list(self.use.rolled_up(node, seat.base, seat.count, seat.measured))
+        if rows:
+            # Of one that was not heard the next report tells how many went elsewhere meanwhile.
+            seat.since, seat.sent, seat.taken = seat.heard, 0, 0
+        yield from rows

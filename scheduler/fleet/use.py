@@ -20,10 +20,14 @@ _NOTHING = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class GpuRollup:
-    """A GPU over one stretch of time, by the reports that had each field; NaN where none had."""
+    """A GPU over one stretch of time, by the reports that had each field; NaN where none had.
+
+    `seconds` is how long that stretch was, without what was told to other processes.
+    """
 
     node: str
     gpu: int
+    seconds: float
     reports: int
     sm_mean: float
     sm_most: float
@@ -101,7 +105,7 @@ class UseMemory:
         since = self._idle_since[base + gpu]
         return None if isnan(since) else since
 
-    def rolled_up(self, node: str, base: int, count: int) -> Iterator[GpuRollup]:
+    def rolled_up(self, node: str, base: int, count: int, seconds: float) -> Iterator[GpuRollup]:
         """Return what a node's GPUs did since the last time, and begin anew."""
         for gpu in range(count):
             place = base + gpu
@@ -110,6 +114,7 @@ class UseMemory:
                 yield GpuRollup(
                     node=node,
                     gpu=gpu,
+                    seconds=seconds,
                     reports=self._reports[place],
                     sm_mean=self._sm_sum[place] / sm if sm else _NOTHING,
                     sm_most=self._sm_most[place] if sm else _NOTHING,

@@ -57,6 +57,14 @@ class Leaving:
     verifier: str
 
 
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """What is asked of a sign-in: how old it may be, in seconds, and which `acr`."""
+
+    max_age: int | None = None
+    acr_values: str = ""
+
+
 class Provider:
     """Speaks with one provider; keeps what it says of itself for an hour."""
 
@@ -78,8 +86,10 @@ class Provider:
         parts = urlsplit(found["authorization_endpoint"])
         return f"{parts.scheme}://{parts.netloc}"
 
-    async def address(self, leaving: Leaving) -> str:
+    async def address(self, leaving: Leaving, asked: Strength | None = None) -> str:
         """Return the address that a browser is sent to.
+
+        `max_age` is OpenID Connect Core 1.0 §3.1.2.1: the provider then says `auth_time`.
 
         Raises:
             Refused: 502, the provider does not answer.
@@ -95,7 +105,8 @@ class Provider:
             nonce=leaving.nonce,
             code_challenge=create_s256_code_challenge(leaving.verifier),
             code_challenge_method="S256",
-            acr_values=self.client.acr_values or None,
+            acr_values=(asked and asked.acr_values) or self.client.acr_values or None,
+            max_age=None if asked is None or asked.max_age is None else str(asked.max_age),
         )
         return url
 

@@ -202,12 +202,37 @@ class Sessions(_Part):
         return self
 
 
+class StepUp(_Part):
+    """What a sign-in must be for decisions on requests and for another policy."""
+
+    within: Time | None = Field(default=None, description="Of the issuer's `auth_time`")
+    assurance: frozenset[str] = Field(
+        default=frozenset(), description="Words of `acr` or `amr`, one of which it must say"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.within is None and not self.assurance:
+            raise ValueError("say within, or assurance, or both")
+        return self
+
+    def sentence(self) -> str:
+        """Return what is asked for, for people."""
+        said = []
+        if self.within is not None:
+            said.append(f"a sign-in at most {int(self.within.total_seconds() // 60)} minutes old")
+        if self.assurance:
+            said.append(f"recognised by {' or '.join(sorted(self.assurance))}")
+        return ", ".join(said)
+
+
 class IdentityFile(_Part):
     """The whole file. Empty, nobody can sign in, and tokens are the only way."""
 
     version: Literal[1] = 1
     banner: str = Field(default="", max_length=10_000)
     sessions: Sessions = Sessions()
+    step_up: StepUp | None = None
     several_institutions: Literal["choose", "refuse"] = "refuse"
     development_beside_others: bool = False
     issuers: tuple[Issuer, ...] = ()

@@ -79,6 +79,7 @@ class CycleLoop:
         self._stored = Told()
         self._telling = Telling(clock)
         self._planned_at = self._gauged_at = -float("inf")
+        self._ungauged = False
         # While a plan is made in another thread, the world is not what it seems.
         self._planning = asyncio.Lock()
         # A cycle's id, on its lines in the log and on the exemplars of its times.
@@ -125,8 +126,8 @@ class CycleLoop:
         world = self._world
         if world is None:
             return more
-        if changed:
-            self._gauge(world)
+        self._ungauged |= changed
+        self._gauge(world)
         behind = self._telling.is_behind(world.waiting.accounts())
         if not changed and not behind and began - self._planned_at < self._cycle_seconds:
             return more
@@ -172,6 +173,7 @@ class CycleLoop:
         if plan.starts or plan.preempts:
             self._telling.heard(started, self._planned_at)
         report(committed, some, self._wake)
+        self._ungauged = True
         self._gauge(world)
         return committed
 
@@ -206,7 +208,7 @@ class CycleLoop:
                 return  # A hub without a policy plans nothing, and says so to whoever asks.
             snapshot = await load_snapshot(conn, policy)
         self._world = World(policy, snapshot)
-        if len(snapshot.jobs) + len(snapshot.runs) >= _LARGE:
+        if len(snapshot.jobs) + len(snapshot.runs) + len(snapshot.nodes) >= _LARGE:
             # Most of it is there to stay, and would be looked through at each collection.
             keep_what_is_there()
         self._reserves = None
@@ -255,11 +257,11 @@ class CycleLoop:
             return committed
 
     def _gauge(self, world: World) -> None:
-        """Show what waits and what runs; of a large world seldom, for all of it is counted."""
+        """Show what has changed; of a large world seldom, for all of it is counted."""
         now = self._clock.monotonic()
-        large = len(world.jobs) + len(world.runs) >= _LARGE
-        if not large or now - self._gauged_at >= _GAUGE_SECONDS:
-            self._gauged_at = now
+        large = len(world.jobs) + len(world.runs) + len(world.floor.nodes) >= _LARGE
+        if self._ungauged and (not large or now - self._gauged_at >= _GAUGE_SECONDS):
+            self._gauged_at, self._ungauged = now, False
             gauge(world, self._clock.now())
 
     @contextmanager

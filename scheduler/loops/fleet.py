@@ -22,13 +22,13 @@ from scheduler.db.node_states import (
     mark_silent,
     usable_nodes,
 )
-from scheduler.db.rollups import Stretch, holders, prune_rollups, save_rollups
+from scheduler.db.rollups import KEEP_DAYS, holders, prune_rollups, save_rollups
 from scheduler.fleet.memory import Fleet
 from scheduler.wake import Wake
 
 log = structlog.get_logger("fleet")
 
-_KEEP = timedelta(days=35)
+_KEEP = timedelta(days=KEEP_DAYS)
 # Bounds how many nodes are looked at between two turns of others.
 _NODES = 100
 _DAY_SECONDS = 86_400
@@ -70,19 +70,18 @@ class RollupLoop:
 
     async def write(self, names: Sequence[str]) -> None:
         """Write what these nodes' GPUs did, a few at a time, with a rest for others between."""
-        now = self._clock.now()
-        stretch = Stretch(now, round(now.timestamp() - self._since))
+        at = self._clock.now()
         async with self._db.reading() as conn:
             held = await holders(conn)
         for start in range(0, len(names), _NODES):
             part = names[start : start + _NODES]
             began = self._clock.monotonic()
-            await self._write(part, held, stretch)
+            await self._write(part, held, at)
             if start + _NODES < len(names):
                 await asyncio.sleep(_REST * (self._clock.monotonic() - began))
 
     async def _write(
-        self, names: Sequence[str], held: Mapping[tuple[str, int], str], stretch: Stretch
+        self, names: Sequence[str], held: Mapping[tuple[str, int], str], at: datetime
     ) -> None:
         rows = [row for name in names for row in self._fleet.rolled_up(name)]
         seats = [(name, self._fleet.seat(name)) for name in names]
@@ -92,7 +91,7 @@ class RollupLoop:
             if seat is not None and seat.boot_id
         }
         async with self._db.transaction() as conn:
-            await save_rollups(conn, rows, held, stretch)
+            await save_rollups(conn, rows, held, at)
             await heard(conn, last)
 
     async def _prune(self, now: float) -> None:

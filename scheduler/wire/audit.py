@@ -1,5 +1,6 @@
 """The audit log as people and programs read it: rows, a checkpoint, a verdict on the chain."""
 
+from datetime import date
 from typing import Literal
 
 from pydantic import AwareDatetime, Field, JsonValue
@@ -31,6 +32,22 @@ class AuditPage(Message):
 
     rows: tuple[AuditRow, ...]
     next: int | None = None
+
+
+class AuditCount(Message):
+    """How often something was done on a day, in UTC."""
+
+    day: date
+    action: str = Field(examples=["job.submit"])
+    count: int
+
+
+class AuditCounts(Message):
+    """Rows of the log by day and action, the oldest day first; days without any are left out."""
+
+    since: AwareDatetime
+    until: AwareDatetime
+    counts: tuple[AuditCount, ...]
 
 
 class Checkpoint(Message):

@@ -4,7 +4,7 @@ from pydantic import AwareDatetime, Field
 
 from scheduler.core.model import QuotaClass, Tier
 from scheduler.core.ways import Basis, Way
-from scheduler.wire.explanations import EtaView
+from scheduler.wire.explanations import ApprovalView, EtaView
 from scheduler.wire.jobs import JobRequest, VerdictView
 from scheduler.wire.nodes import Message
 
@@ -90,5 +90,8 @@ class DryRunView(Message):
     usual: int | None = Field(default=None, description="Which to begin with")
     same_as: str | None = Field(
         default=None, description="The job that this very request submitted before"
+    )
+    approval: ApprovalView | None = Field(
+        default=None, description="What the job would wait for before anything else (R17)"
     )
     note: str = ""

@@ -29,6 +29,18 @@ class AheadView(Message):
     sentence: str
 
 
+class ApprovalView(Message):
+    """The approval that a job waits for, or would (R17): what to ask for, and how that stands."""
+
+    threshold: str
+    model_line: str
+    account: str
+    flop: float = Field(description="What the line reaches with the job: ask for so much")
+    request: str | None = Field(default=None, description="The request for it, where you see one")
+    standing: str = Field(examples=["1 of 2 approvers, from 1 of 2 institutions"])
+    sentence: str
+
+
 class SoonerView(Message):
     """A change that would start the job sooner, as the planner itself found."""
 

@@ -101,6 +101,7 @@ class PersonalTokenView(Message):
     expires_at: AwareDatetime
     last_used_at: AwareDatetime | None
     revoked: bool
+    institution: str | None = Field(default=None, description="For which it acts; null: any")
 
 
 class PersonalTokenList(Message):

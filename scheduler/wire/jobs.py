@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import PriorityClass, QuotaClass, RunState, Tier
-from scheduler.wire.explanations import AheadView, EtaView, SoonerView
+from scheduler.wire.explanations import AheadView, ApprovalView, EtaView, SoonerView
 from scheduler.wire.nodes import Message
 
 LONGEST_NAME = 200
@@ -49,6 +49,14 @@ class JobRequest(Message):
     )
     reservation: str | None = Field(
         default=None, max_length=120, description="Run only in this advance reservation"
+    )
+    model_line: str = Field(
+        default="",
+        pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$",
+        description="The line of models that it trains: FLOP are added up per line (R17)",
+    )
+    training_flop: float = Field(
+        default=0, ge=0, le=1e30, description="FLOP that it adds to its model line"
     )
     tier: tuple[Tier, ...] = Field(default=(), max_length=2, description="lowest, highest")
     label: str = Field(default="public", max_length=64)
@@ -123,7 +131,18 @@ class JobView(Message):
     submitted_at: AwareDatetime
     ended_at: AwareDatetime | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
+    training: "TrainingView | None" = Field(
+        default=None, description="What it trains, where thresholds of compute look at it (R17)"
+    )
     runs: tuple[JobRun, ...] = ()
+
+
+class TrainingView(Message):
+    """A job's part of its model line, and what the line reaches with it, in FLOP (R17)."""
+
+    model_line: str
+    flop: float
+    line_flop: float
 
 
 class JobPage(Message):
@@ -155,6 +174,7 @@ class Explanation(Message):
     eta: EtaView | None = Field(default=None, description="Expected start with its interval")
     ahead: tuple[AheadView, ...] = Field(default=(), description="Who goes first, and why")
     sooner: tuple[SoonerView, ...] = Field(default=(), description="What would start it sooner")
+    approval: ApprovalView | None = Field(default=None, description="What it waits for (R17)")
     note: str = Field(default="", description="Why no changes were tried, where none were")
     history: tuple["JobEvent", ...] = ()
 

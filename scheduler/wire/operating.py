@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from scheduler.wire.accounts import NodeView
+from scheduler.wire.launches import LaunchPhase
 from scheduler.wire.nodes import Instant, Message, Name
 
 Reason = Annotated[
@@ -18,6 +19,14 @@ class DrainRequest(Message):
     reason: Reason
     until: Instant | None = Field(default=None, description="Then it returns by itself")
     notice_seconds: int | None = Field(default=None, ge=0, le=86_400)
+
+
+class ResumeRequest(Message):
+    """Let a node work again; an empty body is one without a reason."""
+
+    reason: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")] = Field(
+        default="", examples=["the firmware is in"]
+    )
 
 
 class MaintenanceRequest(Message):
@@ -63,11 +72,31 @@ class CordonView(Message):
     returns: str = Field(description="What it waits for, in a sentence")
 
 
+class LaunchView(Message):
+    """One member of a run on a node. `run` is told to its user and to operators alone."""
+
+    run: str | None = None
+    account: str
+    phase: LaunchPhase = Field(description="starting, up, ending (it is being fenced), fenced …")
+    why: str = ""
+    since: AwareDatetime = Field(description="When this process of the hub was first told so")
+
+
+class LauncherView(Message):
+    """What the node's launcher prepares, runs or fences, as it last told this hub."""
+
+    launches: tuple[LaunchView, ...] = ()
+
+
 class NodeDetail(Message):
-    """A node, its cordon, and what last happened to it, newest first."""
+    """A node, its cordon, and what last happened to it, newest first.
+
+    `launcher` is null where none has spoken to this process of the hub.
+    """
 
     node: NodeView
     cordon: CordonView | None = None
+    launcher: LauncherView | None = None
     history: tuple[NodeEvent, ...] = ()
 
 

@@ -102,6 +102,11 @@ class ThresholdChange(Message):
     model_line: Name
     threshold: str = Field(min_length=1, max_length=100, examples=["1e26 FLOP (2023)"])
     flop: float = Field(gt=0, le=1e40, description="Of the line in all, with these runs")
+    job: str | None = Field(
+        default=None, max_length=40, description="Null: all jobs of the line, up to `flop`"
+    )
+    valid_from: Instant | None = None
+    valid_to: Instant | None = Field(default=None, description="Null: without an end")
 
 
 class PolicyChange(Message):
@@ -214,6 +219,8 @@ class RequestLine(Message):
     expires_at: AwareDatetime
     standing: str
     awaits_you: bool
+    reason: str = Field(default="", description="Why it is asked for")
+    digest: str = Field(default="", description="Of the text as it is now, for a decision on it")
 
 
 class RequestPage(Message):

@@ -285,7 +285,8 @@ async def test_a_killed_head_leaves_an_orphan_that_is_fenced_before_the_run_is_l
         assert processes.of_run(RUN) == frozenset()
     assert end.state is RunState.LOST
     assert "Ray on n1 ended" in end.message
-    assert bytes(hub.logs[RUN]) == b"said\n", "the log outlives its head"
+    # Where `sleep` was killed before its shell, the shell has had the time to say so.
+    assert bytes(hub.logs[RUN]) in (b"said\n", b"said\nKilled\n"), "the log outlives its head"
 
 
 async def test_an_agent_that_dies_while_it_launches_ends_that_and_starts_anew(hub, scratch):

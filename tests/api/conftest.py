@@ -36,18 +36,23 @@ NODES = {
 
 @dataclass
 class HandClock:
-    """Tells the hour that a test sets; durations are real."""
+    """Tells the hour that a test sets; durations are real, but for what `later` adds."""
 
     at: datetime = NOON
+    added: float = 0.0
 
     def now(self) -> datetime:
         return self.at
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() + self.added
 
     def forward(self, by: timedelta) -> None:
         self.at += by
+
+    def later(self, seconds: float) -> None:
+        """Let durations pass: what is kept for a moment is due again."""
+        self.added += seconds
 
 
 @dataclass

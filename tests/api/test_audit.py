@@ -58,7 +58,7 @@ async def test_what_operators_and_admins_do_is_recorded_with_its_reason(house):
     drained = {"reason": "new firmware"}
     for method, path, body in (
         ("POST", "/v1/nodes/national-1/drain", drained),
-        ("POST", "/v1/nodes/national-1/resume", None),
+        ("POST", "/v1/nodes/national-1/resume", {"reason": "it is in"}),
         ("POST", "/v1/nodes/national-1/resume", None),
     ):
         assert (await house.call("admin", method, path, json=body)).status_code == 200
@@ -76,7 +76,7 @@ async def test_what_operators_and_admins_do_is_recorded_with_its_reason(house):
     found = await rows(house, actor="admin")
     assert [(row["action"], row["reason"]) for row in reversed(found)] == [
         ("node.drain", "new firmware"),
-        ("node.resume", ""),
+        ("node.resume", "it is in"),
         ("maintenance.plan", "cables"),
         ("maintenance.cancel", ""),
         ("token.issue", ""),
@@ -247,3 +247,31 @@ async def test_sign_ins_sessions_and_personal_tokens_are_recorded_without_secret
     assert begun["after"]["institution"] == "arl"
     assert issued["token"] not in json.dumps(found)
     assert (await verified(house))["fault"] is None
+
+
+async def counted(house, **wanted):
+    answer = await house.call("audra", "GET", "/v1/audit/counts", params=wanted)
+    assert answer.status_code == 200, answer.text
+    return [(one["day"], one["action"], one["count"]) for one in answer.json()["counts"]]
+
+
+async def test_rows_are_counted_by_day_and_action_and_counting_is_a_row_itself(house):
+    await house.submit("dana")
+    house.clock.forward(timedelta(hours=11, minutes=59, seconds=59))
+    await house.submit("dana")
+    house.clock.forward(timedelta(seconds=1))
+    await house.submit("dana")
+    assert await counted(house, action="job.", days=2) == [
+        ("2026-03-02", "job.submit", 2),
+        ("2026-03-03", "job.submit", 1),
+    ], "a day ends at midnight in UTC"
+    assert await counted(house, actor="lee") == []
+    assert (await rows(house, action="audit.count"))[-1]["after"] == {"action": "job.", "days": 2}
+
+
+async def test_more_days_than_can_be_counted_are_refused_with_the_limit(small):
+    asked = {"since": (NOON - timedelta(days=93)).isoformat()}
+    answer = await small.call("audra", "GET", "/v1/audit/counts", params=asked)
+    assert (answer.status_code, answer.json()["limit"]) == (422, "92 days")
+    answer = await small.call("dana", "GET", "/v1/audit/counts")
+    assert answer.status_code == 403

@@ -9,7 +9,8 @@ import pytest
 from scheduler.api.cookies import csrf_of
 from scheduler.api.devices import CLIENT_ID, GRANT
 from scheduler.db.devices import MAX_WAITING
-from tests.api.signing_in import PUBLIC, Browser, fields, signed_in, with_desk
+from tests.api.signing_in import PUBLIC, Browser, FakeIssuer, fields, signed_in, with_desk
+from tests.api.test_sign_in import in_two
 
 ASKED = {"client_id": CLIENT_ID, "client_name": "dana@laptop", "scope": "jobs"}
 
@@ -184,3 +185,55 @@ async def test_a_made_up_personal_token_is_a_401(small, secret):
 async def test_an_admins_token_makes_no_personal_one(small):
     answer = await small.call("admin", "POST", "/v1/personal-tokens", json={"name": "t"})
     assert answer.status_code == 403
+
+
+async def in_one_of_two(house):
+    """Return the browser of somebody of two institutions, signed in for acme."""
+    issuer = FakeIssuer()
+    await in_two(house, issuer, "choose")
+    browser = Browser(house)
+    await browser.come_back(issuer)
+    await browser.post("/auth/institution", data={"institution": "acme"})
+    return browser
+
+
+async def minted(house, browser=None, token=None):
+    """Return the headers of a personal token that a session or another token made."""
+    asked = {"name": "sweep", "powers": ["jobs"], "expires_in_days": 7}
+    path = "/v1/personal-tokens"
+    if token is None:
+        answer = await browser.post(path, json=asked, headers=browser.csrf)
+    else:
+        answer = await house.http.post(path, json=asked | {"expires_in_days": 1}, headers=token)
+    assert answer.status_code == 201, answer.text
+    return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+
+async def submitted(house, headers, **more):
+    return await house.http.post("/v1/jobs", json={"entrypoint": "true"} | more, headers=headers)
+
+
+async def test_a_token_acts_for_the_institution_of_the_session_that_made_it(house):
+    browser = await in_one_of_two(house)
+    by_session = await minted(house, browser)
+    by_token = await minted(house, token=by_session)
+    for headers in (by_session, by_token):
+        who = (await house.http.get("/v1/session", headers=headers)).json()
+        assert who["institution"] == "acme"
+        assert (await submitted(house, headers)).json()["account"] == "acme-robotics"
+        other = await submitted(house, headers, account="state-u-nlp")
+        assert other.status_code == 403
+        assert "signed in for acme" in other.json()["detail"]
+    listed = (await browser.get("/v1/personal-tokens")).json()["tokens"]
+    assert {one["institution"] for one in listed} == {"acme"}
+
+
+async def test_a_command_line_acts_for_the_institution_of_who_agreed(house, clock):
+    browser = await in_one_of_two(house)
+    asked = await ask(house)
+    assert (await answered(browser, asked, "approved")).status_code == 200
+    clock.forward(timedelta(seconds=3))
+    given = (await poll(house, asked)).json()
+    headers = {"Authorization": f"Bearer {given['access_token']}"}
+    assert (await submitted(house, headers, account="state-u-nlp")).status_code == 403
+    assert (await submitted(house, headers)).json()["account"] == "acme-robotics"

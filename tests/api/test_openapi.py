@@ -24,6 +24,7 @@ from schemathesis.specs.openapi import checks
 from scheduler.api import (
     examples,
     examples_audit,
+    examples_job_reports,
     examples_ledger,
     examples_operating,
     examples_planner,
@@ -40,13 +41,16 @@ from scheduler.wire import (
     accounts,
     audit,
     diagnostics,
+    job_reports,
     jobs,
     ledger,
     nodes,
     operating,
     policies,
+    precedents,
     reports,
     requests,
+    sector_use,
     sites,
     telemetry,
     usage,
@@ -60,8 +64,8 @@ DOCUMENT = create_app(SimpleNamespace(settings=HubSettings(), clock=SystemClock(
 MESSAGES = {
     name: message
     for module in (
-        *(accounts, audit, diagnostics, jobs, ledger, nodes, operating, policies, reports),
-        *(requests, sites, telemetry, usage, what_if),
+        *(accounts, audit, diagnostics, job_reports, jobs, ledger, nodes, operating, policies),
+        *(precedents, reports, requests, sector_use, sites, telemetry, usage, what_if),
     )
     for name, message in vars(module).items()
     if isinstance(message, type) and issubclass(message, BaseModel | msgspec.Struct)
@@ -77,6 +81,7 @@ EXAMPLES = {
     name: example
     for module in (
         *(examples, examples_audit, examples_ledger, examples_operating, examples_planner),
+        examples_job_reports,
         examples_requests,
         examples_telemetry,
     )

@@ -27,7 +27,8 @@ async def test_a_drained_node_gives_up_its_run_and_returns_by_an_operators_word(
     assert (shown["cordon"]["action"], shown["history"][0]["event"]) == ("drain", "drained")
     (lease,) = (await house.sync("national", sequence=2)).json()["leases"]
     assert (lease["wanted"], lease["stop_at"]) == ("stop", "2026-03-02T12:00:05Z")
-    back = (await act(house, f"nodes/{node}/resume")).json()
+    back = (await act(house, f"nodes/{node}/resume", reason="it is in")).json()
+    assert back["history"][0]["sentence"].endswith("resumed by admin: it is in")
     assert (back["cordon"], back["node"]["why_unusable"]) == (None, "its next report is awaited")
     await send(house, report(node=node, sequence=2, simulated=True))
     assert (await house.call("dana", "GET", f"/v1/nodes/{node}")).json()["node"]["usable"]

@@ -1,12 +1,10 @@
 """How long owners waited is published to everybody, with the promise beside it (R10)."""
 
-from dataclasses import replace
 from datetime import timedelta
 
-import httpx
 import pytest
 
-from scheduler.api.app import create_app
+from scheduler.api.callers import KEEP_WHILE_AWAY_SECONDS
 from scheduler.db.engine import Database
 from tests.api.conftest import NOON
 
@@ -70,15 +68,24 @@ async def test_metrics_show_recalls_by_lender_and_pool(recalled):
     assert f"commonpool_recalls{{{labels}}} 1.0" in page
 
 
-async def test_metrics_are_shown_also_without_the_database(small, tmp_path):
-    token = await small.bearer("admin")
+@pytest.mark.parametrize("seconds", [0, 15, 240])
+async def test_metrics_are_shown_also_without_the_database(small, tmp_path, monkeypatch, seconds):
+    """A scrape each 15 s is longer than a token is kept; nobody can be revoked meanwhile."""
+    assert (await small.call("admin", "GET", "/metrics")).status_code == 200
     away = Database(f"sqlite+aiosqlite:///{tmp_path}/no/such/folder/hub.db")
-    await small.call("admin", "GET", "/metrics")  # the token is known from now on
-    app = create_app(replace(small.hub, db=away))
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://hub", headers=token
-    ) as http:
-        answer = await http.get("/metrics")
+    monkeypatch.setattr(small.hub.db, "_readers", away.engine)
+    small.clock.later(seconds)
+    answer = await small.call("admin", "GET", "/metrics")
     await away.close()
     assert answer.status_code == 200
     assert "commonpool_leader" in answer.text
+
+
+async def test_a_caller_is_not_known_for_ever_without_the_database(small, tmp_path, monkeypatch):
+    assert (await small.call("admin", "GET", "/metrics")).status_code == 200
+    away = Database(f"sqlite+aiosqlite:///{tmp_path}/no/such/folder/hub.db")
+    monkeypatch.setattr(small.hub.db, "_readers", away.engine)
+    small.clock.later(KEEP_WHILE_AWAY_SECONDS)
+    answer = await small.call("admin", "GET", "/metrics")
+    await away.close()
+    assert answer.status_code == 503

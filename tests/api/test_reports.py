@@ -108,7 +108,7 @@ async def test_a_packed_report_is_taken(small):
             id="an XID that did not happen",
         ),
         pytest.param(
-            {"gpus": gpus(uuid="a\x00")}, "reports.0.gpus.0.uuid", "matching", id="NUL in a name"
+            {"gpus": gpus(uuid="a\x00")}, "reports.0.gpus.0.uuid", "without NUL", id="NUL in a name"
         ),
         pytest.param({"sampler": "fine"}, "reports.0.sampler", "Invalid", id="an unknown state"),
     ],
@@ -118,6 +118,28 @@ async def test_an_absurd_number_is_refused_with_its_limit(small, more, field, li
     assert answer.status_code == 422, answer.text
     assert answer.json()["field"] == field
     assert limit in answer.json()["limit"]
+
+
+async def test_backslashes_before_u0000_are_only_backslashes_and_nul_is_found_anywhere(small):
+    assert (await send(small, report(block=r"\u0000"))).status_code == 200
+    seen = {"run": "r", "token": 1, "phase": "up", "why": "a\x00"}
+    launcher = {"group": "cgroup", "launches": [seen]}
+    answer = await send(small, report(launcher=launcher))
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, "reports.0.launcher.launches.0.why")
+    assert "without NUL" in problem["limit"]
+
+
+async def test_an_agent_that_is_newer_than_its_hub_is_told_what_to_upgrade(small):
+    answers = [await send(small, report(mood="good")), await send(small, report(gpus=gpus(mood=1)))]
+    answers.append(await small.sync("national", mood="good"))
+    run = small.observed("cp-j-1", "running", mood="good")
+    answers.append(await small.sync("national", run))
+    assert [answer.status_code for answer in answers] == [422] * 4
+    problems = [answer.json() for answer in answers]
+    fields = ["reports.0.mood", "reports.0.gpus.0.mood", "mood", "runs.0.mood"]
+    assert [problem["field"] for problem in problems] == fields
+    assert all("upgrade the hub first" in problem["next_step"] for problem in problems)
 
 
 async def test_a_wrong_token_is_told_what_it_needs(small):

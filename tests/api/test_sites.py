@@ -80,8 +80,16 @@ async def test_the_wait_ends_when_its_time_is_up(small):
 async def test_a_hub_that_stops_answers_its_long_polls(small):
     poll = await waiting(small)
     async with asyncio.timeout(1.5):
-        small.hub.wake.ring("stopping")
+        small.hub.wake.stopping.set()
         assert (await poll).status_code == 200
+
+
+async def test_a_long_poll_that_comes_while_the_hub_stops_is_answered_at_once(small):
+    seen = (await small.sync("national")).json()["revision"]
+    small.hub.wake.stopping.set()
+    async with asyncio.timeout(5):
+        answer = await small.sync("national", wait_seconds=60, seen_revision=seen, sequence=2)
+    assert answer.json()["revision"] == seen
 
 
 async def test_a_client_that_goes_away_ends_the_wait(small):

@@ -100,6 +100,28 @@ async def test_admins_see_every_account_or_one(used):
     assert [each["account"] for each in one["accounts"]] == ["acme"]
 
 
+@pytest.mark.parametrize(
+    ("who", "accounts", "budgets"),
+    [
+        ("lee", ["national", "arl", "arl-vision"], {"all", "arl-spring"}),  # leads arl
+        ("pat", ["national", "state-u", "state-u-nlp"], {"all"}),  # leads state-u
+    ],
+)
+async def test_a_lead_sees_the_budgets_of_what_they_lead_and_no_others(
+    used, who, accounts, budgets
+):
+    found = await asked(used, who)
+    assert [each["account"] for each in found["accounts"]] == accounts
+    assert {each["budget"] for each in found["budgets"]} == budgets
+    refused = await used.call(who, "GET", "/v1/usage?account=acme")
+    assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("who", ["ops", "audra"])
+async def test_an_operator_and_an_auditor_see_all_below_their_account(used, who):
+    assert len((await asked(used, who))["accounts"]) == 7
+
+
 async def test_who_is_in_no_account_is_shown_nothing(used):
     found = await asked(used, "zoe")
     assert (found["accounts"], found["budgets"]) == ([], [])

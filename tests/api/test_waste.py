@@ -18,6 +18,7 @@ async def test_an_account_is_told_what_its_gpus_did(house):
     use = [{"index": i, "sm_active": [0.5, 0.25, 0.9]} for i in range(8)]
     await send(house, report(node=node, sequence=2, simulated=True, use=use))
     house.clock.forward(timedelta(hours=1))
+    await send(house, report(node=node, sequence=3, simulated=True, use=use))
     await loop.step()
     found = (await house.call("alex", "GET", "/v1/waste?days=1")).json()["accounts"]
     (mine,) = [row for row in found if row["account"] == "arl-vision"]

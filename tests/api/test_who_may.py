@@ -30,6 +30,7 @@ ROLES = {
     ("PUT", "/v1/policy"): Action.APPLY_POLICY,
     ("GET", "/v1/audit"): Action.READ_AUDIT,
     ("GET", "/v1/audit/checkpoint"): Action.READ_AUDIT,
+    ("GET", "/v1/audit/counts"): Action.READ_AUDIT,
     ("GET", "/v1/audit/export"): Action.READ_AUDIT,
     ("GET", "/v1/audit/verify"): Action.READ_AUDIT,
 }

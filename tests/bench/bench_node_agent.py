@@ -31,7 +31,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agents.metric_sets import MetricSet
-from agents.node import nvml
 from agents.node.exporter import Exporter, Facts
 from agents.node.samples import NodeView
 from agents.node.session import Session
@@ -39,6 +38,7 @@ from agents.node.windows import Windows
 from scheduler.wire.reports import SamplerState
 from tests.agents.node.live import ListeningHub, LiveAgent
 from tests.agents.node.proc import marked
+from tests.bench.driver_calls import driver_calls
 from tests.fake_nvml import State, build
 from tests.waiting import until
 
@@ -103,37 +103,6 @@ def cpu_ms(what: Callable[[], object], times: int) -> float:
     return median(taken) / 1e6
 
 
-def driver_calls(session: Session, uuids: list[str]) -> Callable[[], None]:
-    """Return what makes the C calls of one look at all GPUs, and nothing else."""
-    calls: list[tuple[object, tuple[object, ...]]] = []
-    library = pynvml.nvmlLib
-    real = pynvml._nvmlGetFunctionPointer  # noqa: SLF001  # to see every call that is made
-
-    def seen(name: str) -> Callable[..., int]:
-        function = real(name)
-
-        def noted(*arguments: object) -> int:
-            calls.append((function, arguments))
-            return int(function(*arguments))
-
-        return noted
-
-    pynvml._nvmlGetFunctionPointer = seen  # noqa: SLF001
-    look(session, uuids, condition=False)
-    pynvml._nvmlGetFunctionPointer = real  # noqa: SLF001
-    batch = nvml.batch([(83, 0)] * 10)
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(len(uuids))]
-    fill = library.nvmlDeviceGetFieldValues
-
-    def make() -> None:
-        for function, arguments in calls:
-            function(*arguments)  # type: ignore[operator]  # a ctypes function
-        for handle in handles:
-            fill(handle, ctypes.c_int(10), batch.values)
-
-    return make
-
-
 def look(session: Session, uuids: list[str], *, condition: bool) -> list[object]:
     """Look at every GPU once."""
     return [session.sample(uuid, condition=condition) for uuid in uuids]
@@ -155,7 +124,9 @@ def parts(library: Path, state: State) -> None:
         look(session, uuids, condition=True)
         windows = Windows()
         whole = cpu_ms(lambda: look(session, uuids, condition=False), 300)
-        calls = cpu_ms(driver_calls(session, uuids), 300)
+        bare, make = driver_calls()
+        calls = cpu_ms(make, 300)
+        bare.close()
         seldom = cpu_ms(lambda: look(session, uuids, condition=True), 60) - whole
         samples = look(session, uuids, condition=False)
         kept = cpu_ms(lambda: [windows.add(sample) for sample in samples], 300)

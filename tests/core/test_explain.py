@@ -104,3 +104,32 @@ def test_a_refused_tier_is_told_with_what_the_job_asks_for(lowest, highest, aske
     )
     said = f"hub is of the team tier; the job asks for {asked}."
     assert sentence(verdict, build.policy()) == said
+
+
+@pytest.mark.parametrize(
+    ("pool_nodes", "asked", "nodes", "told"),
+    [
+        (1, 8, 4, "hub has 1 node of 4 x H100; the job asks for 8 x H200 on each of 4 nodes."),
+        (11, 1, 1, "hub has 11 nodes of 4 x H100; the job asks for 1 x H200 on one node."),
+    ],
+)
+def test_one_node_is_not_nodes(pool_nodes, asked, nodes, told):
+    numbers = (
+        ("pool_nodes", pool_nodes),
+        ("has", 4),
+        ("model", "H100"),
+        ("asked", asked),
+        ("models", "H200"),
+        ("nodes", nodes),
+    )
+    verdict = Verdict(Reason.HARDWARE, HUB, numbers)
+    assert sentence(verdict, build.policy()) == told
+
+
+@given(st.integers(0, 99), st.integers(0, 99))
+def test_an_amount_is_in_the_right_number(free, fitting):
+    numbers = (("free", free), ("fitting", fitting), ("nodes", 21), ("gpus_per_node", 1))
+    told = sentence(Verdict(Reason.CAPACITY, HUB, numbers), build.policy())
+    assert f"{free} {'GPU' if free == 1 else 'GPUs'} free" in told
+    assert f"{fitting} of the 21 nodes" in told
+    assert told.endswith("1 GPU each.")

@@ -207,7 +207,9 @@ async def test_pools_and_accounts_say_who_uses_what(hub):
         nodes = await list_nodes(conn, pool="hub")
         rest = await list_nodes(conn, after=nodes[0].node)
     assert (pool.capacity, pool.up, pool.free, pool.in_quota) == (4, 4, 0, 4)
-    assert {quota.account: quota.used for quota in pool.quotas} == {"own": 4, "guest": 0}
+    assert {q.account: q.used for q in pool.quotas} == {"national": 4, "own": 4, "guest": 0}
+    owners = pool.quotas[0]
+    assert (owners.nominal, owners.lend_max) == (4, 4), "R1: an owner has all of it, without a row"
     assert accounts["own"].running_gpus == accounts["national"].running_gpus == 4
     assert (accounts["guest"].pending_jobs, accounts["national"].pending_jobs) == (1, 1)
     assert accounts["own"].h100e_seconds == pytest.approx(4 * 60, rel=1e-3)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from websockets.sync.client import connect
 
-from portal.gate import COOKIE
+from portal.gate.gate import COOKIE
 from tests.api.signing_in import fields
 from tests.e2e.hub_process import free_port
 from tests.e2e.town import process, town

@@ -12,7 +12,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from portal.gate import COOKIE
+from portal.gate.gate import COOKIE
 from tests.e2e.town import chromium, commonpool, session_of, settled, sign_in, town
 
 pytestmark = pytest.mark.browser

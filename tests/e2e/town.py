@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Page, expect, sync_playwright
 
-from portal.gate import COOKIE
+from portal.gate.gate import COOKIE
 from scheduler.embedded.layout import Layout
 from scheduler.embedded.prepare import prepare
 from tests.e2e.hub_process import COMMONPOOL, free_port

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portal.catalogue import template, templates
-from portal.hub import Hub
+from portal.client.hub import Hub
 from portal.job_forms import command_line, commonpool_line, python_form, yaml_form
 from scheduler.core.model import PriorityClass, Tier
 from scheduler.wire.jobs import JobRequest

@@ -127,3 +127,30 @@ def test_nothing_counts_as_gone_while_a_node_may_still_have_it(steps):
                 has.pop(what, None)
         for node in has:
             assert phases(launches, now)[node] not in {LaunchPhase.NONE, LaunchPhase.FENCED}
+
+
+def stands(launches, node, now):
+    return [(one.phase, one.seconds, one.why) for one in launches.standing(node, now)]
+
+
+def test_how_a_member_stands_is_told_with_for_how_long(launches):
+    assert not launches.has_launcher("n1")
+    assert stands(launches, "n1", 0) == []
+    orders(launches, "n1", said(), now=1)
+    assert stands(launches, "n1", 3) == [(LaunchPhase.UNKNOWN, 2.0, "")]
+    orders(launches, "n1", said(LaunchPhase.STARTING), now=4)
+    orders(launches, "n1", said(LaunchPhase.STARTING), now=9)
+    assert stands(launches, "n1", 10) == [(LaunchPhase.STARTING, 6.0, "")]
+    orders(launches, "n1", HEAD_UP, now=12)
+    assert stands(launches, "n1", 12) == [(LaunchPhase.UP, 0.0, "")]
+    orders(launches, "n1", said(LaunchPhase.ENDING, why="Ray ended"), now=20)
+    assert stands(launches, "n1", 25) == [(LaunchPhase.ENDING, 5.0, "Ray ended")]
+    assert launches.has_launcher("n1")
+    assert stands(launches, "n2", 25) == []
+
+
+def test_a_member_of_a_silent_node_stands_fenced_since_its_grant_was_over(launches):
+    orders(launches, "n1", HEAD_UP)
+    ((phase, seconds, why),) = stands(launches, "n1", TERM + 15)
+    assert (phase, seconds) == (LaunchPhase.FENCED, 5.0)
+    assert "is not heard of" in why

@@ -7,7 +7,10 @@ import pytest
 from sqlalchemy import select
 
 from scheduler.core.model import Backend
+from scheduler.db.ledger_tables import loans
 from scheduler.db.lending import recall_by_word
+from scheduler.db.node_states import DrainOrder, drain_node
+from scheduler.db.recall_tables import recalls
 from scheduler.db.recalls import recalls_since
 from scheduler.db.tables import lease_gpus, usage_intervals
 from scheduler.errors import Refused
@@ -116,6 +119,14 @@ class Lent(Told):
         now, policy = self.clock.now(), self.hub.policy
         async with self.hub.db.transaction() as conn:
             return await recall_by_word(conn, job, "ann", now, policy)
+
+    async def end_host(self):
+        """Let the host come to its end at its site."""
+        going = [run for run, record in self.hub.site.records.items() if record.alive].index(HOST)
+        self.hub.now = self.clock.now()
+        for _ in range(2):
+            await self.hub.well(going)
+            await self.hub.sync()
 
     async def layers(self):
         async with self.hub.db.reading() as conn:
@@ -259,20 +270,40 @@ async def test_a_busy_gpu_is_the_hosts_work_only_once_a_new_guest_would_have_bee
 
 async def test_when_the_host_ends_its_guest_stays_as_plain_background_work(lent):
     await lent.seat()
-    going = [run for run, record in lent.hub.site.records.items() if record.alive].index(HOST)
-    lent.hub.now = lent.clock.now()
-    for _ in range(2):
-        await lent.hub.well(going)
-        await lent.hub.sync()
+    await lent.end_host()
     assert (await lent.hub.job("j1")).state == "succeeded"
     guest = await lent.hub.run("j3")
     assert (guest.state, guest.over, guest.stop_reason) == ("running", None, None)
     assert (GUEST, False, False) in await lent.layers()
+    await is_told_as_an_end_and_no_recall(lent, "stays there as plain background work")
     world = await lent.hub.look()
     assert world.in_background
     await lent.hub.submit(("own", 2, False))
     await lent.hub.cycle()
     assert (await lent.hub.run("j3")).stop_reason == "recalled"
+
+
+async def is_told_as_an_end_and_no_recall(lent, what):
+    """Hold both histories, the recalls and the ledger to a loan that ended with its host."""
+    ended = f"it has ended: the background work on 2 GPUs of it {what}"
+    assert (await lent.says("j1"))["lending_ended"] == ended
+    told = f"the run that it sat on has ended, and took nothing back: it {what}"
+    assert (await lent.says("j3"))["lending_ended"] == told
+    async with lent.hub.db.reading() as conn:
+        assert (await conn.execute(select(recalls))).all() == []
+        assert (await conn.execute(select(loans).where(loans.c.run_id == GUEST))).all() == []
+
+
+async def test_a_guest_that_leaves_with_its_host_is_told_and_is_no_recall_of_the_hosts_owner(lent):
+    await lent.seat()
+    lent.hub.now = lent.clock.now()
+    async with lent.hub.db.transaction() as conn:
+        order = DrainOrder("ann", "new firmware")
+        await drain_node(conn, lent.node_of_host, order, lent.hub.policy, lent.hub.now)
+    await lent.hub.sync()
+    await lent.end_host()
+    assert (await lent.hub.run("j3")).stop_reason == "drained"
+    await is_told_as_an_end_and_no_recall(lent, "leaves with it")
 
 
 async def test_the_host_is_billed_while_it_is_lent_and_the_guest_is_not(lent):

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from portal.hub import Hub
+from portal.client.hub import Hub
 from scheduler.main import app
 from scheduler.wire.operating import MaintenanceList, NodeDetail
 from tests.build import NOON

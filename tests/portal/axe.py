@@ -55,18 +55,29 @@ def violations(page, face=""):
 def every_face(page, settled):
     """Yield as the page is shown at first, with all that unfolds unfolded, and each row of tabs."""
     yield "at first"
-    folded = page.locator("main details:not([open]) > summary")
+    # What stands behind a tab is no one's to unfold yet.
+    folded = page.locator("main details:not([open]) > summary:visible")
     if folded.count():
         for _ in range(folded.count()):
             folded.first.click()
             settled(page)
         yield "unfolded"
     for number in range(1, MANY_FACES):
-        tabs = page.locator(f'main [role="tablist"] [role="tab"]:nth-of-type({number + 1})')
-        shown = [tab for tab in tabs.all() if tab.is_visible()]
-        if not shown:
+        if not _turn(page, settled, number, inside=False):
             return
-        for tab in shown:
-            tab.click()
-        settled(page)
         yield f"tabs {number + 1}"
+        for inner in range(1, MANY_FACES):
+            if not _turn(page, settled, inner, inside=True):
+                break
+            yield f"tabs {number + 1}, {inner + 1} inside"
+
+
+def _turn(page, settled, number, *, inside):
+    """Choose the tab of that number in each row; rows inside of a tab are for when it is open."""
+    within = "one => !!one.parentElement.closest('[role=tabpanel]')"
+    tabs = page.locator(f'main [role="tablist"] [role="tab"]:nth-of-type({number + 1})')
+    shown = [tab for tab in tabs.all() if tab.is_visible() and tab.evaluate(within) == inside]
+    for tab in shown:
+        tab.click()
+    settled(page)
+    return bool(shown)

@@ -16,7 +16,7 @@ NOBODY_LISTENS = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="package", autouse=True)
 def imports_out_of_the_collectors_sight():
-    """As in portal/asgi.py: Streamlit collects fully after every run of a page."""
+    """As in portal/gate/asgi.py: Streamlit collects fully after every run of a page."""
     gc.freeze()
     yield
     gc.unfreeze()

@@ -14,8 +14,9 @@ import uvicorn
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
 
-from portal.gate import COOKIE
+from portal.gate.gate import COOKIE
 from portal.job_forms import request_of
+from scheduler.api.examples_projects import PROJECT_LIST
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Tier
 from scheduler.core.roles import Role
@@ -39,7 +40,7 @@ from scheduler.wire.jobs import (
 )
 from scheduler.wire.telemetry import TelemetryPage
 from tests.portal import asked as asked_for
-from tests.portal import busy_day, dry_runs, identities, lent_days, operated_days
+from tests.portal import busy_day, dry_runs, identities, job_days, lent_days, operated_days
 
 LOG_STEP = 65_536
 
@@ -67,6 +68,7 @@ class FakeHub:
         self.budgets = lent_days.budgets(self.now)
         self.used_days = lent_days.used_days(self.now)
         self.waste = lent_days.waste()
+        self.anybody = True  # used a GPU in the last days
         self.jobs = {job.id: job for job in busy_day.jobs(self.now)}
         self.logs = {"jdigits0001": "".join(f"epoch {n}: loss {2 / n:.3f}\n" for n in range(1, 41))}
         self.packages = {}
@@ -82,6 +84,7 @@ class FakeHub:
 
     def _reset_people(self):
         self.operators = set()  # people who may operate nodes and see how planning goes
+        self.resumed = []
         self.cordons = operated_days.cordons(self.now)
         self.foreign = {("national-4", 7)}  # GPUs that somebody uses unasked
         self.windows = operated_days.windows(self.now)
@@ -238,6 +241,10 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
         shown = tuple(operated_days.telemetry(hub, known))[:limit]
         return TelemetryPage(at=hub.now, nodes=shown)
 
+    @app.get("/v1/projects")
+    def projects() -> dict[str, object]:
+        return PROJECT_LIST
+
     @app.get("/v1/accounts")
     def accounts(_: who) -> AccountList:
         return AccountList(accounts=tuple(hub.accounts))
@@ -328,6 +335,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
             text=piece, next_offset=offset + len(piece), complete=found.state.is_terminal
         )
 
+    job_days.serve(app, hub, caller)
     lent_days.serve(app, hub, caller)
     asked_for.serve(app, hub, caller)
     identities.serve(app, hub, caller, Refuse)

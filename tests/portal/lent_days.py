@@ -15,6 +15,7 @@ from scheduler.core.model import Sector, Tier
 from scheduler.wire.diagnostics import RecallView
 from scheduler.wire.ledger import LedgerPage
 from scheduler.wire.operating import WastePage, WasteView
+from scheduler.wire.sector_use import SectorHours, SectorUsePage
 from scheduler.wire.usage import (
     AccountUsage,
     BudgetView,
@@ -216,6 +217,26 @@ def waste():
     )
 
 
+def sector_use(hub, days):
+    """Return days in which academia works by day, DoD all the time, and industry at times."""
+    since = (hub.now - days * DAY).replace(minute=0, second=0, microsecond=0)
+    hours = [since + timedelta(hours=n) for n in range(days * 24 + 1)]
+    used = {
+        Sector.ACADEMIC: [20.0 if 8 <= at.hour < 20 else 6.5 for at in hours],
+        Sector.DOD: [8.0 + at.day % 4 for at in hours],
+        Sector.INDUSTRY: [4.0 if at.weekday() > 2 else 0.0 for at in hours],
+    }
+    return SectorUsePage(
+        since=since,
+        until=hub.now,
+        capacity=56,
+        simulated=True,
+        sectors=tuple(SectorHours(sector=one, gpus=tuple(gpus)) for one, gpus in used.items())
+        if hub.anybody
+        else (),
+    )
+
+
 def serve(app, hub, caller):
     """Add the endpoints about lending and use."""
     who = Annotated[str, Depends(caller)]
@@ -231,6 +252,10 @@ def serve(app, hub, caller):
     @app.get("/v1/usage")
     def used(user: who, days: int = 28) -> UsagePage:
         return usage(hub, user, days)
+
+    @app.get("/v1/sector-use")
+    def by_sector(_: who, days: int = 14) -> SectorUsePage:
+        return sector_use(hub, days)
 
     @app.get("/v1/waste")
     def wasted(_: who, days: int = 7) -> WastePage:

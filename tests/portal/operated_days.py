@@ -17,6 +17,7 @@ from scheduler.wire.operating import (
     MaintenanceWindow,
     NodeDetail,
     NodeEvent,
+    ResumeRequest,
 )
 from scheduler.wire.telemetry import ForeignProcesses
 
@@ -114,7 +115,8 @@ def serve(app, hub, caller):  # noqa: C901  # one endpoint after the other
         return detail(name)
 
     @app.post("/v1/nodes/{name}/resume")
-    def resume(_: who, name: str) -> NodeDetail:
+    def resume(_: who, name: str, asked: ResumeRequest) -> NodeDetail:
+        hub.resumed.append((name, asked.reason))
         hub.cordons.pop(name, None)
         return detail(name)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from portal.gate import COOKIE
+from portal.gate.gate import COOKIE
 from portal.pages import AWAY
 from tests.e2e.town import session_of, town
 from tests.portal.axe import every_face, inject, violations
@@ -142,6 +142,30 @@ def test_no_page_of_a_real_hub_breaks_a_rule(page, real, shots, theme, name):
     checked(page, name)
 
 
+def test_the_name_of_the_chosen_tab_stands_out(page, place, theme):
+    """By WCAG's own formula, since axe-core overlooks it."""
+    page.portal = place.url
+    page.goto(place.url + signed_in(page, PAGES["running"]))
+    settled(page)
+    colour = "(one, what) => getComputedStyle(one)[what]"
+    name = page.locator('[role="tab"][aria-selected="true"] p').first
+    ink = name.evaluate(colour, "color")
+    ground = page.locator('[data-testid="stApp"]').evaluate(colour, "backgroundColor")
+    assert contrast(ink, ground) >= 4.5, (theme, ink, ground)
+
+
+def contrast(one, other):
+    """Return the ratio of two colours as browsers write them. Source: WCAG 2.2, 1.4.3."""
+
+    def light(colour):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, bright = sorted((light(one), light(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
 def test_every_file_of_views_is_a_page_that_is_looked_at():
     files = {path.stem for path in (PORTAL / "views").glob("*.py")} - {"__init__"}
     assert files == set(VIEWS)
@@ -223,7 +247,7 @@ def test_a_job_is_submitted_by_keyboard_alone(page, place, fresh_hub):
     assert page.evaluate(inside)
     page.reload()
     settled(page)
-    tab_to(page, page.get_by_role("link", name="Submit a job"))
+    tab_to(page, page.get_by_test_id("stSidebarNav").get_by_role("link", name="Submit a job"))
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/submit"), timeout=30 * SECONDS)
     page.get_by_label("Command", exact=True).wait_for()

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from portal.account_parts import ACTION_WORDS, MAY, POWER_WORDS, SECRET_SHOWN_FOR, device
+from portal.parts.account import ACTION_WORDS, MAY, POWER_WORDS, SECRET_SHOWN_FOR, device
 from scheduler.core.roles import Action
 from scheduler.wire.identity import Power
 from tests.portal.identities import FIREFOX, SAFARI

@@ -76,7 +76,7 @@ class Place:
 
 @contextmanager
 def portal_process(hub_url, log):
-    command = [sys.executable, "-m", "uvicorn", "portal.asgi:app", "--port", "0"]
+    command = [sys.executable, "-m", "uvicorn", "portal.gate.asgi:app", "--port", "0"]
     with serving(FakeHub().app) as free:  # its port is free the moment it is gone
         port = free.rpartition(":")[2]
     command[-1] = port

@@ -16,6 +16,7 @@ from tests.portal.test_browser import (
     settled,
     visitor,
 )
+from tests.waiting import until
 
 __all__ = ["browser", "fresh_hub", "place", "visitor"]
 pytestmark = pytest.mark.browser
@@ -51,6 +52,18 @@ def test_a_draft_survives_a_closed_tab(visitor, fresh_hub, browser):
     go(other, "/submit")
     expect(other.get_by_label("Command", exact=True)).to_have_value("python mine.py")
     other.close()
+
+
+def test_a_tab_that_is_closed_while_one_types_loses_nothing(visitor, fresh_hub, browser):
+    tab = browser.new_page()
+    tab.portal = visitor.portal
+    go(tab, "/submit")
+    tab.get_by_label("Command", exact=True).fill("python half.py")
+    tab.get_by_label("Nodes", exact=True).click()  # leaves the field, as a next one is filled in
+    until(lambda: ("dana", "submit") in fresh_hub.drafts, 20)
+    tab.close()
+    go(visitor, "/submit")
+    expect(visitor.get_by_label("Command", exact=True)).to_have_value("python half.py")
 
 
 def test_the_chosen_card_is_what_is_submitted(visitor, fresh_hub):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.charts import COLOURS, capacity, in_tree, parts, usage
+from portal.charts.base import COLOURS, capacity, in_tree, parts, usage
 from tests.portal.fake_hub import FakeHub
 
 HUB = FakeHub()

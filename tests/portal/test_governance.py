@@ -75,7 +75,7 @@ def portals(tmp_path_factory):
         for name, token in tokens.items():
             port = free_port()
             urls[name] = f"http://127.0.0.1:{port}"
-            command = ["uvicorn", "portal.asgi:app", "--port", str(port)]
+            command = ["uvicorn", "portal.gate.asgi:app", "--port", str(port)]
             env = {"COMMONPOOL_HUB_URL": hub, "COMMONPOOL_PORTAL_TOKEN": token}
             log = data / f"portal-{name}.log"
             stack.enter_context(process(command, log, f"{urls[name]}/livez", **env))
@@ -130,7 +130,7 @@ def fill(page, label, text):
 
 
 def decide(page, word, reason):
-    fill(page, "Reason", reason)
+    fill(page, "Reason (whoever asked reads it", reason)
     click(page, word)
 
 
@@ -153,7 +153,7 @@ def ask_for_an_agreement(visits):
 def test_an_agreement_is_approved_by_two_people_of_two_institutions(visits):
     ask_for_an_agreement(visits)
     first = visits("pat", "/approvals")
-    first.get_by_text("state-u to lend arl up to 8 GPUs").click()
+    first.get_by_role("link", name="state-u to lend arl up to 8 GPUs").click()
     expect(first.get_by_text("Runs recalled")).to_be_visible()
     click(first, "Approve")
     expect(first.get_by_text("Say why, in a sentence")).to_be_visible()
@@ -163,7 +163,7 @@ def test_an_agreement_is_approved_by_two_people_of_two_institutions(visits):
     shot(first, "first-approval")
 
     second = visits("lee", "/approvals")
-    second.get_by_text("state-u to lend arl up to 8 GPUs").click()
+    second.get_by_role("link", name="state-u to lend arl up to 8 GPUs").click()
     decide(second, "Approve", "good for both")
     expect(second.get_by_text("It is in force as policy revision 2.")).to_be_visible()
     shot(second, "second-approval")
@@ -192,7 +192,7 @@ def test_a_policy_is_checked_proposed_and_the_second_editor_is_told(visits):
     expect(lee.get_by_text("Proposed: its approvers are told.")).to_be_visible()
 
     approver = visits("pat", "/approvals")
-    approver.get_by_text("another policy in place of revision").click()
+    approver.get_by_role("link", name="another policy in place of revision").click()
     decide(approver, "Approve", "agreed")
     expect(approver.get_by_text("It is in force as policy revision")).to_be_visible()
 

@@ -4,12 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from portal import home_parts as parts
 from portal.format import JOB_LOOKS
+from portal.parts import home as parts
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import RunState
 from tests.portal import asked, busy_day
 from tests.portal.test_pages import button, closed_connections, rows, said
+from tests.portal.test_sharing_pages import of
 
 __all__ = ["closed_connections"]
 
@@ -141,3 +142,41 @@ def test_old_recalls_and_failures_are_no_news(hub):
     assert parts.recalled(jobs, hub.now)[0].run.state is RunState.PREEMPTED
     assert parts.recalled(jobs, later) == []
     assert parts.failed(jobs, later) == []
+
+
+def test_the_median_wait_is_of_those_that_started(open_page, hub):
+    now = hub.now
+    for number, minutes in enumerate((2, 4, 60)):
+        name = f"jwaited{number:05d}"
+        at = now - timedelta(hours=2)
+        run = busy_day.a_run(now, name, 1, RunState.SUCCEEDED, started_at=at)
+        hub.jobs[name] = busy_day.a_job(
+            now,
+            name,
+            "iris",
+            JobState.SUCCEEDED,
+            submitted_at=at - timedelta(minutes=minutes),
+            runs=(run,),
+        )
+    (wait,) = (each for each in open_page("home", "iris").metric if each.label == "Median wait")
+    assert (wait.value, "last 3 jobs" in wait.help) == ("4 min", True)
+
+
+def test_without_a_start_there_is_no_wait_to_tell(open_page, hub):
+    hub.jobs = {"jwaits00001": hub.jobs["jwaits00001"]}
+    at = open_page("home")
+    assert "None of them has started yet" in " ".join(each.value for each in at.caption)
+    assert not [each for each in at.metric if each.label == "Median wait"]
+
+
+def test_gpus_in_use_are_told_by_sector_with_what_there_is(open_page):
+    at = open_page("home")
+    table = of(at, "Day (UTC)")
+    assert (len(table), table[1]["academic"]) == (15, "13.2")
+    assert "all 56 GPUs" in " ".join(each.value for each in at.caption)
+
+
+def test_where_nobody_used_a_gpu_it_says_so(open_page, hub):
+    hub.anybody = False
+    shown = [each.value for each in open_page("home").info]
+    assert "Nobody had a GPU in the last 14 days." in shown

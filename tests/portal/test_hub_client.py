@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from portal.hub import Hub, HubProblem, HubUnreachable
+from portal.client.hub import Hub, HubProblem, HubUnreachable
 from scheduler.wire.jobs import JobRequest
 
 ME = {"subject": "dana", "scope": "user", "accounts": ["arl-vision"], "labels": ["public"]}

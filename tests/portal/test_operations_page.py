@@ -94,8 +94,10 @@ class TestOperators:
         hub.operators = {"dana"}
         at = open_page("operations", node="national-3")
         button(at, "Let it work again…").click().run()
+        at.text_input(key="resume-why").input("it is in")
         press(at, "Let it work again…", "Yes, let it work")
         assert hub.cordons == {}
+        assert hub.resumed == [("national-3", "it is in")]
         assert "works again" in at.success[0].value
 
     def test_a_refusal_is_told_in_the_hubs_words(self, open_page, hub):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.plan_charts import flop_scale, scale_rows, tier_days
+from portal.charts.plan import flop_scale, scale_rows, tier_days
 from portal.plan_words import amount, days, power, short
 from scheduler.core import compute_law as law
 from scheduler.core.plan_sources import ALPHAS, THRESHOLDS

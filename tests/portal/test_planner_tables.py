@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from portal.cli_planner_tables import recalls_table, what_if_table
+from portal.commands.planner_tables import recalls_table, what_if_table
 from scheduler.wire.diagnostics import RecallPage, RecallView
 from scheduler.wire.what_if import FaredView, OutcomeView, WhatIf
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portal.charts_windows import Span, gantt
+from portal.charts.windows import Span, gantt
 from portal.windows import of_operators, of_policy
 from tests.portal import operated_days
 from tests.portal.fake_hub import Refuse

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from portal import charts_sharing, charts_usage
-from portal.cli_ledger_tables import loans_table, print_ledger, print_usage
+from portal.charts import sharing as charts_sharing
+from portal.charts import usage as charts_usage
+from portal.commands.sharing_tables import loans_table, print_ledger, print_usage
 from portal.format import when_used_up
 from scheduler.core.ledger import By
 from tests.portal import lent_days

@@ -9,11 +9,11 @@ from pydantic import SecretStr
 from starlette.responses import PlainTextResponse
 from typer.testing import CliRunner
 
+from portal.commands.serve import app as portal_command
 from portal.config import PortalSettings
-from portal.forward import Forward
-from portal.gate import COOKIE, KEEP_SECONDS, KEEP_WHILE_AWAY_SECONDS, Gate, Sessions
-from portal.headers import SecurityHeaders, content_security_policy
-from portal.main import app as portal_command
+from portal.gate.forward import Forward
+from portal.gate.gate import COOKIE, KEEP_SECONDS, KEEP_WHILE_AWAY_SECONDS, Gate, Sessions
+from portal.gate.headers import SecurityHeaders, content_security_policy
 from portal.signin import person
 from scheduler.wire.identity import Kind, Session
 

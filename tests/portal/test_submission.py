@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from portal.hub import Hub, HubUnreachable
+from portal.client.hub import Hub, HubUnreachable
 from portal.submission import Trouble, Wish, form_field, request, send
 from scheduler.core.model import PriorityClass, Tier
 

@@ -90,6 +90,29 @@ def test_a_draft_survives_a_closed_tab_and_ends_with_the_submission(open_page, h
     assert hub.drafts == {}
 
 
+def test_a_draft_is_kept_while_fields_are_filled_in(open_page, hub):
+    at = open_page("submit")
+    assert hub.drafts == {}
+    field(at.text_area, "Command").set_value("python mine.py").run()
+    field(at.number_input, "Nodes").set_value(3).run()
+    kept = hub.drafts["dana", "submit"].content
+    assert (kept["entrypoint"], kept["nodes"]) == ("python mine.py", 3)
+    asked = hub.requests.count("PUT /v1/drafts/submit")
+    at.run()
+    assert hub.requests.count("PUT /v1/drafts/submit") == asked == 2
+    assert "POST /v1/jobs/dry-run" not in hub.requests
+    again = open_page("submit")
+    assert field(again.text_area, "Command").value == "python mine.py"
+
+
+def test_opening_a_template_overwrites_no_draft(open_page, hub):
+    hub.drafts["dana", "submit"] = Draft(
+        page="submit", content={"entrypoint": "x"}, updated_at=datetime.now(UTC)
+    )
+    open_page("submit", tmpl="edge")
+    assert hub.drafts["dana", "submit"].content == {"entrypoint": "x"}
+
+
 def test_a_draft_can_be_discarded_and_one_of_another_version_is_left_aside(open_page, hub):
     hub.drafts["dana", "submit"] = Draft(
         page="submit", content={"entrypoint": "x", "nodes": 2}, updated_at=datetime.now(UTC)

@@ -11,10 +11,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from portal import topview
-from portal.cli_top import Asking, Known, Look, drawn, pressed, refresh
-from portal.cli_top_keys import Keys
-from portal.cli_top_table import Detail, bar, lines
-from portal.hub import HubProblem, HubUnreachable
+from portal.client.hub import HubProblem, HubUnreachable
+from portal.commands.top import Asking, Known, Look, drawn, pressed, refresh
+from portal.commands.top_keys import Keys
+from portal.commands.top_table import Detail, bar, lines
 from portal.topview import Sort, fleet
 from scheduler.core.model import Tier
 from scheduler.main import app

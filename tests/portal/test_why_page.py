@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portal.whyparts import ahead_lines, timeline
+from portal.parts.why import ahead_lines, timeline
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Sector
 from scheduler.wire.explanations import AheadView

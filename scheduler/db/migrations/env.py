@@ -13,6 +13,7 @@ from scheduler.db import ledger_tables as _ledger_tables  # noqa: F401  # as abo
 from scheduler.db import node_tables as _node_tables  # noqa: F401  # as above
 from scheduler.db import recall_tables as _recall_tables  # noqa: F401  # as above
 from scheduler.db import request_tables as _request_tables  # noqa: F401  # as above
+from scheduler.db import training_tables as _training_tables  # noqa: F401  # as above
 from scheduler.db.tables import UtcDateTime, metadata
 
 

@@ -1,4 +1,4 @@
-"""A real agent process on the faked library, and a hub that only listens."""
+"""A real agent process, on the faked library or on the driver, and a hub that only listens."""
 
 import json
 import os
@@ -54,7 +54,10 @@ class ListeningHub:
 
 
 class LiveAgent:
-    """`commonpool node-agent` as it is run on a machine with GPUs."""
+    """`commonpool node-agent` as it is run on a machine with GPUs.
+
+    Without a `library` and a `state` of the stand-in it has the driver of this machine.
+    """
 
     def __init__(self, folder, library, state, hub, port, poll_ms=0, **options) -> None:
         token = folder / "node.token"
@@ -74,14 +77,14 @@ class LiveAgent:
         argv = [str(p) for k, v in given.items() for p in (f"--{k.replace('_', '-')}", v)]
         self._log = folder / "agent.log"
         self.port = port
-        environment = {
-            **os.environ,
-            "LD_LIBRARY_PATH": str(library.parent),
-            "FAKE_NVML_STATE": str(state.file),
-            "FAKE_NVML_POLL_MS": str(poll_ms),
-            "COMMONPOOL_STUCK_AFTER": "0.5",
-            "PYTHONPATH": str(ROOT),
-        }
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        if library is not None:
+            environment |= {
+                "LD_LIBRARY_PATH": str(library.parent),
+                "FAKE_NVML_STATE": str(state.file),
+                "FAKE_NVML_POLL_MS": str(poll_ms),
+                "COMMONPOOL_STUCK_AFTER": "0.5",
+            }
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "scheduler.main", "node-agent", *argv],

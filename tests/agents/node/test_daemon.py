@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -215,6 +216,7 @@ def test_a_port_that_is_taken_is_said_with_what_to_do(start, hub, tmp_path, libr
     assert state.file.exists()
 
 
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a driver")
 def test_without_a_driver_one_line_says_what_to_do(tmp_path):
     token = tmp_path / "token"
     token.write_text("cp_node_x")

@@ -16,6 +16,8 @@ from agents.metric_sets import DEFAULT, MetricSet
 from agents.node.attribution import Holder, Standing
 from agents.node.exporter import Exporter, Facts, serve
 from agents.node.samples import (
+    Condition,
+    Driver,
     Fault,
     Gpm,
     Gpu,
@@ -25,9 +27,10 @@ from agents.node.samples import (
     Process,
     Readings,
 )
+from agents.node.scrapes import text
 from agents.node.session import Session
 from scheduler.wire.reports import SamplerState
-from tests.agents.node.test_session import BUSY, read_twice
+from tests.agents.node.test_session import BUSY, UUIDS, read_twice
 
 GPU = Gpu("GPU-aaaa", 3, "NVIDIA H100 80GB HBM3", "00000000:61:00.0", minor=5)
 PLAIN = {
@@ -246,7 +249,7 @@ def test_the_agent_tells_how_it_is_itself():
 
 
 def test_the_newer_format_can_be_read_too():
-    sample = GpuSample(GPU, readings=Readings(energy_millijoules=5))
+    sample = GpuSample(GPU, condition=Condition(energy_millijoules=5))
     view = view_of(sample, xids={("GPU-aaaa", 79): 1})
     text = openmetrics(registry_of(Facts(view, holders=()))).decode()
     assert {family.name for family in parse_openmetrics(text)} >= {
@@ -263,6 +266,31 @@ def test_our_own_names_keep_prometheus_rules():
     for name, kind in ours:
         assert name.endswith("_total") == (kind == "counter")
         assert f"# HELP {name} " in text
+
+
+@pytest.mark.parametrize("metrics", list(MetricSet))
+def test_the_page_is_what_prometheus_own_library_makes_of_it(gpus, session, metrics):
+    sliced = BUSY + "[gpu.1]\nmig = 1\nmig_dev = 1,0,1,9856\n"
+    gpus.write(sliced)
+    session.open()
+    samples = {uuid: read_twice(session, uuid) for uuid in UUIDS[:2]}
+    gpus.write(sliced + "[gpu.2]\nlost = 1\n")
+    samples[UUIDS[2]] = session.sample(UUIDS[2], condition=True)
+    held = Holder(samples[UUIDS[0]].gpu, 7, Standing.LEASED, "cp-abc-1")
+    view = NodeView(
+        SamplerState.OK,
+        driver=Driver("550.90.07", "12.550", "12.4"),
+        gpus=tuple(s.gpu for s in samples.values()),
+        samples=samples,
+        xids={(UUIDS[2], 79): 1},
+        hears_xids=True,
+        errors={("nvmlDeviceGetPowerUsage", 'in "quotes", \\ and\ntwo lines'): 4},
+        pass_seconds=1.5e-7,
+    )
+    exporter = Exporter(lambda: Facts(view, (held,), 2, {"accepted": 5}), "n1", "Hostname", metrics)
+    registry = CollectorRegistry()
+    registry.register(exporter)
+    assert text([exporter]) == generate_latest(registry).decode()
 
 
 def test_it_answers_over_http_and_ends(unused_port):

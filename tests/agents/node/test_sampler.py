@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +32,14 @@ QUICK = Pace(
 @pytest.fixture
 def sampler(gpus):  # noqa: ARG001  # the library must be there first
     made = Sampler(SystemClock(), QUICK)
+    yield made
+    assert made.stop(10)
+
+
+@pytest.fixture
+def hearing(gpus):  # noqa: ARG001  # as above
+    """Return a sampler that keeps its session: what is announced between two nobody hears."""
+    made = Sampler(SystemClock(), replace(QUICK, relist=3600))
     yield made
     assert made.stop(10)
 
@@ -162,13 +171,13 @@ def test_a_driver_that_refuses_to_begin_is_tried_again(gpus, sampler):
     until(lambda: well(sampler))
 
 
-def test_xids_are_counted_in_a_burst_and_told_before_the_next_look_ends(gpus, sampler):
-    sampler.start()
-    until(lambda: well(sampler))
+def test_xids_are_counted_in_a_burst_and_told_before_the_next_look_ends(gpus, hearing):
+    hearing.start()
+    until(lambda: well(hearing))
     burst = "".join(f"event = {n},3,8,{79 if n % 2 else 31}\n" for n in range(1, 201))
     gpus.write("[events]\n" + burst)
-    until(lambda: sum(sampler.view().xids.values()) == 200)
-    view = sampler.view()
+    until(lambda: sum(hearing.view().xids.values()) == 200)
+    view = hearing.view()
     assert view.xids == {(UUIDS[3], 79): 100, (UUIDS[3], 31): 100}
     assert view.last_xids == {UUIDS[3]: 31}
 
@@ -181,22 +190,22 @@ def test_a_driver_that_announces_no_xids_is_sampled_without(gpus, sampler):
 
 
 @pytest.mark.parametrize("code", [999, 15], ids=["for no known reason", "for a lost GPU"])
-def test_a_wait_for_xids_that_fails_is_deaf_and_tried_again_without_haste(gpus, sampler, code):
-    sampler.start()
-    until(lambda: well(sampler) and sampler.view().hears_xids)
+def test_a_wait_for_xids_that_fails_is_deaf_and_tried_again_without_haste(gpus, hearing, code):
+    hearing.start()
+    until(lambda: well(hearing) and hearing.view().hears_xids)
     gpus.write(f"[system]\nfail = nvmlEventSetWait_v2:{code}\n")
-    until(lambda: not sampler.view().hears_xids)
-    waits, looks = Counter(), sampler.view().passes
+    until(lambda: not hearing.view().hears_xids)
+    waits, looks = Counter(), hearing.view().passes
     began = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
         real = Events.wait
         patch.setattr(Events, "wait", lambda self, ms: (waits.update("x"), real(self, ms))[1])
-        until(lambda: sampler.view().passes > looks + 20)
+        until(lambda: hearing.view().passes > looks + 20)
         took = time.monotonic() - began
     assert waits["x"] <= took / QUICK.xid_wait + 2
     gpus.write("[events]\nevent = 1,0,8,48\n")
-    until(lambda: sampler.view().xids == {(UUIDS[0], 48): 1})
-    assert sampler.view().hears_xids
+    until(lambda: hearing.view().xids == {(UUIDS[0], 48): 1})
+    assert hearing.view().hears_xids
 
 
 def test_who_keeps_the_inventory_is_told_of_what_is_new(gpus):  # noqa: ARG001  # as above

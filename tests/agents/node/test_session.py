@@ -129,7 +129,7 @@ fabric_uuid = 00112233-4455-6677-8899-aabbccddeeff
     readings, condition = ill.readings, ill.condition
     assert (readings.remapped_correctable, readings.remapped_uncorrectable) == (3, 4)
     assert (readings.remap_pending, readings.remap_failed) == (1, 1)
-    assert (readings.recovery_action, readings.pcie_replays) == (4, 9)
+    assert (readings.recovery_action, condition.pcie_replays) == (4, 9)
     assert (condition.ecc_corrected, condition.ecc_uncorrected) == (7, 1)
     assert (condition.ecc_corrected_ever, condition.ecc_uncorrected_ever) == (70, 2)
     assert condition.sram_threshold_exceeded
@@ -266,7 +266,7 @@ def test_a_batch_of_values_without_its_function_is_absent(gpus, session):
     gpus.write("[gpu]\nfail = nvmlDeviceGetFieldValues:13\n")
     session.open()
     sample = read(session)
-    assert sample.readings.energy_millijoules is None
+    assert sample.condition.energy_millijoules is None
     assert sample.readings.recovery_action is None
     assert sample.condition.nvlinks is None
     assert sample.readings.power_milliwatts == 70_000

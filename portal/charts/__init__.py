@@ -1,0 +1,1 @@
+"""Pictures as Vega-Lite dictionaries, each with the sentence that says the same."""

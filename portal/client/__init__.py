@@ -1,0 +1,1 @@
+"""The hub as pages and commands see it: one method per endpoint."""

@@ -1,0 +1,1 @@
+"""The researcher's and the operator's commands that ask a hub."""

@@ -1,0 +1,73 @@
+"""What a job costs and what its GPUs did, in a terminal: `cost`, and the end of `explain`."""
+
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from portal.charts.job import activity_words, memory_words
+from portal.client import job_reports
+from portal.client.hub import Hub, HubProblem
+from portal.commands import tables
+from portal.commands.doors import with_hub
+from portal.cost_words import attempt, in_the_end, price, so_far, who_pays
+from scheduler.wire.job_reports import JobCost, JobUtilisation
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+@with_hub
+def cost(
+    hub: Hub,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Its id or submission id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Say what a job has cost, what it may come to, who is charged, and the price by tier."""
+    found = job_reports.cost(hub, job)
+    if as_json:
+        tables.print_json(found)
+        return
+    console = tables.console_of()
+    print_cost(console, found)
+    for run in found.runs:
+        console.print(f"  attempt {run.attempt}: {escape(attempt(run))}", highlight=False)
+    if found.prices:
+        console.print("\nprice by tier", style="bold")
+        for one in found.prices:
+            console.print(f"  {escape(price(one))}", highlight=False)
+
+
+def print_reports(hub: Hub, job: str, console: Console) -> None:
+    """Print what a job costs and did; a hub of an earlier version has no such answers."""
+    try:
+        found, used = job_reports.cost(hub, job), job_reports.utilisation(hub, job)
+    except HubProblem as problem:
+        if problem.status != httpx.codes.NOT_FOUND:
+            raise
+        return
+    print_cost(console, found)
+    print_use(console, used)
+
+
+def print_cost(console: Console, found: JobCost) -> None:
+    """Print what was charged so far, what it may come to, and who pays."""
+    console.print("\ncost", style="bold")
+    most = f", at its limit {in_the_end(found)}" if found.prices else ""
+    console.print(f"  so far {so_far(found)}{most}", highlight=False)
+    console.print(f"  {escape(who_pays(found))}", highlight=False)
+
+
+def print_use(console: Console, found: JobUtilisation) -> None:
+    """Print a line for each attempt whose GPUs somebody measured."""
+    lines = [
+        f"  attempt {run.attempt} on {run.pool}: {activity_words(run)}; memory {memory_words(run)}"
+        for run in found.runs
+        if run.points
+    ]
+    if lines:
+        console.print("\nits GPUs", style="bold")
+        for line in lines:
+            console.print(escape(line), highlight=False)

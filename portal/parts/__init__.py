@@ -1,0 +1,1 @@
+"""Parts of pages: what a view is put together from."""
