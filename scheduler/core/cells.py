@@ -279,6 +279,8 @@ class Cells:
                 kept[number] += max(0, count * size.units + used)
                 due[who] -= count
         claimed = size.claimed - size.left(account)
+        if not claimed:
+            return kept
         for number in sorted(range(len(kept)), key=lambda n: (account in self._owners[n], -n)):
             if not claimed:
                 break

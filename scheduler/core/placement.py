@@ -327,7 +327,9 @@ def _indexes(mask: int) -> tuple[int, ...]:
     return tuple(bits(mask))
 
 
+@lru_cache(maxsize=8192)
 def _all_at(mask: int, when: datetime) -> tuple[tuple[datetime, int], ...]:
+    """Return the times of a node whose GPUs are all free at once: those of a gang are alike."""
     return tuple([(when, gpu) for gpu in _indexes(mask)])
 
 

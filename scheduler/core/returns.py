@@ -24,8 +24,8 @@ class Returns:
 
     def put(self, run: Run) -> None:
         """Expect the GPUs of one more run back."""
-        self.runs[run.id] = (run.ends_by, run.gpus)
-        row = (run.ends_by, run.gpus, run.id)
+        ends_by, gpus = self.runs[run.id] = (run.ends_by, run.gpus)
+        row = (ends_by, gpus, run.id)
         at = bisect_left(self._rows, row)
         self._rows.insert(at, row)
         del self._sums[at:]

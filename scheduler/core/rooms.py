@@ -69,7 +69,7 @@ class Rooms:
             )
             self._classes[key] = known
             for bit in range(len(self.pools)):
-                self._look(known, bit)
+                self._look(bit, (known,))
         return known
 
     def classes(self) -> Iterable[FitClass]:
@@ -85,17 +85,17 @@ class Rooms:
     def bring_forward(self) -> None:
         """Look anew at the pools that have changed."""
         for bit in self._changed:
-            for known in self._classes.values():
-                self._look(known, bit)
+            self._look(bit, self._classes.values())
         self._changed.clear()
 
-    def _look(self, known: FitClass, bit: int) -> None:
-        fit = known.fits[bit]
-        nodes = self._floor.pool(self.pools[bit].id)
-        if nodes.has_room(fit.nodes, fit.gpus_per_node):
-            known.room |= 1 << bit
-        else:
-            known.room &= ~(1 << bit)
+    def _look(self, bit: int, classes: Iterable[FitClass]) -> None:
+        nodes, one = self._floor.pool(self.pools[bit].id), 1 << bit
+        for known in classes:
+            fit = known.fits[bit]
+            if nodes.has_room(fit.nodes, fit.gpus_per_node):
+                known.room |= one
+            else:
+                known.room &= ~one
 
 
 def in_tier_order(pools: Iterable[Pool]) -> tuple[Pool, ...]:

@@ -33,9 +33,10 @@ class Use:
         if not _is_charged(run):
             return
         factor = self._index.factor(run.pool, run.leased_at)
-        self._accruing.put(run.account, run.id, run.gpus * factor / H100E, run.leased_at)
+        milli = run.gpus * factor
+        self._accruing.put(run.account, run.id, milli / H100E, run.leased_at)
         self.budgets.count(run, factor, 1)
-        self._hold(run, factor)
+        self._hold(run.account, milli)
 
     def drop(self, run: Run) -> None:
         """Count a run no longer: what it has used is settled elsewhere."""
@@ -44,12 +45,11 @@ class Use:
         factor = self._index.factor(run.pool, run.leased_at)
         self._accruing.drop(run.account, run.id)
         self.budgets.count(run, factor, -1)
-        self._hold(run, -factor)
+        self._hold(run.account, -run.gpus * factor)
 
-    def _hold(self, run: Run, factor: int) -> None:
-        h100e = run.gpus * factor
-        for name in self._index.chain(run.account):
-            self.now[name] = self.now.get(name, 0) + h100e
+    def _hold(self, account: AccountName, milli: int) -> None:
+        for name in self._index.chain(account):
+            self.now[name] = self.now.get(name, 0) + milli
 
     def at(
         self,

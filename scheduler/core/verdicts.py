@@ -13,6 +13,7 @@ from scheduler.core import explain
 from scheduler.core.cycle import Cycle
 from scheduler.core.decisions import Hold
 from scheduler.core.explain import Reason, Verdict
+from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Job, JobId, Pool, ReservationId, Shape
 from scheduler.core.ordering import Kind
 from scheduler.core.placement import PoolNodes
@@ -121,6 +122,7 @@ def _later(cycle: Cycle) -> Mapping[Kind, Sequence[Job]]:
 
 def _of(cycle: Cycle, account: AccountName, later: Mapping[Kind, Sequence[Job]]) -> Iterator[Hold]:
     groups: dict[Shape, list[Kind]] = {}
+    cycle.short.clear()
     for kind in cycle.world.waiting.of(account):
         if kind.queue:
             groups.setdefault(kind.shape, []).append(kind)
@@ -268,22 +270,31 @@ def _common(cycle: Cycle, pool: Pool, gpus: int) -> Verdict:
 
 def _quota(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None:
     """Refuse by the first level that fails, named (R1); None where only nodes are missing."""
+    key = (pool.id, gpus)
+    if key not in cycle.short:
+        cycle.short[key] = _short(cycle, kind.account, pool, gpus)
+    refusal = cycle.short[key]
+    if refusal is None or refusal.reason is Reason.QUOTA or not kind.shape.preemptible:
+        return refusal
+    return None
+
+
+def _short(cycle: Cycle, account: AccountName, pool: Pool, gpus: int) -> Verdict | None:
+    """Refuse an account so many GPUs: all, or only to a job that refuses recall; None: neither."""
     quota = cycle.world.quotas[pool.id]
-    over = quota.beyond(kind.account, gpus)
+    over = quota.beyond(account, gpus)
     if over is None:
         return None
-    available = quota.available(kind.account)
+    available = quota.available(account)
     numbers: Numbers = (("level", over.name), ("used", over.used), ("nominal", over.nominal))
-    if available < gpus:
-        more: Numbers = (
-            ("borrow_max", over.borrow_max),
-            ("available", available),
-            ("asked", gpus),
-        )
-        return Verdict(Reason.QUOTA, pool.id, (*numbers, *more))
-    if not kind.shape.preemptible:
+    if available >= gpus:
         return Verdict(Reason.NOT_PREEMPTIBLE, pool.id, numbers)
-    return None
+    more: Numbers = (
+        ("borrow_max", over.borrow_max),
+        ("available", available),
+        ("asked", gpus),
+    )
+    return Verdict(Reason.QUOTA, pool.id, (*numbers, *more))
 
 
 def _budget(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict | None:
@@ -299,11 +310,18 @@ def _budget(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict | None:
 
 
 def _nodes(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
+    key = (pool.id, kind.fits)
+    if key not in cycle.full:
+        cycle.full[key] = _full(cycle, pool, kind.fits.fits[cycle.world.rooms.bits[pool.id]])
+    return cycle.full[key] or _reserved(cycle, kind, job, pool)
+
+
+def _full(cycle: Cycle, pool: Pool, fit: Fit) -> Verdict | None:
+    """Refuse a gang for which too few nodes have room, with or without those left out (R19)."""
     nodes = cycle.world.floor.pool(pool.id)
-    fit = kind.fits.fits[cycle.world.rooms.bits[pool.id]]
     fitting = nodes.with_room(fit.gpus_per_node, NOTHING).bit_count()
     if fitting >= fit.nodes:
-        return _reserved(cycle, kind, job, pool)
+        return None
     left_out = [s for s in nodes.unusable if s.healthy.bit_count() >= fit.gpus_per_node]
     if fitting + len(left_out) >= fit.nodes:
         numbers: Numbers = (("count", len(left_out)), ("which", _left_out(nodes)))
