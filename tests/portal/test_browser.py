@@ -238,7 +238,7 @@ def test_more_options_unfold_and_a_mistake_in_them_stays_in_sight(visitor, fresh
     visitor.get_by_text("More options").click()
     visitor.get_by_label("Name", exact=True).fill("digits")
     visitor.get_by_label("Software", exact=True).fill("CUDA 12")
-    options = visitor.locator('[data-testid="stForm"] [data-testid="stExpander"]')
+    options = visitor.locator('[data-testid="stExpander"]').filter(has_text="More options")
     options.screenshot(path=shots / "more.png")
     visitor.get_by_role("button", name="Submit job").click()
     expect(visitor.get_by_text("Use the names of the policy, such as")).to_be_visible()
