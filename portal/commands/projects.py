@@ -38,7 +38,8 @@ def projects(
     if as_json:
         tables.print_json(found)
         return
-    table = Table("Project", "Sector", "People", "Who decides on members", "Budgets until")
+    heads = ("project", "sector", "people", "who decides on members", "budgets until")
+    table = Table(*heads, box=None, pad_edge=False)
     for one in found.projects:
         people = [f"{p.user} ({', '.join(role.value for role in p.roles)})" for p in one.people]
         budgets = [f"{budget.id} {budget.valid_to:%Y-%m-%d}" for budget in one.budgets]
