@@ -10,11 +10,13 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Generic, TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.api.together import Together
 from scheduler.clock import Clock
 from scheduler.db.engine import Database
 from scheduler.db.personal_tokens import (
@@ -43,10 +45,11 @@ class _Kept(Generic[Row]):
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._rows: dict[str, tuple[float, Row]] = {}
-        self._looking: dict[str, asyncio.Task[Row | None]] = {}
+        self._looking: dict[str, Together[Row | None]] = {}
+        self._times_cleared = 0
 
     async def find(self, key: str, look: Callable[[], Awaitable[Row | None]]) -> Row | None:
-        """Return what is kept; else what a look-up finds, which all who ask meanwhile share.
+        """Return what is kept; else what a look-up finds, which all who ask at once share.
 
         A thousand agents so cost one query when their gateway's token is due again. While
         the database is away, whom it knew in the last minutes stays known: nobody can be
@@ -58,18 +61,17 @@ class _Kept(Generic[Row]):
         row = self._younger_than(KEEP_SECONDS, key)
         if row is not None:
             return row
-        task = self._looking.get(key)
-        if task is None:
-            task = self._looking[key] = asyncio.create_task(self._look(key, look))
-            task.add_done_callback(_taken_note_of)
+        shared = self._shared(key, look)
         try:
-            # A caller that hangs up must not take the others' answer along.
-            return await asyncio.shield(task)
+            return await shared.ask()
         except StorageUnavailable:
             row = self._younger_than(KEEP_WHILE_AWAY_SECONDS, key)
             if row is None:
                 raise
             return row
+        finally:
+            if shared.is_idle and self._looking.get(key) is shared:
+                del self._looking[key]
 
     def put(self, key: str, row: Row) -> None:
         """Keep a row from now on."""
@@ -78,40 +80,35 @@ class _Kept(Generic[Row]):
         self._rows[key] = (self._clock(), row)
 
     def clear(self) -> None:
-        """Forget all rows, and what is being looked up: it may be of before a revocation."""
+        """Forget all rows, and what is looked up now: it may be of before a revocation."""
         self._rows.clear()
-        self._looking.clear()
+        self._times_cleared += 1
 
     async def settle(self) -> None:
         """Wait for the look-ups that nobody waits for any more."""
-        await asyncio.gather(*self._looking.values(), return_exceptions=True)
+        for shared in list(self._looking.values()):
+            await shared.settle()
+
+    def _shared(self, key: str, look: Callable[[], Awaitable[Row | None]]) -> Together[Row | None]:
+        if len(self._looking) >= MAX_KEPT:  # Of those who hung up nobody else takes them away.
+            busy = {key: one for key, one in self._looking.items() if not one.is_idle}
+            self._looking = busy
+        if key not in self._looking:
+            self._looking[key] = Together(partial(self._look, key, look))
+        return self._looking[key]
 
     async def _look(self, key: str, look: Callable[[], Awaitable[Row | None]]) -> Row | None:
-        me = asyncio.current_task()
-        try:
-            row = await look()
-            if self._looking.get(key) is me:
-                self._keep_or_drop(key, row)
-            return row
-        finally:
-            if self._looking.get(key) is me:
-                del self._looking[key]
-
-    def _keep_or_drop(self, key: str, row: Row | None) -> None:
+        times_cleared = self._times_cleared
+        row = await look()
         if row is None:
             self._rows.pop(key, None)
-        else:
+        elif times_cleared == self._times_cleared:
             self.put(key, row)
+        return row
 
     def _younger_than(self, seconds: float, key: str) -> Row | None:
         at, row = self._rows.get(key, (0.0, None))
         return row if row is not None and self._clock() - at < seconds else None
-
-
-def _taken_note_of(task: asyncio.Task[Row | None]) -> None:
-    # Whoever waits is told; where all hung up, asyncio would complain of an error never read.
-    if not task.cancelled():
-        task.exception()
 
 
 class Callers:

@@ -22,6 +22,11 @@ class Together(Generic[T]):
         self._running: asyncio.Task[T] | None = None
         self._next: asyncio.Task[T] | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no look is on its way, and none is waited for."""
+        return self._next is None and (self._running is None or self._running.done())
+
     async def ask(self) -> T:
         """Return what a look found that began after this was called.
 
