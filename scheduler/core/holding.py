@@ -116,14 +116,14 @@ class Waits:
     """The jobs that wait for their account's quota and are promised nothing else, in order."""
 
     def __init__(self) -> None:
-        self._of: dict[AccountName, list[tuple[Kind, Job]]] = {}
+        self._of: dict[AccountName, list[tuple[Kind, JobId]]] = {}
         self._seen: dict[tuple[AccountName, int], int] = {}
 
-    def add(self, kind: Kind, job: Job) -> None:
+    def add(self, kind: Kind, job: JobId) -> None:
         """Let a job wait for quota."""
         self._of.setdefault(kind.account, []).append((kind, job))
 
-    def unseen(self, account: AccountName, bit: int) -> Sequence[tuple[Kind, Job]]:
+    def unseen(self, account: AccountName, bit: int) -> Sequence[tuple[Kind, JobId]]:
         """Return those that have come since the last look at a pool."""
         waits = self._of.get(account)
         if waits is None:
@@ -173,19 +173,26 @@ def wants(cycle: Cycle, kind: Kind) -> bool:
     return kind.shape in cycle.wanted.shapes
 
 
+def promise(cycle: Cycle, kind: Kind, job: JobId, turn: QuotaClass) -> None:
+    """Plan a start for a blocked job, if its shape is to get one; else only keep its quota."""
+    if wants(cycle, kind):
+        reserve(cycle, kind, cycle.world.jobs[job], turn)
+        return
+    keeps_quota = turn is QuotaClass.IN_QUOTA and cycle.rules.backfill is Backfill.HOLDS
+    if keeps_quota and job not in cycle.reserves:
+        cycle.waits.add(kind, job)
+
+
 def reserve(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool = False) -> None:
-    """Plan a start for a blocked job, on named nodes; of many alike, only keep its quota."""
+    """Plan a start for a blocked job, on named nodes."""
     if turn is QuotaClass.BACKGROUND or job.id in cycle.reserves:
         return
-    if aged or wants(cycle, kind):
-        for option in _options(cycle, kind, job, turn, aged):
-            if _reserve_nodes(cycle, kind, job, (option, turn)):
-                if aged and turn is not QuotaClass.IN_QUOTA:
-                    _hold_limit(cycle, kind, job, option)
-                return
-        cycle.wanted.fail(kind.shape)
-    elif turn is QuotaClass.IN_QUOTA and cycle.rules.backfill is Backfill.HOLDS:
-        cycle.waits.add(kind, job)
+    for option in _options(cycle, kind, job, turn, aged):
+        if _reserve_nodes(cycle, kind, job, (option, turn)):
+            if aged and turn is not QuotaClass.IN_QUOTA:
+                _hold_limit(cycle, kind, job, option)
+            return
+    cycle.wanted.fail(kind.shape)
 
 
 def look_ahead(cycle: Cycle, account: AccountName, bit: int) -> None:
@@ -193,8 +200,8 @@ def look_ahead(cycle: Cycle, account: AccountName, bit: int) -> None:
 
     Asked when somebody of the account might start in the pool, since it matters only then.
     """
-    for kind, job in cycle.waits.unseen(account, bit):
-        if kind.guaranteed >> bit & 1 and job.id in cycle.world.jobs:
+    for kind, name in cycle.waits.unseen(account, bit):
+        if kind.guaranteed >> bit & 1 and (job := cycle.world.jobs.get(name)):
             _hold_if_soonest(cycle, kind, job, bit)
 
 
@@ -341,7 +348,7 @@ def make_way(cycle: Cycle, pool: PoolId, slots: Iterable[Slot], until: datetime)
         cycle.reservations.forget_quota(job.account, job.id)
     for job in jobs:
         kind = cycle.world.waiting.kind_of(job.id)
-        reserve(cycle, kind, job, QuotaClass.IN_QUOTA)
+        promise(cycle, kind, job.id, QuotaClass.IN_QUOTA)
 
 
 def _hold_quota(cycle: Cycle, kind: Kind, job: Job, at: tuple[PoolId, datetime]) -> None:

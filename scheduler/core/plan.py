@@ -4,17 +4,18 @@ Read this first; each rule of docs/scheduling.md is in the module that carries i
 
 R1 quotas, agreements  quota.py terms.py    R9  cost of victims   victims.py
 R2 classes and order   plan.py ordering.py  R10 owner first       preemption.py cycle.py
-R3 decayed usage       fairshare.py         R11 cells             cells.py pinning.py
-R4 budgets             budgets.py terms.py  R12 nobody starves    plan.py holding.py
-R5 gangs, named GPUs   placement.py         R13 spill-over        index.py cycle.py
-R6 limits, planned     holding.py           R14 labels            labels.py index.py
-   starts, backfill    timeline.py          R15 hardware          hardware.py index.py
-                       backfill.py          R16 compute law       compute_law.py
+                       turns.py             R11 cells             cells.py pinning.py
+R3 decayed usage       fairshare.py use.py  R12 nobody starves    plan.py holding.py
+R4 budgets             budgets.py terms.py  R13 spill-over        index.py cycle.py
+R5 gangs, named GPUs   placement.py         R14 labels            labels.py index.py
+R6 limits, planned     holding.py           R15 hardware          hardware.py index.py
+   starts, backfill    timeline.py          R16 compute law       compute_law.py
+                       backfill.py          R17 thresholds        crossings.py
 R7 reservations        windows.py           R18 utilisation       idleness.py waste.py
 R8 legal preemption    victims.py           R19 health            health.py xids.py
                        preemption.py                              placement.py verdicts.py
                        preemptable.py       R10, R11 together     recalling.py
-                       leaving.py           R17 thresholds        crossings.py
+                       leaving.py
 
 Three passes, by class (R2): in-quota starts, with an owner's recall where needed; then
 borrowed ones; then background work. In each, the jobs that have waited too long come first
@@ -268,14 +269,14 @@ class _Pass:
         self._limit[kind] = limit
 
     def _promise(self, kind: Kind, place: Entry) -> None:
-        holding.reserve(self._cycle, kind, self._jobs[place[3]], self._turn)
+        holding.promise(self._cycle, kind, place[3], self._turn)
         behind: Entry | None = place
         for _ in range(1, self._cycle.rules.reserve_depth):
             behind = kind.queue.after(behind)
             if behind is None:
                 return
             if self._cycle.held(self._jobs[behind[3]]) is None:
-                holding.reserve(self._cycle, kind, self._jobs[behind[3]], self._turn)
+                holding.promise(self._cycle, kind, behind[3], self._turn)
 
     def _next(self, kind: Kind, place: Entry | None) -> Entry | None:
         """Return the kind's first job behind `place` that may be tried."""
@@ -289,9 +290,10 @@ class _Pass:
 
     def _is_ready(self, kind: Kind, job: JobId) -> bool:
         """Return whether the job waits for no reason of its own, that no pool can change."""
-        later = self._waiting.later.get(job)
-        if later is not None and later > self._cycle.now:
+        # Mostly no job has such a reason: then not even its name is looked at, far off in memory.
+        later, training = self._waiting.later, self._waiting.training
+        if later and later.get(job, self._cycle.now) > self._cycle.now:
             return False
-        if job in self._waiting.training and self._cycle.held(self._jobs[job]) is not None:
+        if training and job in training and self._cycle.held(self._jobs[job]) is not None:
             return False
         return not kind.user or self._cycle.user_has_room(kind)

@@ -53,6 +53,8 @@ class Waiting:
         self._rooms = rooms
         self._quotas = quotas
         self._kinds: dict[_KindKey, Kind] = {}
+        # One value for all kinds of a shape: what every cycle looks at lies close together.
+        self._shapes: dict[Shape, Shape] = {}
         self._kind_of: dict[JobId, Kind] = {}
         self._limit_classes: dict[timedelta, int] = {}
         # Kinds of an account, in the order of their keys; and of accounts, by name.
@@ -143,7 +145,8 @@ class Waiting:
 
     def _new(self, job: Job, person: str) -> Kind:
         candidates = self._index.candidates(job.account, job.shape, job.time_limit)
-        kind = Kind(job.account, job.shape, candidates, self._rooms.of(job.shape), person)
+        shape = self._shapes.setdefault(job.shape, job.shape)
+        kind = Kind(job.account, shape, candidates, self._rooms.of(shape), person)
         order: dict[int, int] = {}
         for place, pool in enumerate(candidates.pools):
             bit = self._rooms.bits[pool.id]
@@ -162,6 +165,7 @@ class Waiting:
         if self._empty <= max(_SPARE, len(self._kinds) // 2):
             return
         self._kinds = {key: kind for key, kind in self._kinds.items() if kind.queue}
+        self._shapes = {kind.shape: kind.shape for kind in self._kinds.values()}
         self._of_account = {}
         for kind in self._kinds.values():
             self._of_account.setdefault(kind.account, []).append(kind)
