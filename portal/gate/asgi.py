@@ -19,8 +19,9 @@ from starlette.routing import Route
 
 from portal.config import PortalSettings
 from portal.gate.forward import Forward
-from portal.gate.gate import Gate, Sessions
+from portal.gate.gate import Gate, Sessions, session_secret
 from portal.gate.headers import SecurityHeaders
+from portal.live.routes import LiveLogs
 from scheduler.clock import SystemClock
 
 SCRIPT = Path(__file__).parent.parent / "app.py"
@@ -51,6 +52,7 @@ async def prewarmed(_: st.App) -> AsyncIterator[dict[str, object]]:
     gc.collect()
     gc.freeze()
     yield {}
+    await _logs.aclose()
     await _hub.aclose()
 
 
@@ -68,11 +70,12 @@ _hub = httpx.AsyncClient(
     limits=httpx.Limits(max_connections=500),
     trust_env=False,
 )
+_logs = LiveLogs(_settings, SystemClock(), session_secret)
 _sessions = Sessions(_hub, SystemClock()) if _settings.portal_token is None else None
 app = st.App(
     SCRIPT,
     lifespan=prewarmed,
-    routes=[Route("/livez", alive)],
+    routes=[Route("/livez", alive), *_logs.routes()],
     middleware=[
         Middleware(Forward, hub=_hub),
         Middleware(SecurityHeaders),

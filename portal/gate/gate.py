@@ -32,7 +32,7 @@ KEEP_WHILE_AWAY_SECONDS = 600.0
 MAX_KEPT = 10_000
 PUBLIC = ("/static/", "/favicon.png", "/livez", "/_stcore/health", "/_stcore/host-config")
 # What no browser opens by its address: to these a redirect would be an answer of nonsense.
-MACHINERY = ("/_stcore", "/media", "/component", "/bidi-components")
+MACHINERY = ("/_stcore", "/media", "/component", "/bidi-components", "/live/")
 _OURS = b"x-cp-"
 _UNAUTHORIZED = 401
 _ANSWER = httpx.Timeout(5, connect=2)

@@ -17,6 +17,7 @@ from scheduler.core.lifecycle import JobState
 from scheduler.wire.jobs import JobView
 
 NOT_FOUND = 404
+WAITING_EVERY, RUNNING_EVERY = "2s", "30s"
 
 
 def page() -> None:
@@ -26,17 +27,16 @@ def page() -> None:
     if job is None:
         _say_absent(name)
         return
-    # An ended job stays as it is: nothing looks again.
-    every = None if job.state.is_terminal else "2s"
+    every = _looks_again(job.state)
     st.title(plain(job.submission_id))
     st.code(job.entrypoint, language=None, wrap_lines=True)
-    panel(_now, every)(job.id, every)
+    panel(_now, every)(job.id, job.state)
     log, use, bill, history, runs, again = st.tabs(
         ["Log", "GPUs", "Cost", "History", "Runs", "From elsewhere"], key="tab"
     )
     with log:
-        panel(draw_log, every)(job.id)
-    slowly = "15s" if every else None
+        draw_log(job)
+    slowly = RUNNING_EVERY if every else None
     with use:
         panel(draw_utilisation, slowly)(job.id, is_over=every is None)
     with bill:
@@ -47,6 +47,16 @@ def page() -> None:
         panel(draw_runs, every)(job.id)
     with again:
         draw_again(job, visit())
+
+
+def _looks_again(state: JobState) -> str | None:
+    """Return how often the page looks again: an ended job stays as it is.
+
+    While it runs, the log tells of its next state at once, and little else changes.
+    """
+    if state.is_terminal:
+        return None
+    return RUNNING_EVERY if state is JobState.RUNNING else WAITING_EVERY
 
 
 def _find(name: str) -> JobView | None:
@@ -73,9 +83,9 @@ def _say_absent(name: str) -> None:
     st.page_link("views/jobs.py", label="All my jobs", icon=":material/list_alt:")
 
 
-def _now(name: str, every: str | None) -> None:
+def _now(name: str, drawn: JobState) -> None:
     here, job = visit(), _job(name)
-    if every and job.state.is_terminal:
+    if job.state is not drawn:
         st.rerun()
     look = JOB_LOOKS[job.state]
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -37,12 +37,13 @@ from scheduler.config import HubSettings
 from scheduler.core.lifecycle import JobState
 from scheduler.db.engine import Database
 from scheduler.db.tables import jobs, runs, usage_intervals
+from tests.bench import following
 from tests.e2e.town import ARGUMENTS, CHROMIUM, Town, session_of, settled, town
 
 JOBS, EVERY, LOOKS = 10_000, 5.0, 7
 ENDS = (JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED)
 GOALS = {"first": 1500.0, 20: 50.0, 50: 200.0, "table": 300.0}
-LIVE_SECONDS = 2.0
+FOLLOWERS = 20
 
 
 def a_day(number: int, now: datetime, rng: random.Random) -> tuple[dict[str, object], ...]:
@@ -253,11 +254,30 @@ def run(work: Awaitable[list[float]]) -> list[float]:
     return asyncio.run(whole())
 
 
+def follow_a_log(found: Town, secret: str, seconds: float) -> None:
+    """Print what it costs that many follow one log, which runs no script."""
+
+    async def whole() -> following.Followed:
+        await following.begin(found, lambda number, now: a_day(number, now, random.Random(1))[:2])
+        return await following.follow(found, secret, FOLLOWERS, seconds)
+
+    cost = asyncio.run(whole())
+    what = f"a live log, {FOLLOWERS} followers, a line a second"
+    print(
+        f"{what:<46} portal CPU {cost.portal_ms:.0f} ms and hub CPU {cost.hub_ms:.0f} ms for each"
+        f" follower's minute, a line is there after p50 {cost.lag_ms:.0f} ms"
+        f"  ({cost.lines} lines, load {os.getloadavg()[0]:.1f})",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Print every figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=30.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--only-log", action="store_true", help="Measure followers of a log alone")
+    asked = parser.parse_args()
+    seconds = asked.seconds
     with tempfile.TemporaryDirectory() as folder, town(Path(folder)) as found:
         asyncio.run(generate(found))
         secret, portal = session_of(found, "dana"), portal_process(found)
@@ -277,9 +297,10 @@ def main() -> None:
             )
             for clients in (20, 50)
         ]
-        for what, goal, look in looks:
+        for what, goal, look in () if asked.only_log else looks:
             took, spent = measured(portal, look)
             tell(what, took, goal, spent)
+        follow_a_log(found, secret, seconds)
         memory = portal.memory_info().rss / 2**20
         print(json.dumps({"portal_rss_mib": round(memory), "cpus": os.cpu_count()}))
 

@@ -329,10 +329,16 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
 
     @app.get("/v1/jobs/{key}/log")
     def log(user: who, key: str, offset: int = 0, limit: int = LOG_STEP) -> LogPage:
+        # `wait` is not waited for: whoever follows paces its questions by itself.
         found = hub.own(user, key)
-        piece = hub.logs.get(found.id, "")[offset : offset + limit]
+        said = hub.logs.get(found.id, "").encode()
+        piece = said[offset : offset + limit]
         return LogPage(
-            text=piece, next_offset=offset + len(piece), complete=found.state.is_terminal
+            text=piece.decode(errors="replace"),
+            next_offset=offset + len(piece),
+            complete=found.state.is_terminal and offset + len(piece) >= len(said),
+            size=len(said),
+            state=found.state,
         )
 
     job_days.serve(app, hub, caller)

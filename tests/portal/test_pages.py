@@ -240,19 +240,6 @@ class TestJob:
         assert "exit code 0" in text
         assert "SIMULATED" in text
 
-    def test_the_log_is_followed_and_kept_to_its_end(self, open_page, hub):
-        hub.logs["jdigits0001"] = "".join(f"line {n}\n" for n in range(5000))
-        at = open_page("job", id="jdigits0001")
-        shown = next(code.value for code in at.code if "line 4999" in code.value)
-        assert shown.splitlines()[0] == "line 4500"
-        assert "The last 500 lines. Following." in said(at)
-        hub.logs["jdigits0001"] += "the newest\n"
-        assert any("the newest" in code.value for code in at.run().code)
-
-    def test_a_job_without_output_says_so(self, open_page):
-        assert "No output yet" in said(open_page("job", id="sweep-large"))
-        assert "The job wrote nothing" in said(open_page("job", id="evening-run-0"))
-
     def test_cancelling_asks_first(self, open_page, hub):
         at = open_page("job", id="sweep-large")
         button(at, "Cancel…").click().run()
