@@ -23,6 +23,7 @@ from scheduler.api import (
     openapi,
     operating,
     ops,
+    overview,
     personal_tokens,
     policy,
     policy_texts,
@@ -46,6 +47,7 @@ from scheduler.api import (
 )
 from scheduler.api.deps import HubState
 from scheduler.api.frame import Frame
+from scheduler.api.usage_lately import UsageLately
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -69,6 +71,8 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.hub = hub
     app.state.sector_uses = sector_use.SectorUses()
+    app.state.usage_lately = UsageLately()
+    app.state.pools_lately = overview.PoolsLately()
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
     identity = (sessions, personal_tokens, sign_in, cards, devices, development)
@@ -83,6 +87,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         ledger,
         ledger_files,
         operating,
+        overview,
         policy_texts,
         precedents,
         projects,

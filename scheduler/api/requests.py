@@ -38,6 +38,7 @@ from scheduler.wire.requests import (
     RequestDecision,
     RequestEdit,
     RequestImpact,
+    RequestLine,
     RequestPage,
     RequestView,
 )
@@ -127,17 +128,25 @@ async def requests(
     """List the requests that the caller may see, newest first."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        policy = await hub.policies.current(conn)
-        found = []
-        async for row in _seen(conn, policy, caller, query):
-            shown = request_views.line(row, policy, caller, hub)
-            if shown.awaits_you or not query.awaiting:
-                found.append((row.sequence, shown))
-            if len(found) > query.limit:
-                break
+        page, more = await lines(hub, conn, caller, query)
+    return body.reply(RequestPage(requests=page, next=more))
+
+
+async def lines(
+    hub: HubState, conn: AsyncConnection, caller: Caller, query: RequestQuery
+) -> tuple[tuple[RequestLine, ...], str | None]:
+    """Return a page of the requests that a caller may see, and what the next one begins after."""
+    policy = await hub.policies.current(conn)
+    found = []
+    async for row in _seen(conn, policy, caller, query):
+        shown = request_views.line(row, policy, caller, hub)
+        if shown.awaits_you or not query.awaiting:
+            found.append((row.sequence, shown))
+        if len(found) > query.limit:
+            break
     page = found[: query.limit]
     more = str(page[-1][0]) if len(found) > query.limit else None
-    return body.reply(RequestPage(requests=tuple(shown for _, shown in page), next=more))
+    return tuple(shown for _, shown in page), more
 
 
 async def _seen(

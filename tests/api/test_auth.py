@@ -45,6 +45,7 @@ SCOPES = {
     "/v1/jobs/{job}/log": {Scope.USER},
     "/v1/jobs/{job}/utilisation": {Scope.USER},
     "/v1/jobs/{job}/cost": {Scope.USER},
+    "/v1/overview": {Scope.USER},
     "/v1/pools": {Scope.USER},
     "/v1/nodes": {Scope.USER},
     "/v1/accounts": {Scope.USER},
