@@ -72,7 +72,7 @@ async def submit_again(
     new, created = await submit(hub, who(user), changed, idempotency_key, packages)
     if asked.replace:
         await _end(hub, old, user)
-    return await job_answer(hub, new, created=created)
+    return await job_answer(hub, new, user, created=created)
 
 
 def _changed(old: JobRow, change: dict[str, Any]) -> JobRequest:

@@ -15,6 +15,7 @@ from scheduler.api import (
     diagnostics,
     drafts,
     dry_run,
+    job_logs,
     job_reports,
     jobs,
     ledger,
@@ -74,7 +75,19 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.usage_lately = UsageLately()
     app.state.pools_lately = overview.PoolsLately()
     # Paths are tried in this order, and a fleet's reports are most of what comes.
-    rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
+    rooms = (
+        nodes,
+        sites,
+        jobs,
+        job_logs,
+        dry_run,
+        ray_jobs,
+        ray_jobs_socket,
+        accounts,
+        policy,
+        tokens,
+        ops,
+    )
     identity = (sessions, personal_tokens, sign_in, cards, devices, development)
     for room in (
         *rooms,

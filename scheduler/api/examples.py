@@ -82,7 +82,13 @@ EXPLANATION: Example = {
     ],
 }
 
-LOG_PAGE: Example = {"text": "epoch 1: loss 0.71\n", "next_offset": 19, "complete": False}
+LOG_PAGE: Example = {
+    "text": "epoch 1: loss 0.71\n",
+    "next_offset": 19,
+    "complete": False,
+    "size": 19,
+    "state": "running",
+}
 
 ME: Example = {
     "subject": "dana",

@@ -1,4 +1,4 @@
-"""Jobs, for people: submit, list, look at, cancel, explain, read the log."""
+"""Jobs, for people: submit, list, look at, cancel, explain. Their logs are in job_logs.py."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from scheduler.api import body, examples, ray_jobs_runtime_env
 from scheduler.api.audited import who
 from scheduler.api.auth import Caller
+from scheduler.api.cleared import events_told_to, told_to
 from scheduler.api.crossings import approval_of
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.explanations import with_insight
@@ -21,7 +22,6 @@ from scheduler.api.led import below, leads_nothing, led, needs_reason
 from scheduler.api.openapi import accepts, answers
 from scheduler.api.submit import find_packages, submit
 from scheduler.api.views import JobFacts, explanation, job_view, new_job_view
-from scheduler.api.whole_log import job_is_whole
 from scheduler.core.audit import Entry, Who
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import AccountName
@@ -39,7 +39,7 @@ from scheduler.db.lending import recall_by_word
 from scheduler.db.rows import JobRow, RunRow
 from scheduler.db.waiting import holds_of, reservations_of
 from scheduler.errors import Refused
-from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView, LogPage
+from scheduler.wire.jobs import Explanation, JobPage, JobRequest, JobView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -47,7 +47,6 @@ User = Annotated[Caller, Depends(current_user)]
 JobKey = Annotated[
     str, Path(description="The job's id or its submission id", examples=["jq4k2mzx7wab"])
 ]
-MAX_LOG_PIECE = 1024 * 1024
 
 
 class JobQuery(BaseModel):
@@ -76,15 +75,6 @@ class CancelQuery(BaseModel):
     reason: str = Field(default="", max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 
-class LogQuery(BaseModel):
-    """Which piece of a log to read, in bytes over all attempts."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    offset: int = Field(default=0, ge=0, le=2**53)
-    limit: int = Field(default=262_144, ge=1, le=MAX_LOG_PIECE)
-
-
 @router.post(
     "",
     status_code=201,
@@ -109,7 +99,7 @@ async def submit_job(
     packages = await find_packages(hub, user.subject, names)
     asked = await as_signed_in(hub, user, asked.model_copy(update={"runtime_env": env}))
     job, created = await submit(hub, who(user), asked, idempotency_key, packages)
-    return await job_answer(hub, job, created=created)
+    return await job_answer(hub, job, user, created=created)
 
 
 @router.get("", response_model=JobPage, responses=answers(examples.JOB_PAGE))
@@ -129,7 +119,7 @@ async def jobs(request: Request, user: User, query: Annotated[JobQuery, Query()]
             limit=query.limit + 1,
         )
         page = found[: query.limit]
-        views = await views_in(hub, conn, page)
+        views = await views_in(hub, conn, page, user)
     more = str(page[-1].sequence) if len(found) > query.limit else None
     return body.reply(JobPage(jobs=views, next=more))
 
@@ -157,8 +147,8 @@ async def job_by_id(request: Request, user: User, job: JobKey) -> Response:
     """Return a job by its id or submission id."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        found = await _visible(hub, conn, job, user)
-        (view,) = await views_in(hub, conn, [found])
+        found = await visible_job(hub, conn, job, user)
+        (view,) = await views_in(hub, conn, [found], user)
     return body.reply(view)
 
 
@@ -181,7 +171,7 @@ async def cancel(
         runs = await cancel_audited(conn, found, by, hub.clock.now(), reason)
         found = await existing_job(conn, found.id, user, to_end=True, led=mine)
     ring_cancelled(hub, found, runs)
-    (view,) = await _views(hub, [found])
+    (view,) = await _views(hub, [found], user)
     return body.reply(view)
 
 
@@ -201,7 +191,7 @@ async def recall(request: Request, user: User, job: JobKey) -> Response:
     sites = {f"site:{guest.site}" for guest in taken.guests}
     for bell in ("cycle", *sorted({*sites, *(f"job:{name}" for name in taken.jobs)})):
         hub.wake.ring(bell)
-    (view,) = await _views(hub, [found])
+    (view,) = await _views(hub, [found], user)
     return body.reply(view)
 
 
@@ -212,40 +202,24 @@ async def explain(request: Request, user: User, job: JobKey) -> Response:
     """Say why a job is where it is: each pool's rule, who is ahead, when, what would help."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        found = await _visible(hub, conn, job, user)
+        found = await visible_job(hub, conn, job, user)
         policy = await hub.policies.current(conn)
         (facts,) = await job_facts(hub, conn, [found])
         events = await events_of(conn, found.id)
         verdicts = facts.hold.verdicts if facts.hold else ()
         approval = await approval_of(conn, policy, user, verdicts)
-    told = explanation(facts, events, policy).model_copy(update={"approval": approval})
+    history = events_told_to(policy, user, found, events)
+    told = explanation(told_to(policy, user, facts), history, policy).model_copy(
+        update={"approval": approval}
+    )
     return body.reply(await with_insight(hub, told))
 
 
-@router.get("/{job}/log", response_model=LogPage, responses=answers(examples.LOG_PAGE))
-async def log(
-    request: Request, user: User, job: JobKey, query: Annotated[LogQuery, Query()]
-) -> Response:
-    """Return a piece of a job's log over all its attempts; bytes that are not UTF-8 as U+FFFD."""
-    hub = hub_of(request)
-    async with hub.db.reading() as conn:
-        found = await _visible(hub, conn, job, user)
-        attempts = (await runs_of(conn, [found.id])).get(found.id, [])
-    runs = [run.id for run in attempts]
-    # Asked before reading: what arrives in between is in the next piece.
-    whole = job_is_whole(hub, found, attempts)
-    data, next_offset = await hub.files.read_log(found.id, runs, query.offset, query.limit)
-    complete = whole and next_offset >= hub.files.log_size(found.id, runs)
-    return body.reply(
-        LogPage(text=data.decode(errors="replace"), next_offset=next_offset, complete=complete)
-    )
-
-
-async def job_answer(hub: HubState, job: JobRow, *, created: bool) -> Response:
+async def job_answer(hub: HubState, job: JobRow, user: Caller, *, created: bool) -> Response:
     """Return the answer to a submission: a new job, or the one that was there before."""
     if created:
         return body.reply(new_job_view(job), 201)
-    (view,) = await _views(hub, [job])
+    (view,) = await _views(hub, [job], user)
     return body.reply(view)
 
 
@@ -264,7 +238,12 @@ async def cancel_audited(
     return runs
 
 
-async def _visible(hub: HubState, conn: AsyncConnection, key: str, caller: Caller) -> JobRow:
+async def visible_job(hub: HubState, conn: AsyncConnection, key: str, caller: Caller) -> JobRow:
+    """Return a job of the caller's, or one that a role of theirs shows.
+
+    Raises:
+        Refused: 404, as `existing_job`.
+    """
     mine = led(await hub.policies.current(conn), caller, Action.SEE_JOBS)
     return await existing_job(conn, key, caller, led=mine)
 
@@ -323,15 +302,15 @@ def ring_cancelled(hub: HubState, job: JobRow, runs: Sequence[RunRow]) -> None:
         hub.wake.ring(f"site:{runs[-1].site}")
 
 
-async def _views(hub: HubState, rows: Sequence[JobRow]) -> tuple[JobView, ...]:
+async def _views(hub: HubState, rows: Sequence[JobRow], caller: Caller) -> tuple[JobView, ...]:
     async with hub.db.reading() as conn:
-        return await views_in(hub, conn, rows)
+        return await views_in(hub, conn, rows, caller)
 
 
 async def views_in(
-    hub: HubState, conn: AsyncConnection, rows: Sequence[JobRow]
+    hub: HubState, conn: AsyncConnection, rows: Sequence[JobRow], caller: Caller
 ) -> tuple[JobView, ...]:
     """Return jobs as people see them, in the same order."""
     policy = await hub.policies.current(conn)
     facts = await job_facts(hub, conn, rows)
-    return tuple(job_view(one, policy) for one in facts)
+    return tuple(job_view(told_to(policy, caller, one), policy) for one in facts)

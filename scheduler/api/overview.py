@@ -84,7 +84,7 @@ async def overview(
         return body.reply(
             Overview(
                 me=me,
-                jobs=await views_in(hub, conn, newest),
+                jobs=await views_in(hub, conn, newest, caller),
                 counts=await _counts(conn, caller),
                 awaiting=len(awaiting),
                 more_awaiting=more is not None,

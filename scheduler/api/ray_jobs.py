@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from scheduler.api import body
 from scheduler.api.audited import RAY, who
 from scheduler.api.auth import Caller
+from scheduler.api.cleared import check_reads_output, told_to
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.institutions import as_signed_in
 from scheduler.api.jobs import cancel_audited, job_facts, ring_cancelled
@@ -170,7 +171,7 @@ async def _array(hub: HubState, user: Caller) -> AsyncIterator[str]:
             policy = await hub.policies.current(conn)
             page = await list_jobs(conn, user=user.sees, before=before, limit=_PAGE)
             facts = await job_facts(hub, conn, page)
-        texts = [details(one, policy).model_dump_json() for one in facts]
+        texts = [details(told_to(policy, user, one), policy).model_dump_json() for one in facts]
         yield (", " if listed and texts else "") + ", ".join(texts)
         listed += len(page)
         if len(page) < _PAGE:
@@ -189,7 +190,7 @@ async def job_details(request: Request, user: User, job: JobKey) -> Response:
             return absent(job)
         policy = await hub.policies.current(conn)
         (facts,) = await job_facts(hub, conn, [found])
-    return body.reply(details(facts, policy))
+    return body.reply(details(told_to(policy, user, facts), policy))
 
 
 @router.get(
@@ -202,6 +203,7 @@ async def logs(request: Request, user: User, job: JobKey) -> Response:
         found = await find_job(conn, job, user.sees)
         if found is None:
             return absent(job)
+        check_reads_output(await hub.policies.current(conn), user, found)
         runs = [run.id for run in (await runs_of(conn, [found.id])).get(found.id, [])]
     return StreamingResponse(_whole(hub, found, runs), media_type="application/json")
 

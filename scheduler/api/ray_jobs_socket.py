@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from scheduler.api.auth import Caller
+from scheduler.api.cleared import check_reads_output
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.ray_jobs import absent
 from scheduler.api.ray_jobs_tail import follow
@@ -50,9 +51,12 @@ async def tail(socket: WebSocket, user: Annotated[Caller, Depends(current_user)]
     hub = hub_of(socket)
     async with hub.db.reading() as conn:
         found = await find_job(conn, job, user.sees)
+        policy = await hub.policies.current(conn)
     if found is None:
         await socket.send_denial_response(absent(job))
         return
+    # A refusal before the handshake is an answer over HTTP, as for one who is unknown.
+    check_reads_output(policy, user, found)
     await socket.accept()
     if await _served(hub, socket, found.id):
         await socket.close(1000)

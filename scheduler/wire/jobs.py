@@ -194,3 +194,7 @@ class LogPage(Message):
     text: str
     next_offset: int
     complete: bool = Field(description="True when no more will come")
+    size: int | None = Field(
+        default=None, description="Bytes of the log that are there now; older hubs leave it out"
+    )
+    state: JobState | None = Field(default=None, description="The job's, when it was read")

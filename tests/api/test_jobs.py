@@ -254,19 +254,26 @@ async def append(house, run, offset, data):
     return await house.call("national-site", "POST", path, content=data)
 
 
+def a_page(text, next_offset, size=None, state="running"):
+    ended = state in {"succeeded", "failed"}
+    size = next_offset if size is None else size
+    page = {"text": text, "next_offset": next_offset, "complete": ended}
+    return page | {"size": size, "state": state}
+
+
 async def test_a_log_is_read_piece_by_piece_until_it_is_complete(house):
     job, run = await house.running("dana")
     said = "eins\nzwei ü\n"
     assert (await append(house, run, 0, said.encode())).json() == {"next_offset": 13}
     path = f"/v1/jobs/{job['id']}/log"
     first = (await house.call("dana", "GET", f"{path}?limit=5")).json()
-    assert first == {"text": "eins\n", "next_offset": 5, "complete": False}
+    assert first == a_page("eins\n", 5, size=13)
     rest = (await house.call("dana", "GET", f"{path}?offset=5")).json()
-    assert rest == {"text": "zwei ü\n", "next_offset": 13, "complete": False}
+    assert rest == a_page("zwei ü\n", 13)
     ended = house.observed(run, "succeeded", fenced=True, log_bytes=13)
     assert (await house.sync("national", ended, sequence=2)).status_code == 200
     last = (await house.call("dana", "GET", f"{path}?offset=13")).json()
-    assert last == {"text": "", "next_offset": 13, "complete": True}
+    assert last == a_page("", 13, state="succeeded")
 
 
 async def test_a_log_is_not_complete_before_its_tail_has_come(house):
@@ -277,17 +284,13 @@ async def test_a_log_is_not_complete_before_its_tail_has_come(house):
     assert (await house.call("dana", "GET", path)).json()["complete"] is False
     await append(house, run, 0, b"oops\n")
     page = (await house.call("dana", "GET", path)).json()
-    assert page == {"text": "oops\n", "next_offset": 5, "complete": True}
+    assert page == a_page("oops\n", 5, state="failed")
 
 
 async def test_a_job_that_never_ran_has_an_empty_complete_log(house):
     job = await house.submit("dana")
     path = f"/v1/jobs/{job['id']}/log"
-    assert (await house.call("dana", "GET", path)).json() == {
-        "text": "",
-        "next_offset": 0,
-        "complete": False,
-    }
+    assert (await house.call("dana", "GET", path)).json() == a_page("", 0, state="pending")
     await house.call("dana", "POST", f"/v1/jobs/{job['id']}/cancel")
     assert (await house.call("dana", "GET", path)).json()["complete"] is True
 
