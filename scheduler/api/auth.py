@@ -15,7 +15,7 @@ from datetime import datetime
 import structlog
 
 from scheduler.core.policy import Policy
-from scheduler.core.roles import ALLOWED, Action, may, root
+from scheduler.core.roles import ALLOWED, Action, Actor, may, root
 from scheduler.db.personal_tokens import PersonalRow
 from scheduler.db.sessions import SessionRow
 from scheduler.db.tokens import TokenRow
@@ -69,6 +69,11 @@ class Caller:
         """
         return self.made_for if self.session is None else self.session.institution
 
+    @property
+    def actor(self) -> Actor:
+        """Return who acts, for which institution: what roles are asked of."""
+        return Actor(self.subject, self.institution)
+
 
 def secret_of(headers: Mapping[str, str]) -> str | None:
     """Return the token that a request carries, or None.
@@ -104,6 +109,7 @@ def caller_of(row: TokenRow | None, now: datetime) -> Caller:
 
 def caller_of_session(row: SessionRow, policy: Policy) -> Caller:
     """Return the caller of a session that is alive."""
+    actor = Actor(row.user, row.institution)
     return Caller(
         row.user,
         Scope.USER,
@@ -111,8 +117,8 @@ def caller_of_session(row: SessionRow, policy: Policy) -> Caller:
         row.ends_at,
         kind=Kind.SESSION,
         session=row,
-        sees_all=may(policy, row.user, Action.SEE_JOBS),
-        ends_all=may(policy, row.user, Action.CANCEL_JOB),
+        sees_all=may(policy, actor, Action.SEE_JOBS),
+        ends_all=may(policy, actor, Action.CANCEL_JOB),
     )
 
 
@@ -126,6 +132,7 @@ def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -
         raise unauthorized("The personal token is not known to this hub, or was revoked.")
     if row.expires_at <= now:
         raise unauthorized(f"The personal token expired at {row.expires_at:%Y-%m-%d %H:%M} UTC.")
+    actor = Actor(row.user, row.institution)
     return Caller(
         row.user,
         Scope.USER,
@@ -134,8 +141,8 @@ def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -
         kind=Kind.PERSONAL,
         powers=row.powers,
         made_for=row.institution,
-        sees_all=Power.MANAGE in row.powers and may(policy, row.user, Action.SEE_JOBS),
-        ends_all=Power.MANAGE in row.powers and may(policy, row.user, Action.CANCEL_JOB),
+        sees_all=Power.MANAGE in row.powers and may(policy, actor, Action.SEE_JOBS),
+        ends_all=Power.MANAGE in row.powers and may(policy, actor, Action.CANCEL_JOB),
     )
 
 
@@ -182,7 +189,7 @@ def missing_role(caller: Caller, action: Action, policy: Policy) -> Refused:
     """Return the refusal of somebody whose roles do not allow an action on the whole hub."""
     roles = " or ".join(sorted(ALLOWED[action]))
     whole = root(policy)
-    people = sorted(user.name for user in policy.users if may(policy, user.name, action))
+    people = sorted(user.name for user in policy.users if may(policy, Actor(user.name), action))
     who = f"Who may: {', '.join(people[:5])}. " if people else ""
     needs = f"the role {roles} on the account above all others" if roles else "an admin's token"
     return Refused(

@@ -78,7 +78,7 @@ async def delete_personal_token(
 ) -> Response:
     """Revoke a token, one's own or as an operator anybody's."""
     hub = hub_of(request)
-    operates = may(await hub.policy(), caller.subject, Action.MANAGE_TOKENS)
+    operates = may(await hub.policy(), caller.actor, Action.MANAGE_TOKENS)
     anybodys = caller.scope is Scope.ADMIN or (caller.manages and operates)
     user = None if anybodys else caller.subject
     async with hub.db.transaction() as conn:

@@ -177,7 +177,7 @@ async def alive_session(request: Request) -> SessionRow | None:
     row = None if secret is None else await hub.callers.session(secret)
     if row is None:
         return None
-    idle = idle_limit(hub, await hub.policy(), row.user)
+    idle = idle_limit(hub, await hub.policy(), row)
     return row if row.alive(idle, hub.clock.now()) else None
 
 
