@@ -11,6 +11,7 @@ from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of, require
 from scheduler.api.openapi import answers
 from scheduler.core.policy import Policy
+from scheduler.core.roles import memberships
 from scheduler.db.accounts import account_views
 from scheduler.db.policies import current_policy
 from scheduler.wire.accounts import AccountList, Me, Scope
@@ -41,12 +42,12 @@ async def accounts(request: Request, _: Annotated[Caller, Depends(current_user)]
 def me_of(caller: Caller, policy: Policy | None) -> Me:
     """Return whom a caller speaks for; without a policy, nobody's account."""
     is_user = policy is not None and caller.scope is Scope.USER
-    accounts = [a.name for a in policy.accounts if caller.subject in a.members] if policy else []
+    accounts = memberships(policy, caller.actor) if policy else ()
     labels = [u.labels for u in policy.users if u.name == caller.subject] if policy else []
     return Me(
         subject=caller.subject,
         scope=caller.scope,
-        accounts=tuple(accounts) if is_user else (),
+        accounts=accounts if is_user else (),
         labels=tuple(sorted(labels[0])) if is_user and labels else (),
         expires_at=caller.expires_at,
     )

@@ -15,11 +15,13 @@ from scheduler.api import (
     diagnostics,
     drafts,
     dry_run,
+    identities,
     job_logs,
     job_reports,
     jobs,
     ledger,
     ledger_files,
+    linking,
     nodes,
     openapi,
     operating,
@@ -88,7 +90,16 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         tokens,
         ops,
     )
-    identity = (sessions, personal_tokens, sign_in, cards, devices, development)
+    identity = (
+        sessions,
+        identities,
+        personal_tokens,
+        sign_in,
+        linking,
+        cards,
+        devices,
+        development,
+    )
     for room in (
         *rooms,
         *identity,

@@ -92,7 +92,7 @@ async def _check(hub: HubState, policy: Policy, caller: Caller, change: Change) 
     kind, account = RequestKind(change.kind), account_of(change)
     if kind is RequestKind.POLICY:
         check_step_up(hub, caller)
-    allowed = caller.scope is Scope.ADMIN or may_ask(policy, caller.subject, kind, account)
+    allowed = caller.scope is Scope.ADMIN or may_ask(policy, caller.actor, kind, account)
     if not allowed:
         action = Action.PROPOSE_POLICY if kind is RequestKind.POLICY else Action.ASK
         roles = " or ".join(sorted(ALLOWED[action]))
@@ -227,7 +227,8 @@ async def decide_request(request: HttpRequest, caller: User, request_id: Id) -> 
     hub = hub_of(request)
     check_step_up(hub, caller)
     async with _step(hub, caller, request_id) as step:
-        vote = Vote(caller.subject, asked.approve, asked.digest, asked.reason, step.now)
+        said = (asked.approve, asked.digest, asked.reason)
+        vote = Vote(caller.subject, *said, step.now, caller.institution)
         changed = await steps.decide(step, vote)
     if changed:
         hub.wake.ring("cycle")

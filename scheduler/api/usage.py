@@ -21,7 +21,7 @@ from scheduler.core.ledger import NANO
 from scheduler.core.lenders import Parties
 from scheduler.core.model import Account, AccountName, Budget, QuotaClass
 from scheduler.core.policy import Policy
-from scheduler.core.roles import Action
+from scheduler.core.roles import Action, memberships
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 from scheduler.wire.usage import (
@@ -80,8 +80,7 @@ def _shown(caller: Caller, policy: Policy, only: str | None) -> list[Account]:
     """
     parties = Parties(policy)
     known = {account.name: account for account in policy.accounts}
-    own = {each.name for each in policy.accounts if caller.subject in each.members}
-    own |= led(policy, caller, Action.SEE_USAGE)
+    own = {*memberships(policy, caller.actor), *led(policy, caller, Action.SEE_USAGE)}
     mine = {name for one in own for name in parties.chain(one)}
     allowed = set(known) if caller.scope is Scope.ADMIN else mine
     if only is not None and only not in allowed:

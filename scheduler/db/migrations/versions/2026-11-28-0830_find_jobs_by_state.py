@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from alembic import op
 
 revision: str = "8d41f6c02be7"
-down_revision: str | None = "5c8e1f7a9b36"
+down_revision: str | None = "c7a2f0588e14"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
