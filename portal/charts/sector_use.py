@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from statistics import fmean
 
 from portal.charts.base import DARK_INK, INK, Chart, spec_of
@@ -20,6 +21,7 @@ HOUR = timedelta(hours=1)
 _PIXELS = 260
 
 
+@lru_cache(maxsize=4)  # everybody is shown the same
 def over_time(found: SectorUsePage, *, dark: bool) -> Chart:
     """Draw the mean GPUs of each hour as areas above each other, below a line for what is there."""
     ink = DARK_INK if dark else INK
@@ -83,7 +85,8 @@ def sentence(found: SectorUsePage) -> str:
     return f"GPUs in use by sector, hour by hour, of {found.capacity:,} that there are: {said}."
 
 
-def days(found: SectorUsePage) -> list[dict[str, str]]:
+@lru_cache(maxsize=4)
+def days(found: SectorUsePage) -> Sequence[dict[str, str]]:
     """Return the mean GPUs of each day by sector, the latest first."""
     of_day: dict[str, list[int]] = {}
     for place, at in enumerate(_hours(found)):

@@ -109,9 +109,13 @@ def budget_rows(budgets: Sequence[BudgetView]) -> list[dict[str, str]]:
 
 
 def ran(job: JobView, now: datetime) -> timedelta:
-    """Return how long a job's runs took together."""
+    """Return how long a job's runs took together; the portal's clock may be behind the hub's."""
     return sum(
-        ((run.ended_at or now) - run.started_at for run in job.runs if run.started_at),
+        (
+            max(timedelta(), (run.ended_at or now) - run.started_at)
+            for run in job.runs
+            if run.started_at
+        ),
         timedelta(),
     )
 

@@ -11,8 +11,9 @@ from portal.catalogue import Template, templates
 from portal.charts import sector_use as charts
 from portal.client.hub import HubUnreachable
 from portal.client.ledger import sector_use, usage
-from portal.client.requests import Requests
+from portal.client.overview import overview
 from portal.format import JOB_LOOKS, count, plain, rough
+from portal.parts.drawn import picture, table
 from portal.parts.home import (
     budget_rows,
     failed,
@@ -28,22 +29,18 @@ from portal.parts.no_account import say_no_account
 from portal.parts.problems import panel
 from portal.parts.why import submit_again
 from portal.session import Visit, is_dark, latest, visit
-from scheduler.core.approvals import RequestState
-from scheduler.core.lifecycle import JobState
-from scheduler.wire.accounts import Me
-from scheduler.wire.jobs import JobPage, JobView
+from scheduler.wire.jobs import JobView
+from scheduler.wire.overview import JobCount, Overview
 from scheduler.wire.usage import BudgetView
 
 EVERY = "30s"
 SELDOM = "300s"
 SHOWN = 20
-MOST = 50
 NOTICES = 5
 DAYS = 28
 IN_USE_DAYS = 14
 SUMS = timedelta(seconds=60)
 """How long sums over days are shown again; the hub works most of them out as seldom."""
-ACTIVE = (JobState.PENDING, JobState.STARTING, JobState.RUNNING, JobState.STOPPING)
 
 
 def page() -> None:
@@ -55,20 +52,20 @@ def page() -> None:
 
 def _home() -> None:
     here = visit()
-    me = latest("me", here.hub.me)
-    found = latest("my jobs", lambda: here.hub.jobs(limit=SHOWN), quietly=True)
+    found = latest("overview", partial(overview, here.hub, SHOWN))
     jobs = found.jobs
-    if not me.accounts:
-        say_no_account(me.subject)
+    if not found.me.accounts:
+        say_no_account(found.me.subject)
     elif not jobs:
         _first()
     else:
         _next(jobs[0])
-    _needs(jobs, here)
+    budgets = _budgets(here)
+    _needs(found, budgets, here)
     if jobs:
         _jobs(found, here)
-    if me.accounts:
-        _left(me, here)
+    if found.me.accounts:
+        _left(found, budgets)
 
 
 def _next(last: JobView) -> None:
@@ -110,17 +107,17 @@ def _card(one: Template) -> None:
     )
 
 
-def _needs(jobs: Sequence[JobView], here: Visit) -> None:
+def _needs(found: Overview, budgets: Sequence[BudgetView], here: Visit) -> None:
     """Draw what waits for the person, and what happened that they may not know."""
     st.header("What needs you", divider="gray")
-    asked = _awaiting(here)
-    budgets = _budgets(here)
+    asked = _awaiting(found)
     little = nearly_used(budgets)
     for sentence in little:
         st.warning(plain(sentence), icon=":material/savings:")
     if little:
         st.page_link("views/usage.py", label="Usage and budgets", icon=":material/savings:")
-    ended, taken = failed(jobs, here.now)[:NOTICES], recalled(jobs, here.now)[:NOTICES]
+    ended = failed(found.jobs, here.now)[:NOTICES]
+    taken = recalled(found.jobs, here.now)[:NOTICES]
     for job in ended:
         _notice(job, ":material/error:", f"failed. {job.reason}")
     for one in taken:
@@ -129,23 +126,16 @@ def _needs(jobs: Sequence[JobView], here: Visit) -> None:
         st.info("Nothing: no decision, no failure, no recall.", icon=":material/done_all:")
 
 
-def _awaiting(here: Visit) -> bool:
+def _awaiting(found: Overview) -> bool:
     """Draw requests that await the person, and their own that others hold."""
-    desk = Requests(here.hub)
-    awaiting = latest("awaits me", lambda: desk.page({"awaiting": "me"}, limit=MOST), quietly=True)
-    mine = latest(
-        "my open requests",
-        lambda: desk.page({"who": "me", "state": RequestState.OPEN.value}, limit=MOST),
-        quietly=True,
-    ).requests
-    if awaiting.requests:
-        number = f"{MOST}+ requests" if awaiting.next else count(len(awaiting.requests), "request")
+    if found.awaiting:
+        more = f"{found.awaiting}+ requests" if found.more_awaiting else ""
         st.page_link(
             "views/approvals.py",
-            label=f"**{number}** for you to decide",
+            label=f"**{more or count(found.awaiting, 'request')}** for you to decide",
             icon=":material/approval:",
         )
-    for one in mine[:NOTICES]:
+    for one in found.asked:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
                 "views/request.py",
@@ -154,7 +144,7 @@ def _awaiting(here: Visit) -> bool:
                 query_params={"id": one.id},
             )
             st.text(f"your request has {one.standing}")
-    return bool(awaiting.requests or mine)
+    return bool(found.awaiting or found.asked)
 
 
 def _notice(job: JobView, icon: str, said: str) -> None:
@@ -168,30 +158,30 @@ def _notice(job: JobView, icon: str, said: str) -> None:
         st.text(said)
 
 
-def _jobs(newest: JobPage, here: Visit) -> None:
+def _jobs(found: Overview, here: Visit) -> None:
     st.header("Your jobs", divider="gray")
     with st.container(horizontal=True):
-        for state in ACTIVE:
-            number = _how_many(state, newest, here)
-            if number:
-                st.page_link(
-                    "views/jobs.py",
-                    label=f"**{number}** {JOB_LOOKS[state].word.lower()}",
-                    icon=JOB_LOOKS[state].icon,
-                    query_params={"state": state.value},
-                )
+        for one in found.counts:
+            st.page_link(
+                "views/jobs.py",
+                label=_so_many(one),
+                icon=JOB_LOOKS[one.state].icon,
+                query_params={"state": one.state.value},
+            )
         st.page_link("views/jobs.py", label="All my jobs", icon=":material/list_alt:")
-    jobs = newest.jobs
+    jobs = found.jobs
     _median_wait(jobs)
     chart = strip(jobs, here.now, dark=is_dark())
-    drawn, table = st.tabs([f"Last {len(jobs)}", "View as a table"], key="strip")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
-    drawn.caption(f"Oldest first; the higher, the longer it ran (a logarithm). {sign_words(jobs)}")
-    table.table(
-        [{name: plain(cell) for name, cell in row.items()} for row in strip_rows(jobs, here.now)],
-        hide_index=True,
-        alt=chart.alt,
-    )
+    drawn, rows = st.tabs([f"Last {len(jobs)}", "View as a table"], key="strip")
+    with drawn:
+        picture(chart)
+        st.caption(f"Oldest first; the higher, the longer it ran (a logarithm). {sign_words(jobs)}")
+    with rows:
+        table(strip_rows(jobs, here.now), chart.alt)
+
+
+def _so_many(one: JobCount) -> str:
+    return f"**{one.jobs}{'+' if one.more else ''}** {JOB_LOOKS[one.state].word.lower()}"
 
 
 def _median_wait(jobs: Sequence[JobView]) -> None:
@@ -209,30 +199,20 @@ def _median_wait(jobs: Sequence[JobView]) -> None:
     )
 
 
-def _how_many(state: JobState, newest: JobPage, here: Visit) -> str:
-    """Return how many jobs are in a state, nothing for none; the newest may be all there are."""
-    if newest.next is None:
-        return str(sum(job.state is state for job in newest.jobs) or "")
-    found = latest(f"{state} jobs", lambda: here.hub.jobs(state, limit=MOST), quietly=True)
-    return f"{len(found.jobs) or ''}{'+' if found.next else ''}"
-
-
 def _budgets(here: Visit) -> Sequence[BudgetView]:
     ask = partial(usage, here.hub, DAYS)
     return latest(f"usage {DAYS}", ask, quietly=True, keep=SUMS).budgets
 
 
-def _left(me: Me, here: Visit) -> None:
+def _left(found: Overview, budgets: Sequence[BudgetView]) -> None:
     st.header("What is left", divider="gray")
-    pools = latest("pools", here.hub.pools, quietly=True).pools
-    quotas = quota_rows(pools, me.accounts)
-    budgets = _budgets(here)
+    quotas = quota_rows(found.pools, found.me.accounts)
     if quotas:
-        _table(quotas, "GPUs left of your accounts' quotas, pool by pool")
+        table(quotas, "GPUs left of your accounts' quotas, pool by pool")
     else:
         st.caption("No quota of a pool is your accounts' own: they borrow.")
     if budgets:
-        _table(budget_rows(budgets), "What is left of the budgets that bind you")
+        table(budget_rows(budgets), "What is left of the budgets that bind you")
 
 
 def _in_use() -> None:
@@ -250,22 +230,16 @@ def _in_use() -> None:
         )
         return
     chart = charts.over_time(found, dark=is_dark())
-    drawn, table = st.tabs([f"Last {IN_USE_DAYS} days", "View as a table"], key="in-use")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    drawn, rows = st.tabs([f"Last {IN_USE_DAYS} days", "View as a table"], key="in-use")
     marked = " Some of them are SIMULATED." if found.simulated else ""
-    drawn.caption(
-        f"The mean of each hour, by sector; the dashed line is all {found.capacity:,} GPUs of the"
-        f" pools.{marked}"
-    )
-    table.table(charts.days(found), hide_index=True, alt=chart.alt)
-
-
-def _table(rows: list[dict[str, str]], alt: str) -> None:
-    st.table(
-        [{name: plain(cell) for name, cell in row.items()} for row in rows],
-        hide_index=True,
-        alt=alt,
-    )
+    with drawn:
+        picture(chart)
+        st.caption(
+            f"The mean of each hour, by sector; the dashed line is all {found.capacity:,} GPUs of"
+            f" the pools.{marked}"
+        )
+    with rows:
+        table(charts.days(found), chart.alt)
 
 
 page()

@@ -1,5 +1,7 @@
 """The person's own jobs, or those of accounts that they lead, newest first, as they are now."""
 
+from datetime import timedelta
+
 import streamlit as st
 
 from portal.format import JOB_LOOKS, ago, ahead, gang, plain, shortened
@@ -10,6 +12,7 @@ from scheduler.core.roles import ALLOWED, Action
 from scheduler.wire.jobs import JobPage, JobView
 
 EVERY = "3s"
+SELDOM = timedelta(seconds=10)
 SHOWN = 20
 EVERYTHING = "any state"
 MINE, LED = "mine", "my accounts'"
@@ -23,7 +26,7 @@ def page() -> None:
         state = st.selectbox(
             "State", words, key="state", bind="query-params", width=220, on_change=_to_newest
         )
-        me = latest("me", visit().hub.me, quietly=True)
+        me = latest("me", visit().hub.me, quietly=True, keep=SELDOM)
         leads = _leads()
         whose = _whose() if leads else MINE
         accounts = ["any account", *(leads if whose == LED else me.accounts)]

@@ -11,6 +11,7 @@ from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of, require
 from scheduler.api.openapi import answers
 from scheduler.core.policy import Policy
+from scheduler.core.roles import memberships
 from scheduler.db.accounts import account_views
 from scheduler.db.policies import current_policy
 from scheduler.wire.accounts import AccountList, Me, Scope
@@ -26,7 +27,7 @@ async def me(request: Request, caller: Annotated[Caller, Depends(require(*Scope)
         # A hub without a policy has members of nothing; that is not an error here.
         known = await current_policy(conn) is not None
         policy = await hub.policies.current(conn) if known else None
-    return body.reply(_me(caller, policy))
+    return body.reply(me_of(caller, policy))
 
 
 @router.get("/accounts", response_model=AccountList, responses=answers(examples.ACCOUNT_LIST))
@@ -38,14 +39,15 @@ async def accounts(request: Request, _: Annotated[Caller, Depends(current_user)]
         return body.reply(AccountList(accounts=await account_views(conn, policy, hub.clock.now())))
 
 
-def _me(caller: Caller, policy: Policy | None) -> Me:
+def me_of(caller: Caller, policy: Policy | None) -> Me:
+    """Return whom a caller speaks for; without a policy, nobody's account."""
     is_user = policy is not None and caller.scope is Scope.USER
-    accounts = [a.name for a in policy.accounts if caller.subject in a.members] if policy else []
+    accounts = memberships(policy, caller.actor) if policy else ()
     labels = [u.labels for u in policy.users if u.name == caller.subject] if policy else []
     return Me(
         subject=caller.subject,
         scope=caller.scope,
-        accounts=tuple(accounts) if is_user else (),
+        accounts=accounts if is_user else (),
         labels=tuple(sorted(labels[0])) if is_user and labels else (),
         expires_at=caller.expires_at,
     )

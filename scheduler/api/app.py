@@ -15,15 +15,18 @@ from scheduler.api import (
     diagnostics,
     drafts,
     dry_run,
+    identities,
     job_logs,
     job_reports,
     jobs,
     ledger,
     ledger_files,
+    linking,
     nodes,
     openapi,
     operating,
     ops,
+    overview,
     personal_tokens,
     policy,
     policy_texts,
@@ -47,6 +50,7 @@ from scheduler.api import (
 )
 from scheduler.api.deps import HubState
 from scheduler.api.frame import Frame
+from scheduler.api.usage_lately import UsageLately
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -70,6 +74,8 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.hub = hub
     app.state.sector_uses = sector_use.SectorUses()
+    app.state.usage_lately = UsageLately()
+    app.state.pools_lately = overview.PoolsLately()
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (
         nodes,
@@ -84,7 +90,16 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         tokens,
         ops,
     )
-    identity = (sessions, personal_tokens, sign_in, cards, devices, development)
+    identity = (
+        sessions,
+        identities,
+        personal_tokens,
+        sign_in,
+        linking,
+        cards,
+        devices,
+        development,
+    )
     for room in (
         *rooms,
         *identity,
@@ -96,6 +111,7 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         ledger,
         ledger_files,
         operating,
+        overview,
         policy_texts,
         precedents,
         projects,

@@ -15,8 +15,8 @@ from datetime import datetime
 import structlog
 
 from scheduler.core.policy import Policy
-from scheduler.core.roles import ALLOWED, Action, may, root
-from scheduler.db.personal_tokens import PersonalRow
+from scheduler.core.roles import ALLOWED, Action, Actor, may, root
+from scheduler.db.personal_tokens import NOT_KNOWN, MadeBy, PersonalRow
 from scheduler.db.sessions import SessionRow
 from scheduler.db.tokens import TokenRow
 from scheduler.errors import Refused
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class Caller:
     """Whom a valid token or session speaks for.
 
-    `made_for` is the institution of the session that made a personal token.
+    `made_by` is the sign-in that a personal token comes from.
     `sees_all` and `ends_all` are about other people's jobs. `powers` are those of a personal
     token, None for whoever may do all that the subject may.
     """
@@ -44,7 +44,7 @@ class Caller:
     session: SessionRow | None = None
     sees_all: bool = False
     ends_all: bool = False
-    made_for: str | None = None
+    made_by: MadeBy = NOT_KNOWN
 
     @property
     def sees(self) -> str | None:
@@ -67,7 +67,18 @@ class Caller:
 
         None binds to none.
         """
-        return self.made_for if self.session is None else self.session.institution
+        return self.signed_in.institution
+
+    @property
+    def signed_in(self) -> MadeBy:
+        """Return the sign-in that is behind the caller, and behind the tokens that it makes."""
+        row = self.session
+        return self.made_by if row is None else MadeBy(row.institution, row.iss)
+
+    @property
+    def actor(self) -> Actor:
+        """Return who acts, for which institution: what roles are asked of."""
+        return Actor(self.subject, self.institution)
 
 
 def secret_of(headers: Mapping[str, str]) -> str | None:
@@ -104,6 +115,7 @@ def caller_of(row: TokenRow | None, now: datetime) -> Caller:
 
 def caller_of_session(row: SessionRow, policy: Policy) -> Caller:
     """Return the caller of a session that is alive."""
+    actor = Actor(row.user, row.institution)
     return Caller(
         row.user,
         Scope.USER,
@@ -111,8 +123,8 @@ def caller_of_session(row: SessionRow, policy: Policy) -> Caller:
         row.ends_at,
         kind=Kind.SESSION,
         session=row,
-        sees_all=may(policy, row.user, Action.SEE_JOBS),
-        ends_all=may(policy, row.user, Action.CANCEL_JOB),
+        sees_all=may(policy, actor, Action.SEE_JOBS),
+        ends_all=may(policy, actor, Action.CANCEL_JOB),
     )
 
 
@@ -126,6 +138,7 @@ def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -
         raise unauthorized("The personal token is not known to this hub, or was revoked.")
     if row.expires_at <= now:
         raise unauthorized(f"The personal token expired at {row.expires_at:%Y-%m-%d %H:%M} UTC.")
+    actor = Actor(row.user, row.institution)
     return Caller(
         row.user,
         Scope.USER,
@@ -133,9 +146,9 @@ def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -
         row.expires_at,
         kind=Kind.PERSONAL,
         powers=row.powers,
-        made_for=row.institution,
-        sees_all=Power.MANAGE in row.powers and may(policy, row.user, Action.SEE_JOBS),
-        ends_all=Power.MANAGE in row.powers and may(policy, row.user, Action.CANCEL_JOB),
+        made_by=MadeBy(row.institution, row.iss),
+        sees_all=Power.MANAGE in row.powers and may(policy, actor, Action.SEE_JOBS),
+        ends_all=Power.MANAGE in row.powers and may(policy, actor, Action.CANCEL_JOB),
     )
 
 
@@ -182,7 +195,7 @@ def missing_role(caller: Caller, action: Action, policy: Policy) -> Refused:
     """Return the refusal of somebody whose roles do not allow an action on the whole hub."""
     roles = " or ".join(sorted(ALLOWED[action]))
     whole = root(policy)
-    people = sorted(user.name for user in policy.users if may(policy, user.name, action))
+    people = sorted(user.name for user in policy.users if may(policy, Actor(user.name), action))
     who = f"Who may: {', '.join(people[:5])}. " if people else ""
     needs = f"the role {roles} on the account above all others" if roles else "an admin's token"
     return Refused(

@@ -36,12 +36,13 @@ from scheduler.config import HubSettings
 from scheduler.core.eta import Eta, Score
 from scheduler.core.policy import Policy
 from scheduler.core.predict import Predictor
-from scheduler.core.roles import Action, may
+from scheduler.core.roles import Action, Actor, may
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.whatif import Play
 from scheduler.db import personal_tokens, sessions
 from scheduler.db.engine import Database
 from scheduler.db.policies import PolicyCache
+from scheduler.db.sessions import SessionRow
 from scheduler.errors import StorageUnavailable
 from scheduler.files import FileStore
 from scheduler.fleet.launches import Launches
@@ -208,7 +209,7 @@ async def _session_caller(conn: HTTPConnection, hub: HubState, secret: str) -> C
     policy = await hub.policy()
     if row.user not in {user.name for user in policy.users}:
         raise session_ended(f"The policy knows no user '{row.user}' any more.")
-    idle, now = idle_limit(hub, policy, row.user), hub.clock.now()
+    idle, now = idle_limit(hub, policy, row), hub.clock.now()
     if row.revoked_at is not None:
         raise session_ended("This session was ended.")
     if not row.alive(idle, now):
@@ -220,10 +221,20 @@ async def _session_caller(conn: HTTPConnection, hub: HubState, secret: str) -> C
     return caller_of_session(row, policy)
 
 
-def idle_limit(hub: HubState, policy: Policy, user: str) -> timedelta:
-    """Return how long somebody may do nothing and stay signed in."""
+async def alive_session(conn: HTTPConnection) -> SessionRow | None:
+    """Return the session of the browser, if it may still be used."""
+    hub, secret = hub_of(conn), session_cookie(conn)
+    row = None if secret is None else await hub.callers.session(secret)
+    if row is None:
+        return None
+    idle = idle_limit(hub, await hub.policy(), row)
+    return row if row.alive(idle, hub.clock.now()) else None
+
+
+def idle_limit(hub: HubState, policy: Policy, row: SessionRow) -> timedelta:
+    """Return how long somebody may do nothing in a session and stay signed in."""
     times = hub.desk.file.sessions
-    operates = may(policy, user, Action.OPERATE_NODES)
+    operates = may(policy, Actor(row.user, row.institution), Action.OPERATE_NODES)
     return min(times.idle, times.operator_idle) if operates else times.idle
 
 
@@ -248,7 +259,7 @@ def require(
             return found
         if action is not None and found.scope is Scope.USER:
             policy = await hub_of(conn).policy()
-            if may(policy, found.subject, action):
+            if may(policy, found.actor, action):
                 return found
             raise missing_role(found, action, policy)
         raise wrong_scope(found, scopes)

@@ -3,8 +3,7 @@
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState
 from scheduler.core.model import AccountName
-from scheduler.core.policy import Policy
-from scheduler.core.roles import institution
+from scheduler.core.roles import Actor, institution, memberships
 from scheduler.errors import Refused
 from scheduler.wire.jobs import JobRequest
 
@@ -18,8 +17,8 @@ async def as_signed_in(hub: HubState, caller: Caller, asked: JobRequest) -> JobR
     if caller.institution is None:
         return asked
     policy = await hub.policy()
-    own = [account.name for account in policy.accounts if caller.subject in account.members]
-    here = [name for name in own if belongs(policy, name, caller.institution)]
+    own = memberships(policy, Actor(caller.subject))
+    here = memberships(policy, caller.actor)
     if asked.account is not None and asked.account in own and asked.account not in here:
         raise Refused(
             title="Another institution",
@@ -34,9 +33,3 @@ async def as_signed_in(hub: HubState, caller: Caller, asked: JobRequest) -> JobR
     if asked.account is None and len(here) == 1 and len(own) > 1:
         return asked.model_copy(update={"account": here[0]})
     return asked
-
-
-def belongs(policy: Policy, account: AccountName, signed_in_for: str) -> bool:
-    """Return whether a session for an institution covers an account; the root's covers all."""
-    top = institution(policy, AccountName(signed_in_for))
-    return top is None or institution(policy, account) == top

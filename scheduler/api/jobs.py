@@ -119,7 +119,7 @@ async def jobs(request: Request, user: User, query: Annotated[JobQuery, Query()]
             limit=query.limit + 1,
         )
         page = found[: query.limit]
-        views = await _views_in(hub, conn, page, user)
+        views = await views_in(hub, conn, page, user)
     more = str(page[-1].sequence) if len(found) > query.limit else None
     return body.reply(JobPage(jobs=views, next=more))
 
@@ -148,7 +148,7 @@ async def job_by_id(request: Request, user: User, job: JobKey) -> Response:
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         found = await visible_job(hub, conn, job, user)
-        (view,) = await _views_in(hub, conn, [found], user)
+        (view,) = await views_in(hub, conn, [found], user)
     return body.reply(view)
 
 
@@ -304,12 +304,13 @@ def ring_cancelled(hub: HubState, job: JobRow, runs: Sequence[RunRow]) -> None:
 
 async def _views(hub: HubState, rows: Sequence[JobRow], caller: Caller) -> tuple[JobView, ...]:
     async with hub.db.reading() as conn:
-        return await _views_in(hub, conn, rows, caller)
+        return await views_in(hub, conn, rows, caller)
 
 
-async def _views_in(
+async def views_in(
     hub: HubState, conn: AsyncConnection, rows: Sequence[JobRow], caller: Caller
 ) -> tuple[JobView, ...]:
+    """Return jobs as people see them, in the same order."""
     policy = await hub.policies.current(conn)
     facts = await job_facts(hub, conn, rows)
     return tuple(job_view(told_to(policy, caller, one), policy) for one in facts)

@@ -8,7 +8,7 @@ from scheduler.api.auth import Caller
 from scheduler.core.model import AccountName
 from scheduler.core.policy import Policy
 from scheduler.core.policy_found import ancestors
-from scheduler.core.roles import Action, accounts_for, institution
+from scheduler.core.roles import Action, accounts_for
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 
@@ -21,10 +21,7 @@ def led(policy: Policy, caller: Caller, action: Action) -> frozenset[AccountName
     """
     if caller.scope is not Scope.USER or not caller.manages:
         return frozenset()
-    mine = accounts_for(policy, caller.subject, action)
-    if caller.institution is None:
-        return mine
-    return frozenset(name for name in mine if institution(policy, name) == caller.institution)
+    return accounts_for(policy, caller.actor, action)
 
 
 def below(policy: Policy, account: str, among: frozenset[AccountName]) -> frozenset[AccountName]:

@@ -21,6 +21,7 @@ from scheduler.core.ledger import By, Concentration, Entry, Loan, Sums, entries
 from scheduler.core.lenders import Parties, Party
 from scheduler.core.policy import Policy
 from scheduler.core.recalls import published
+from scheduler.core.roles import memberships
 from scheduler.db.loans import Wanted, each_loan, some_loans
 from scheduler.db.recalls import recalls_since
 from scheduler.errors import Refused
@@ -111,10 +112,10 @@ def reach_of(caller: Caller, policy: Policy) -> Reach:
     """
     if caller.scope is Scope.ADMIN:
         return Reach(None, frozenset())
-    members = {each.name for each in policy.accounts if caller.subject in each.members}
+    members = frozenset(memberships(policy, caller.actor))
     parties = Parties(policy)
     above = {name for own in members for name in parties.chain(own)[:-1]}
-    return Reach(tuple(sorted(members | above)), frozenset(members))
+    return Reach(tuple(sorted(members | above)), members)
 
 
 @router.get("/ledger", response_model=LedgerPage, responses=answers(examples_ledger.LEDGER_PAGE))

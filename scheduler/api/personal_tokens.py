@@ -58,7 +58,7 @@ async def create_personal_token(request: Request, caller: User) -> Response:
             next_step="Ask for fewer days, or sign in and make it there.",
         )
     async with hub.db.transaction() as conn:
-        issued = await issue_personal(conn, caller.subject, asked, now, caller.institution)
+        issued = await issue_personal(conn, caller.subject, asked, now, caller.signed_in)
         await audit.record(conn, [token_made(issued, who(caller), now)])
     return body.reply(issued, 201)
 
@@ -78,7 +78,7 @@ async def delete_personal_token(
 ) -> Response:
     """Revoke a token, one's own or as an operator anybody's."""
     hub = hub_of(request)
-    operates = may(await hub.policy(), caller.subject, Action.MANAGE_TOKENS)
+    operates = may(await hub.policy(), caller.actor, Action.MANAGE_TOKENS)
     anybodys = caller.scope is Scope.ADMIN or (caller.manages and operates)
     user = None if anybodys else caller.subject
     async with hub.db.transaction() as conn:

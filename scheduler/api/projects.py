@@ -21,7 +21,7 @@ from scheduler.core.approvals import may_ask
 from scheduler.core.model import Account
 from scheduler.core.policy import Policy
 from scheduler.core.request_kinds import RequestKind
-from scheduler.core.roles import Role, holders, institution
+from scheduler.core.roles import Actor, Role, holders, institution, roles_on
 from scheduler.wire.projects import Person, ProjectBudget, ProjectList, ProjectView
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
@@ -34,13 +34,14 @@ async def projects(request: Request, caller: Annotated[Caller, Depends(current_u
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
     now = hub.clock.now()
-    found = tuple(_view(policy, row, caller.subject, now) for row in policy.accounts)
+    found = tuple(_view(policy, row, caller.actor, now) for row in policy.accounts)
     return body.reply(ProjectList(projects=found))
 
 
-def _view(policy: Policy, row: Account, user: str, now: datetime) -> ProjectView:
+def _view(policy: Policy, row: Account, actor: Actor, now: datetime) -> ProjectView:
     held = {role: holders(policy, role, row.name) for role in Role}
     people = sorted(frozenset[str]().union(*held.values()))
+    mine = roles_on(policy, actor, row.name)
     return ProjectView(
         account=row.name,
         parent=row.parent,
@@ -51,8 +52,8 @@ def _view(policy: Policy, row: Account, user: str, now: datetime) -> ProjectView
             Person(user=name, roles=tuple(role for role in Role if name in held[role]))
             for name in people
         ),
-        yours=tuple(role for role in Role if user in held[role]),
-        may_ask=may_ask(policy, user, RequestKind.MEMBERSHIP, row.name),
+        yours=tuple(role for role in Role if role in mine),
+        may_ask=may_ask(policy, actor, RequestKind.MEMBERSHIP, row.name),
         approvers=tuple(sorted(held[Role.APPROVER])),
         budgets=tuple(
             ProjectBudget(

@@ -42,7 +42,7 @@ def sees(policy: Policy, caller: Caller, row: RequestRow) -> bool:
         return row.requester == caller.subject
     if caller.scope is Scope.ADMIN:
         return True
-    return approvals.may_see(policy, caller.subject, row.under(policy))
+    return approvals.may_see(policy, caller.actor, row.under(policy))
 
 
 def line(row: RequestRow, policy: Policy, caller: Caller, hub: HubState) -> RequestLine:
@@ -119,7 +119,7 @@ def _why_not(request: Request, policy: Policy, caller: Caller) -> str:
         return f"It is {request.state}."
     if caller.subject == request.requester:
         return "You asked for it: somebody else decides."
-    if not approvals.may_decide(policy, caller.subject, request):
+    if not approvals.may_decide(policy, caller.actor, request):
         people = ", ".join(sorted(approvals.standing(request, policy).may_decide)) or "nobody yet"
         return f"Your roles do not decide on this. Who may: {people}."
     voted = {vote.by for vote in request.votes if vote.digest == request.digest}
@@ -133,7 +133,7 @@ def _you_may(request: Request, policy: Policy, caller: Caller, *, decides: bool)
         said.append("send")
     if mine and request.state in _OPEN:
         said += ["edit", "withdraw"]
-    may = mine or approvals.may_decide(policy, caller.subject, request)
+    may = mine or approvals.may_decide(policy, caller.actor, request)
     if may and request.state is RequestState.APPROVED:
         said.append("apply")
     return [*said, "comment"]
@@ -171,7 +171,7 @@ def sees_jobs_of(policy: Policy, caller: Caller) -> Callable[[AccountName], bool
     """Return of which accounts a caller may see other people's jobs."""
     if caller.scope is Scope.ADMIN:
         return lambda account: True  # noqa: ARG005  # admins see all
-    return accounts_for(policy, caller.subject, Action.SEE_JOBS).__contains__
+    return accounts_for(policy, caller.actor, Action.SEE_JOBS).__contains__
 
 
 def _differ(hub: HubState, old: Policy, new: Policy, snapshot: Snapshot) -> Differences:

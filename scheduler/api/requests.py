@@ -38,6 +38,7 @@ from scheduler.wire.requests import (
     RequestDecision,
     RequestEdit,
     RequestImpact,
+    RequestLine,
     RequestPage,
     RequestView,
 )
@@ -91,7 +92,7 @@ async def _check(hub: HubState, policy: Policy, caller: Caller, change: Change) 
     kind, account = RequestKind(change.kind), account_of(change)
     if kind is RequestKind.POLICY:
         check_step_up(hub, caller)
-    allowed = caller.scope is Scope.ADMIN or may_ask(policy, caller.subject, kind, account)
+    allowed = caller.scope is Scope.ADMIN or may_ask(policy, caller.actor, kind, account)
     if not allowed:
         action = Action.PROPOSE_POLICY if kind is RequestKind.POLICY else Action.ASK
         roles = " or ".join(sorted(ALLOWED[action]))
@@ -127,17 +128,25 @@ async def requests(
     """List the requests that the caller may see, newest first."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        policy = await hub.policies.current(conn)
-        found = []
-        async for row in _seen(conn, policy, caller, query):
-            shown = request_views.line(row, policy, caller, hub)
-            if shown.awaits_you or not query.awaiting:
-                found.append((row.sequence, shown))
-            if len(found) > query.limit:
-                break
+        page, more = await lines(hub, conn, caller, query)
+    return body.reply(RequestPage(requests=page, next=more))
+
+
+async def lines(
+    hub: HubState, conn: AsyncConnection, caller: Caller, query: RequestQuery
+) -> tuple[tuple[RequestLine, ...], str | None]:
+    """Return a page of the requests that a caller may see, and what the next one begins after."""
+    policy = await hub.policies.current(conn)
+    found = []
+    async for row in _seen(conn, policy, caller, query):
+        shown = request_views.line(row, policy, caller, hub)
+        if shown.awaits_you or not query.awaiting:
+            found.append((row.sequence, shown))
+        if len(found) > query.limit:
+            break
     page = found[: query.limit]
     more = str(page[-1][0]) if len(found) > query.limit else None
-    return body.reply(RequestPage(requests=tuple(shown for _, shown in page), next=more))
+    return tuple(shown for _, shown in page), more
 
 
 async def _seen(
@@ -218,7 +227,8 @@ async def decide_request(request: HttpRequest, caller: User, request_id: Id) -> 
     hub = hub_of(request)
     check_step_up(hub, caller)
     async with _step(hub, caller, request_id) as step:
-        vote = Vote(caller.subject, asked.approve, asked.digest, asked.reason, step.now)
+        said = (asked.approve, asked.digest, asked.reason)
+        vote = Vote(caller.subject, *said, step.now, caller.institution)
         changed = await steps.decide(step, vote)
     if changed:
         hub.wake.ring("cycle")

@@ -18,10 +18,9 @@ from scheduler.api.openapi import answers
 from scheduler.core.audit import Entry
 from scheduler.core.model import Sector
 from scheduler.core.policy import Policy
-from scheduler.core.roles import Action, Role, may, roles_of
+from scheduler.core.roles import Action, Actor, Role, may, roles_of
 from scheduler.db import audit
-from scheduler.db.identities import forget_identities
-from scheduler.db.sessions import SessionRow, list_sessions, revoke_all, revoke_session
+from scheduler.db.sessions import SessionRow, list_sessions, revoke_session
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 from scheduler.wire.identity import Kind, RolesOn, Session, SessionList, SessionView
@@ -95,39 +94,6 @@ async def end_session(
     return Response(status_code=204)
 
 
-@router.delete("/identities/{user}", status_code=204)
-async def forget_identity(
-    request: Request,
-    caller: Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.MANAGE_TOKENS))],
-    user: Annotated[str, Path(max_length=63, examples=["alex"])],
-) -> Response:
-    """Forget which subjects of which issuers a user is, and end their sessions.
-
-    The next sign-in that names the user, and may, is believed: for somebody whose organisation
-    gave them another subject, or whose name went to somebody else.
-    """
-    hub = hub_of(request)
-    async with hub.db.transaction() as conn:
-        now = hub.clock.now()
-        forgotten = await forget_identities(conn, user)
-        ended = await revoke_all(conn, user, caller.subject, now)
-        if forgotten or ended:
-            after = {"sessions_ended": ended}
-            entry = Entry(now, who(caller), "identity.forget", f"user:{user}", after=after)
-            await audit.record(conn, [entry])
-    hub.callers.forget_all()
-    if not forgotten:
-        raise Refused(
-            title="Not found",
-            detail="No issuer's subject is known as that user.",
-            status=404,
-            field="user",
-            value=user,
-            next_step="Whoever never signed in has no identity here.",
-        )
-    return Response(status_code=204)
-
-
 async def _end(hub: HubState, session: str, caller: Caller, *, own: bool) -> None:
     user = caller.subject if own else None
     async with hub.db.transaction() as conn:
@@ -161,14 +127,14 @@ def _must_manage(policy: Policy, caller: Caller) -> None:
 
 
 def _manages(policy: Policy, caller: Caller) -> bool:
-    operates = may(policy, caller.subject, Action.REVOKE_SESSIONS)
+    operates = may(policy, caller.actor, Action.REVOKE_SESSIONS)
     return caller.scope is Scope.ADMIN or (caller.manages and operates)
 
 
 def _session(hub: HubState, caller: Caller, policy: Policy | None) -> Session:
     row = caller.session
     person = caller.scope is Scope.USER and policy is not None
-    idle = timedelta(0) if row is None or policy is None else idle_limit(hub, policy, row.user)
+    idle = timedelta(0) if row is None or policy is None else idle_limit(hub, policy, row)
     return Session(
         user=caller.subject,
         kind=caller.kind,
@@ -178,8 +144,8 @@ def _session(hub: HubState, caller: Caller, policy: Policy | None) -> Session:
         institution=caller.institution,
         email=_email(policy, caller.subject) if policy is not None and person else "",
         assurance=None if row is None else row.assurance,
-        roles=_roles(policy, caller.subject) if policy is not None and person else (),
-        actions=_actions(policy, caller.subject) if policy is not None and person else (),
+        roles=_roles(policy, caller.actor) if policy is not None and person else (),
+        actions=_actions(policy, caller.actor) if policy is not None and person else (),
         powers=None if caller.powers is None else tuple(sorted(caller.powers)),
         signed_in_at=None if row is None else row.auth_time,
         idle_until=None if row is None else min(row.seen_at + idle, row.ends_at),
@@ -187,16 +153,16 @@ def _session(hub: HubState, caller: Caller, policy: Policy | None) -> Session:
     )
 
 
-def _roles(policy: Policy, user: str) -> tuple[RolesOn, ...]:
-    held = roles_of(policy, user)
+def _roles(policy: Policy, actor: Actor) -> tuple[RolesOn, ...]:
+    held = roles_of(policy, actor)
     return tuple(
         RolesOn(account=name, roles=tuple(role for role in Role if role in roles))
         for name, roles in held.items()
     )
 
 
-def _actions(policy: Policy, user: str) -> tuple[Action, ...]:
-    return tuple(action for action in Action if may(policy, user, action))
+def _actions(policy: Policy, actor: Actor) -> tuple[Action, ...]:
+    return tuple(action for action in Action if may(policy, actor, action))
 
 
 def _email(policy: Policy, user: str) -> str:
@@ -218,7 +184,7 @@ def _views(
             ends_at=row.ends_at,
             user_agent=row.user_agent,
             current=caller.session is not None and caller.session.id == row.id,
-            alive=row.alive(idle_limit(hub, policy, row.user), now),
+            alive=row.alive(idle_limit(hub, policy, row), now),
         )
         for row in rows
     )

@@ -1,13 +1,11 @@
 """What accounts used day by day, and when their budgets are used up (R4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,17 +14,14 @@ from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of
 from scheduler.api.led import led
 from scheduler.api.openapi import answers
-from scheduler.core.budgets import Budgets
+from scheduler.api.usage_lately import UsageLately, Used
 from scheduler.core.burndown import Forecast, forecast
 from scheduler.core.daily import Daily, Day, days_of, left_after
-from scheduler.core.index import PolicyIndex
 from scheduler.core.ledger import NANO
 from scheduler.core.lenders import Parties
-from scheduler.core.model import Account, AccountName, Budget, BudgetId, QuotaClass
+from scheduler.core.model import Account, AccountName, Budget, QuotaClass
 from scheduler.core.policy import Policy
-from scheduler.core.roles import Action
-from scheduler.db.daily import committed_of_budgets, leases_between, used_of_budgets
-from scheduler.db.loading import reservation_claims_of
+from scheduler.core.roles import Action, memberships
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 from scheduler.wire.usage import (
@@ -64,25 +59,15 @@ async def usage_report(
 
     Those of a lead, an approver, an operator or an auditor are all accounts of that role.
     """
-    hub = hub_of(request)
-    now = hub.clock.now()
-    today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
-    window = today - timedelta(days=query.days - 1), now
-    async with hub.db.reading() as conn:
-        policy = await hub.policies.current(conn)
-        shown = _shown(caller, policy, query.account)
-        bound = _binding(policy, shown, window)
-        daily = Daily(policy, [account.name for account in shown], bound, window)
-        began = min((window[0], *(budget.valid_from for budget in bound)))
-        async for lease in leases_between(conn, began, now):
-            daily.add(lease)
-        spent = await _spent(conn, policy, bound, now)
+    lately: UsageLately = request.app.state.usage_lately
+    used = await lately.of(hub_of(request), query.days)
+    shown = _shown(caller, used.policy, query.account)
     return body.reply(
         UsagePage(
-            since=window[0],
-            until=now,
-            accounts=tuple(_account(each, daily) for each in shown),
-            budgets=tuple(_budget(each, daily, spent) for each in bound),
+            since=used.daily.since,
+            until=used.daily.until,
+            accounts=tuple(_account(each, used.daily) for each in shown),
+            budgets=tuple(_budget(each, used) for each in _binding(used, shown)),
         )
     )
 
@@ -95,8 +80,7 @@ def _shown(caller: Caller, policy: Policy, only: str | None) -> list[Account]:
     """
     parties = Parties(policy)
     known = {account.name: account for account in policy.accounts}
-    own = {each.name for each in policy.accounts if caller.subject in each.members}
-    own |= led(policy, caller, Action.SEE_USAGE)
+    own = {*memberships(policy, caller.actor), *led(policy, caller, Action.SEE_USAGE)}
     mine = {name for one in own for name in parties.chain(one)}
     allowed = set(known) if caller.scope is Scope.ADMIN else mine
     if only is not None and only not in allowed:
@@ -114,41 +98,11 @@ def _shown(caller: Caller, policy: Policy, only: str | None) -> list[Account]:
     return sorted((known[name] for name in chosen), key=lambda each: parties.chain(each.name)[::-1])
 
 
-def _binding(
-    policy: Policy, shown: Sequence[Account], window: tuple[datetime, datetime]
-) -> list[Budget]:
-    """Return the budgets of these accounts and of all above them that the window touches."""
-    parties = Parties(policy)
+def _binding(used: Used, shown: Sequence[Account]) -> list[Budget]:
+    """Return the budgets of these accounts and of all above them."""
+    parties = Parties(used.policy)
     binding = {name for account in shown for name in parties.chain(account.name)}
-    return [
-        budget
-        for budget in sorted(policy.budgets, key=lambda each: each.id)
-        if budget.account in binding
-        and budget.valid_from < window[1]
-        and budget.valid_to > window[0]
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Spent:
-    """What is gone of each budget and what is kept for running jobs and reservations, in milli."""
-
-    used: dict[BudgetId, int]
-    reserved: dict[BudgetId, int]
-
-
-async def _spent(
-    conn: AsyncConnection, policy: Policy, bound: Sequence[Budget], now: datetime
-) -> _Spent:
-    if not bound:
-        return _Spent({}, {})
-    claims = await reservation_claims_of(conn)
-    advance = Budgets(PolicyIndex(policy))
-    running = await committed_of_budgets(conn, policy)
-    reserved = {
-        each.id: running.get(each.id, 0) + advance.reserved(each, claims, now) for each in bound
-    }
-    return _Spent(await used_of_budgets(conn), reserved)
+    return [budget for budget in used.budgets if budget.account in binding]
 
 
 def _account(account: Account, daily: Daily) -> AccountUsage:
@@ -178,7 +132,8 @@ def _gpu_hours(day: Day, quota_class: QuotaClass) -> float:
     return round(day.gpus.get(quota_class, 0) / _HOUR_MICROSECONDS, 6)
 
 
-def _budget(budget: Budget, daily: Daily, spent: _Spent) -> BudgetView:
+def _budget(budget: Budget, all_used: Used) -> BudgetView:
+    daily, spent = all_used.daily, all_used.spent
     used = spent.used.get(budget.id, 0) / _HOUR_MILLI
     reserved = spent.reserved.get(budget.id, 0) / _HOUR_MILLI
     burned = daily.burned[budget.id]

@@ -18,7 +18,7 @@ from itertools import combinations
 from scheduler.core.model import AccountName, Sector
 from scheduler.core.policy import Policy
 from scheduler.core.request_kinds import ApprovalRule, RequestKind, rule_for
-from scheduler.core.roles import Action, accounts_for, institution, may, root
+from scheduler.core.roles import Action, Actor, accounts_for, institution, may, root
 
 
 class RequestState(StrEnum):
@@ -45,13 +45,23 @@ _FINAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One approver's word on one text, with the reason for it."""
+    """One approver's word on one text, with the reason for it.
+
+    `institution` is the one for which the approver was signed in: by a role in another the word
+    never counts, not later either. None is of a policy's whole word, as for an older vote.
+    """
 
     by: str
     approves: bool
     digest: str
     reason: str
     at: datetime
+    institution: str | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """Return who gave it, for which institution."""
+        return Actor(self.by, self.institution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +165,8 @@ def _refusal(request: Request, policy: Policy, vote: Vote) -> No | None:
         return No(Why.NO_REASON, "a decision has a reason: who asked reads it, and so may auditors")
     if vote.by == request.requester:
         return No(Why.OWN, "nobody decides on what they asked for themselves")
-    if not may_decide(policy, vote.by, request):
-        return No(Why.NO_ROLE, f"{vote.by} is no approver of {_whose(request)}")
+    if not may_decide(policy, vote.actor, request):
+        return No(Why.NO_ROLE, f"{_who(policy, vote, request)} {_whose(request)}")
     if vote.digest != request.digest:
         return No(Why.EDITED, "it was edited since you read it: read it again")
     return None
@@ -166,6 +176,13 @@ def _closed(request: Request) -> No:
     if request.state is RequestState.DRAFT:
         return No(Why.DRAFT, "it is a draft: nobody was asked yet")
     return No(Why.OVER, f"it is {request.state} already")
+
+
+def _who(policy: Policy, vote: Vote, request: Request) -> str:
+    """Return who is no approver; whoever would be one in another session is told so."""
+    if may_decide(policy, Actor(vote.by), request):
+        return f"{vote.by}, signed in for {vote.institution}, is there no approver of"
+    return f"{vote.by} is no approver of"
 
 
 def _whose(request: Request) -> str:
@@ -179,29 +196,34 @@ def standing(request: Request, policy: Policy) -> Standing:
     approvals = tuple(
         vote
         for vote in request.votes
-        if vote.approves and vote.digest == request.digest and may_decide(policy, vote.by, request)
+        if vote.approves
+        and vote.digest == request.digest
+        and may_decide(policy, vote.actor, request)
     )
     people = frozenset(
         user.name
         for user in policy.users
-        if user.name != request.requester and may_decide(policy, user.name, request)
+        if user.name != request.requester and may_decide(policy, Actor(user.name), request)
     )
     where = {vote.by: institutions_of(policy, vote.by) for vote in approvals}
     rule = rule_for(policy.approvals, request.kind)
     return Standing(rule, approvals, _apart(where), people)
 
 
-def may_decide(policy: Policy, user: str, request: Request) -> bool:
+def may_decide(policy: Policy, actor: Actor, request: Request) -> bool:
     """Return whether somebody is an approver where it counts for a request."""
     if request.accounts is not None:
-        return any(may(policy, user, Action.DECIDE_REQUEST, name) for name in request.accounts)
+        return any(may(policy, actor, Action.DECIDE_REQUEST, name) for name in request.accounts)
     top = root(policy)
     council = {account.name for account in policy.accounts if account.parent in {None, top}}
-    return not council.isdisjoint(accounts_for(policy, user, Action.APPROVE_POLICY))
+    return not council.isdisjoint(accounts_for(policy, actor, Action.APPROVE_POLICY))
 
 
 def institutions_of(policy: Policy, user: str) -> frozenset[AccountName]:
-    """Return the institutions that somebody belongs to: where the policy names them."""
+    """Return the institutions that somebody belongs to: where the policy names them.
+
+    All of them, for whichever they signed in: two who share one are not two institutions.
+    """
     named = (
         institution(policy, account.name)
         for account in policy.accounts
@@ -272,31 +294,31 @@ def may_apply(request: Request, policy: Policy) -> No | None:
     return None
 
 
-def may_ask(policy: Policy, user: str, kind: RequestKind, account: AccountName | None) -> bool:
+def may_ask(policy: Policy, actor: Actor, kind: RequestKind, account: AccountName | None) -> bool:
     """Return whether somebody may ask for something of an account.
 
     Whoever may ask for any account of an institution may for all of it: a new project is not
     yet anybody's. The whole policy may be proposed by who leads or operates any account.
     """
     if kind is RequestKind.POLICY:
-        return bool(accounts_for(policy, user, Action.PROPOSE_POLICY))
+        return bool(accounts_for(policy, actor, Action.PROPOSE_POLICY))
     if account is None:
         return False
     mine = institution(policy, account)
-    asks = accounts_for(policy, user, Action.ASK)
+    asks = accounts_for(policy, actor, Action.ASK)
     return account in asks or (
         mine is not None and any(institution(policy, name) == mine for name in asks)
     )
 
 
-def may_see(policy: Policy, user: str, request: Request) -> bool:
+def may_see(policy: Policy, actor: Actor, request: Request) -> bool:
     """Return whether somebody sees a request: who asked, who decides, who leads or audits."""
-    if user == request.requester or may_decide(policy, user, request):
+    if actor.user == request.requester or may_decide(policy, actor, request):
         return True
     if request.accounts is None:
-        proposes = bool(accounts_for(policy, user, Action.PROPOSE_POLICY))
-        return proposes or may(policy, user, Action.SEE_REQUESTS)
-    return any(may(policy, user, Action.SEE_REQUESTS, name) for name in request.accounts)
+        proposes = bool(accounts_for(policy, actor, Action.PROPOSE_POLICY))
+        return proposes or may(policy, actor, Action.SEE_REQUESTS)
+    return any(may(policy, actor, Action.SEE_REQUESTS, name) for name in request.accounts)
 
 
 def sides(

@@ -4,7 +4,7 @@ Leases are cut at midnights. Amounts are whole numbers, GPU-microseconds and 10^
 H100e-seconds, so days add up to any window exactly and leases may come in any order.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -58,7 +58,9 @@ class Daily:
         window: tuple[datetime, datetime],
     ) -> None:
         self._parties = Parties(policy)
-        self._budgets = budgets
+        self._budgets: dict[AccountName, list[Budget]] = {}
+        for budget in budgets:
+            self._budgets.setdefault(budget.account, []).append(budget)
         self.since, self.until = window
         self.accounts: dict[AccountName, dict[date, Day]] = {name: {} for name in accounts}
         self.burned: dict[BudgetId, dict[date, int]] = {one.id: {} for one in budgets}
@@ -70,12 +72,15 @@ class Daily:
         for day, lasted in pieces(lease, self.since, self.until) if counted else ():
             for days in counted:
                 self._count(days.setdefault(day, Day()), lease, lasted)
-        for budget in self._budgets if lease.is_charged else ():
-            if budget.account in chain and budget.valid_from <= lease.leased_at < budget.valid_to:
+        for budget in self._bound(chain) if lease.is_charged else ():
+            if budget.valid_from <= lease.leased_at < budget.valid_to:
                 burned = self.burned[budget.id]
                 for day, lasted in pieces(lease, lease.since, self.until):
                     amount = lease.gpus * lease.factor * lasted
                     burned[day] = burned.get(day, 0) + amount
+
+    def _bound(self, chain: Sequence[AccountName]) -> Iterator[Budget]:
+        return (budget for name in chain for budget in self._budgets.get(name, ()))
 
     def _count(self, day: Day, lease: Lease, lasted: int) -> None:
         before = day.gpus.get(lease.quota_class, 0)

@@ -5,9 +5,13 @@ A role is given by policy, on an account: `members` are its researchers, and `le
 on the root is one of the whole federation. Nothing is allowed that the table does not say.
 
 A person acts for themselves besides: their own jobs, tokens and sessions need no role.
+
+Whoever signed in for an institution has the roles that its accounts give, and those of the
+root, which is above all; roles that another institution gave need a sign-in for that one.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from scheduler.core.model import Account, AccountName
@@ -73,30 +77,47 @@ ALLOWED: Mapping[Action, frozenset[Role]] = {
 """Which roles may do what. Administrators' tokens are no people, and are not in it."""
 
 
-def roles_of(policy: Policy, user: str) -> Mapping[AccountName, frozenset[Role]]:
-    """Return what a user is, by account; accounts on which they are nothing are left out.
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody who acts, and for which institution: None is for all that the policy names them.
+
+    `institution` is an account; the one right below the root that it belongs to counts, and
+    the root stands for all of them. One that the policy has no more stands for none.
+    """
+
+    user: str
+    institution: str | None = None
+
+
+def roles_of(policy: Policy, actor: Actor) -> Mapping[AccountName, frozenset[Role]]:
+    """Return what somebody is, by account; accounts on which they are nothing are left out.
 
     Roles flow down the tree: a lead of the parent leads the children too. Membership does not.
     """
     accounts = {account.name: account for account in policy.accounts}
-    held = {name: _held(accounts, name, user) for name in accounts}
+    held = {name: _held(accounts, name, actor) for name in accounts}
     return {name: roles for name, roles in held.items() if roles}
 
 
-def may(policy: Policy, user: str, action: Action, account: AccountName | None = None) -> bool:
-    """Return whether a user may act on an account; None is the whole federation, the root.
+def roles_on(policy: Policy, actor: Actor, account: AccountName) -> frozenset[Role]:
+    """Return what somebody is on one account of the policy."""
+    return _held({known.name: known for known in policy.accounts}, account, actor)
+
+
+def may(policy: Policy, actor: Actor, action: Action, account: AccountName | None = None) -> bool:
+    """Return whether somebody may act on an account; None is the whole federation, the root.
 
     An account that the policy does not have allows nothing.
     """
     accounts = {known.name: known for known in policy.accounts}
     at = root(policy) if account is None else account
-    return at in accounts and not ALLOWED[action].isdisjoint(_held(accounts, at, user))
+    return at in accounts and not ALLOWED[action].isdisjoint(_held(accounts, at, actor))
 
 
-def accounts_for(policy: Policy, user: str, action: Action) -> frozenset[AccountName]:
-    """Return every account on which a user may act so."""
+def accounts_for(policy: Policy, actor: Actor, action: Action) -> frozenset[AccountName]:
+    """Return every account on which somebody may act so."""
     allowed = ALLOWED[action]
-    held = roles_of(policy, user)
+    held = roles_of(policy, actor)
     return frozenset(name for name, roles in held.items() if not allowed.isdisjoint(roles))
 
 
@@ -120,14 +141,52 @@ def institution(policy: Policy, account: AccountName) -> AccountName | None:
     It is what "two approvers from different institutions" compares; the root and unknown
     accounts belong to none.
     """
-    chain = ancestors({known.name: known for known in policy.accounts}, account)
+    return _institution({known.name: known for known in policy.accounts}, account)
+
+
+def covers(policy: Policy, actor: Actor, account: AccountName) -> bool:
+    """Return whether what an account of the policy gives somebody counts, as they signed in."""
+    return _covers({known.name: known for known in policy.accounts}, actor, account)
+
+
+def memberships(policy: Policy, actor: Actor) -> tuple[AccountName, ...]:
+    """Return the accounts of which somebody is a member, in the policy's order."""
+    accounts = {known.name: known for known in policy.accounts}
+    return tuple(
+        name
+        for name, account in accounts.items()
+        if actor.user in account.members and _covers(accounts, actor, name)
+    )
+
+
+def _institution(
+    accounts: Mapping[AccountName, Account], account: AccountName
+) -> AccountName | None:
+    chain = ancestors(accounts, account)
     return chain[-2] if len(chain) > 1 else None
 
 
-def _held(accounts: Mapping[AccountName, Account], name: AccountName, user: str) -> frozenset[Role]:
-    above = [_given(accounts[at]) for at in ancestors(accounts, name)]
-    roles = {role for given in above for role, people in given.items() if user in people}
-    if user in accounts[name].members:
+def _covers(accounts: Mapping[AccountName, Account], actor: Actor, at: AccountName) -> bool:
+    """Return whether what an account gives somebody counts, for how they signed in."""
+    if actor.institution is None or accounts[at].parent is None:
+        return True
+    mine = AccountName(actor.institution)
+    if mine not in accounts:
+        return False
+    return accounts[mine].parent is None or _institution(accounts, mine) == _institution(
+        accounts, at
+    )
+
+
+def _held(
+    accounts: Mapping[AccountName, Account], name: AccountName, actor: Actor
+) -> frozenset[Role]:
+    chain = ancestors(accounts, name)
+    # All of a chain but the root is of one institution.
+    counts = chain if _covers(accounts, actor, name) else chain[-1:]
+    above = [_given(accounts[at]) for at in counts]
+    roles = {role for given in above for role, people in given.items() if actor.user in people}
+    if name in counts and actor.user in accounts[name].members:
         roles.add(Role.RESEARCHER)
     return frozenset(roles)
 

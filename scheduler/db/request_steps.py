@@ -189,7 +189,8 @@ async def decide(step: Step, vote: Vote) -> bool:
     new = await _row(step)
     word = "approve" if vote.approves else "deny"
     await _told(step, new, _WORDS[word], vote.reason, {row.requester})
-    entries = [_entry(step, new, word, _mark(row), _mark(new), vote.reason)]
+    said = _mark(new) | ({"institution": vote.institution} if vote.institution else {})
+    entries = [_entry(step, new, word, _mark(row), said, vote.reason)]
     if after.state is RequestState.APPROVED:
         entries += await _put_in_force(step, new, policy)
     await audit.record(step.conn, entries)

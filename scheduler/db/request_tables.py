@@ -50,6 +50,8 @@ request_votes = Table(
     Column("approves", Boolean, nullable=False),
     Column("reason", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
+    # For which its approver was signed in; null is of before this was kept.
+    Column("institution", String(120)),
 )
 
 request_events = Table(

@@ -144,7 +144,14 @@ async def _with_votes(conn: AsyncConnection, rows: Sequence[Any]) -> list[Reques
     if rows:
         for vote in (await conn.execute(query.order_by(request_votes.c.at))).mappings():
             votes[vote["request_id"]].append(
-                Vote(vote["by"], vote["approves"], vote["digest"], vote["reason"], vote["at"])
+                Vote(
+                    vote["by"],
+                    vote["approves"],
+                    vote["digest"],
+                    vote["reason"],
+                    vote["at"],
+                    vote["institution"],
+                )
             )
     return [
         RequestRow(
@@ -166,7 +173,12 @@ async def update_request(conn: AsyncConnection, request_id: str, **values: objec
 
 async def save_vote(conn: AsyncConnection, request_id: str, vote: Vote) -> None:
     """Store somebody's word on a text; another word of theirs on it takes its place."""
-    said = {"approves": vote.approves, "reason": vote.reason, "at": vote.at}
+    said = {
+        "approves": vote.approves,
+        "reason": vote.reason,
+        "at": vote.at,
+        "institution": vote.institution,
+    }
     key = {"request_id": request_id, "digest": vote.digest, "by": vote.by}
     statement = insert_into(conn, request_votes).values(**key, **said)
     await conn.execute(statement.on_conflict_do_update(index_elements=list(key), set_=said))

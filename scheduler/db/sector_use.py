@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.db.tables import nodes, runs, usage_intervals
 
-_AT_ONCE = 10_000
+_AT_ONCE = 1_000
 
 
 async def leases_since(

@@ -137,6 +137,7 @@ jobs = Table(
     UniqueConstraint("user", "submission_id"),
     UniqueConstraint("user", "idempotency_key"),
     Index("ix_jobs_user_sequence", "user", "sequence"),
+    Index("ix_jobs_state", "state", "user", "sequence"),
     Index(
         "ix_jobs_pending",
         "account",

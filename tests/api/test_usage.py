@@ -1,9 +1,12 @@
 """Usage day by day and budgets over HTTP: whose, how much, and until when (R3, R4)."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
+from scheduler.api import usage_lately
+from scheduler.db.daily import leases_between
 from tests.api.conftest import NOON, POLICY
 
 MINUTE = timedelta(minutes=1)
@@ -37,6 +40,11 @@ async def used(house):
 
 
 async def asked(house, who="dana", **params):
+    house.clock.later(60)  # what others were shown is too old
+    return await asked_soon(house, who, **params)
+
+
+async def asked_soon(house, who="dana", **params):
     answer = await house.call(who, "GET", "/v1/usage", params=params)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -132,3 +140,48 @@ async def test_what_cannot_be_asked_and_who_may_not_ask(small):
     assert (await small.call("dana", "GET", "/v1/usage?weeks=1")).status_code == 422
     assert (await small.call("national-node", "GET", "/v1/usage")).status_code == 403
     assert (await small.http.get("/v1/usage")).status_code == 401
+
+
+async def test_those_who_ask_at_once_share_one_reading_and_each_is_told_their_own(
+    used, monkeypatch
+):
+    readings = []
+
+    def counted(*words):
+        readings.append(words)
+        return leases_between(*words)
+
+    monkeypatch.setattr(usage_lately, "leases_between", counted)
+    monkeypatch.setattr(usage_lately, "KEEP_TIMES", 1e9)
+    dana, alex = await asyncio.gather(asked_soon(used, "dana"), asked_soon(used, "alex"))
+    assert len(readings) == 1
+    assert "arl-vision" in {one["account"] for one in dana["accounts"]}
+    assert "arl-vision" not in {one["account"] for one in alex["accounts"]}
+
+
+@pytest.mark.parametrize(("times", "is_read_anew"), [(0, True), (1e9, False)])
+async def test_a_reading_is_shown_again_for_as_long_as_its_cost_allows(
+    used, monkeypatch, times, is_read_anew
+):
+    monkeypatch.setattr(usage_lately, "KEEP_TIMES", times)
+    before = await asked_soon(used)
+    used.clock.forward(MINUTE)
+    assert ((await asked_soon(used))["until"] > before["until"]) == is_read_anew
+
+
+async def test_no_more_windows_are_kept_than_there_is_room_for(used, monkeypatch):
+    monkeypatch.setattr(usage_lately, "KEEP_TIMES", 1e9)
+    first = await asked_soon(used, days=1)
+    for days in range(2, 2 + usage_lately.KEPT):
+        await asked_soon(used, days=days)
+    used.clock.forward(MINUTE)
+    assert (await asked_soon(used, days=1))["until"] > first["until"]
+
+
+async def test_another_policy_is_read_anew(used, monkeypatch):
+    monkeypatch.setattr(usage_lately, "KEEP_TIMES", 1e9)
+    budgets = {one["budget"] for one in (await asked_soon(used))["budgets"]}
+    assert budgets == {"all", "arl-spring"}
+    yaml = {"Content-Type": "text/yaml"}
+    await used.call("admin", "PUT", "/v1/policy?reason=test", content=POLICY, headers=yaml)
+    assert (await asked_soon(used))["budgets"] == []

@@ -30,6 +30,7 @@ from scheduler.core.approvals import (
 from scheduler.core.model import Account, Sector, User
 from scheduler.core.policy import Policy
 from scheduler.core.request_kinds import ApprovalRule, RequestKind, rule_for
+from scheduler.core.roles import Actor
 from tests.build import NOON
 
 DAY = timedelta(days=1)
@@ -188,13 +189,13 @@ def test_nobody_decides_after_the_time_is_up_and_it_says_so():
 
 
 def test_who_may_ask_and_who_sees():
-    assert may_ask(POLICY, "dana", RequestKind.BUDGET, "army-lab")
-    assert may_ask(POLICY, "dana", RequestKind.PROJECT, "army"), "of her institution"
-    assert not may_ask(POLICY, "dana", RequestKind.BUDGET, "uni-lab")
-    assert not may_ask(POLICY, "dana", RequestKind.POLICY, None)
-    assert may_ask(POLICY, "amy", RequestKind.POLICY, None)
-    assert not may_ask(POLICY, "audra", RequestKind.BUDGET, "army-lab")
-    assert {u.name for u in POLICY.users if may_see(POLICY, u.name, asked())} == {
+    assert may_ask(POLICY, Actor("dana"), RequestKind.BUDGET, "army-lab")
+    assert may_ask(POLICY, Actor("dana"), RequestKind.PROJECT, "army"), "of her institution"
+    assert not may_ask(POLICY, Actor("dana"), RequestKind.BUDGET, "uni-lab")
+    assert not may_ask(POLICY, Actor("dana"), RequestKind.POLICY, None)
+    assert may_ask(POLICY, Actor("amy"), RequestKind.POLICY, None)
+    assert not may_ask(POLICY, Actor("audra"), RequestKind.BUDGET, "army-lab")
+    assert {u.name for u in POLICY.users if may_see(POLICY, Actor(u.name), asked())} == {
         *("dana", "amy", "ann", "al", "ops", "audra")
     }
 

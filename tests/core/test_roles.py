@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scheduler import policy_file
 from scheduler.core import roles
-from scheduler.core.roles import ALLOWED, Action, Role, holders, institution, may, roles_of
+from scheduler.core.roles import ALLOWED, Action, Actor, Role, holders, institution, may, roles_of
 
 DEMO = policy_file.load(
     (Path(__file__).parents[2] / "infra/policies/demo.yaml").read_text(encoding="utf-8"), 1
@@ -32,7 +32,7 @@ PEOPLE = [user.name for user in DEMO.users]
     ],
 )
 def test_a_role_is_of_an_account_and_flows_down_from_it(user, held):
-    assert roles_of(DEMO, user) == held
+    assert roles_of(DEMO, Actor(user)) == held
 
 
 def test_every_action_is_in_the_table_and_somebody_may_do_all_but_one():
@@ -46,19 +46,20 @@ def test_every_action_is_in_the_table_and_somebody_may_do_all_but_one():
     account=st.sampled_from([*ACCOUNTS, "nowhere"]),
 )
 def test_nobody_may_what_no_role_of_theirs_on_that_account_allows(user, action, account):
-    held = roles_of(DEMO, user).get(account, frozenset())
-    assert may(DEMO, user, action, account) == bool(held & ALLOWED[action])
-    assert (account in roles.accounts_for(DEMO, user, action)) == may(DEMO, user, action, account)
+    actor = Actor(user)
+    held = roles_of(DEMO, actor).get(account, frozenset())
+    assert may(DEMO, actor, action, account) == bool(held & ALLOWED[action])
+    assert (account in roles.accounts_for(DEMO, actor, action)) == may(DEMO, actor, action, account)
 
 
 def test_without_an_account_the_whole_federation_is_meant():
-    assert may(DEMO, "ops", Action.OPERATE_NODES)
-    assert not may(DEMO, "lee", Action.SEE_JOBS)
-    assert may(DEMO, "lee", Action.SEE_JOBS, "arl-vision")
+    assert may(DEMO, Actor("ops"), Action.OPERATE_NODES)
+    assert not may(DEMO, Actor("lee"), Action.SEE_JOBS)
+    assert may(DEMO, Actor("lee"), Action.SEE_JOBS, "arl-vision")
 
 
 def test_a_policy_without_accounts_allows_nothing():
-    assert not may(replace(DEMO, accounts=()), "ops", Action.OPERATE_NODES)
+    assert not may(replace(DEMO, accounts=()), Actor("ops"), Action.OPERATE_NODES)
 
 
 def test_holders_are_found_from_the_account_upwards():

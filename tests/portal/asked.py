@@ -25,6 +25,17 @@ def line(now, name, requester="dana", *, awaits=False, **more):
     return RequestLine(id=name, requester=requester, awaits_you=awaits, **fields)
 
 
+def narrowed(hub, user, awaiting=None, who=None, state=None):
+    """Return those of a list, as its query asks."""
+    return [
+        one
+        for one in hub.asked
+        if (awaiting is None or one.awaits_you)
+        and (who is None or (one.requester == user) is (who == "me"))
+        and state in (None, one.state)
+    ]
+
+
 def serve(app, hub, caller):
     """Serve the list, narrowed as the portal asks for it."""
 
@@ -36,13 +47,7 @@ def serve(app, hub, caller):
         state: str | None = None,
         limit: int = 50,
     ) -> RequestPage:
-        found = [
-            one
-            for one in hub.asked
-            if (awaiting is None or one.awaits_you)
-            and (who is None or (one.requester == user) is (who == "me"))
-            and state in (None, one.state)
-        ]
+        found = narrowed(hub, user, awaiting, who, state)
         return RequestPage(
             requests=tuple(found[:limit]), next=str(limit) if found[limit:] else None
         )

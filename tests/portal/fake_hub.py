@@ -40,7 +40,15 @@ from scheduler.wire.jobs import (
 )
 from scheduler.wire.telemetry import TelemetryPage
 from tests.portal import asked as asked_for
-from tests.portal import busy_day, dry_runs, identities, job_days, lent_days, operated_days
+from tests.portal import (
+    busy_day,
+    dry_runs,
+    first_looks,
+    identities,
+    job_days,
+    lent_days,
+    operated_days,
+)
 
 LOG_STEP = 65_536
 
@@ -91,8 +99,24 @@ class FakeHub:
         self.policy = operated_days.a_policy(self.now)
         self.tokens = identities.tokens(self.now)
         self.sessions = identities.sessions(self.now)
+        self.identities = identities.linked(self.now)
+        self.may_link = ("Government *sign-in*",)
         self.asked = [asked_for.line(self.now, "r-1")]
         self.emails = {"dana": "dana@arl.example"}
+
+    def me(self, user):
+        account, labels = busy_day.PEOPLE[user]
+        return Me(
+            subject=user,
+            scope=Scope.USER,
+            accounts=(account,) if account else (),
+            labels=labels,
+            expires_at=self.now + timedelta(days=90),
+        )
+
+    def jobs_of(self, user):
+        newest = sorted(self.jobs.values(), key=lambda job: job.submitted_at, reverse=True)
+        return [job for job in newest if job.user == user]
 
     def change(self, job, **fields):
         self.jobs[job] = self.jobs[job].model_copy(update=fields)
@@ -216,14 +240,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
 
     @app.get("/v1/me")
     def me(user: who) -> Me:
-        account, labels = busy_day.PEOPLE[user]
-        return Me(
-            subject=user,
-            scope=Scope.USER,
-            accounts=(account,) if account else (),
-            labels=labels,
-            expires_at=hub.now + timedelta(days=90),
-        )
+        return hub.me(user)
 
     @app.get("/v1/pools")
     def pools(_: who) -> PoolList:
@@ -259,8 +276,8 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
     ) -> JobPage:
         found = [
             job
-            for job in sorted(hub.jobs.values(), key=lambda job: job.submitted_at, reverse=True)
-            if job.user == user and state in (None, job.state) and account in (None, job.account)
+            for job in hub.jobs_of(user)
+            if state in (None, job.state) and account in (None, job.account)
         ]
         rest = found[after:]
         return JobPage(
@@ -341,6 +358,7 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
             state=found.state,
         )
 
+    first_looks.serve(app, hub, caller)
     job_days.serve(app, hub, caller)
     lent_days.serve(app, hub, caller)
     asked_for.serve(app, hub, caller)

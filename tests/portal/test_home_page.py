@@ -172,7 +172,7 @@ def test_without_a_start_there_is_no_wait_to_tell(open_page, hub):
 def test_gpus_in_use_are_told_by_sector_with_what_there_is(open_page):
     at = open_page("home")
     table = of(at, "Day (UTC)")
-    assert (len(table), table[1]["academic"]) == (15, "13.2")
+    assert (len(table), table[1]["academic"]) == (15, r"13\.2")
     assert "all 56 GPUs" in " ".join(each.value for each in at.caption)
 
 
