@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
-from scheduler.fleet.latest import GpuNow, Latest, Said, said
+from scheduler.fleet.latest import FIELDS, GpuNow, Latest, Said, said
 from scheduler.fleet.pace import Pace
 from scheduler.fleet.shared import Shared
 from scheduler.fleet.use import IDLE_MIB, IDLE_SM, IDLE_WATTS, GpuRollup, UseMemory
-from scheduler.wire.reports import NodeReport
+from scheduler.wire.reports import NodeReport, SaidReport, UnreadReport
+
+_NOTHING = float("nan")
 
 
 class Heard(Enum):
@@ -79,7 +81,14 @@ class Fleet:
         """Return what is known of a node."""
         return self._seats.get(node)
 
-    def hear(self, report: NodeReport, now: float) -> Heard:
+    def knows(self, report: UnreadReport) -> bool:
+        """Return whether all that a report says of its GPUs was read and stored before."""
+        seat = self._seats.get(report.node)
+        if seat is None or not seat.stored or seat.boot_id != report.boot_id:
+            return False
+        return seat.facts == report.facts
+
+    def hear(self, report: NodeReport | UnreadReport, now: float) -> Heard:
         """Take a report in where it says nothing new; else say what it is."""
         seat = self._seats.get(report.node)
         if seat is None:
@@ -93,7 +102,7 @@ class Fleet:
         self._count(seat, report, now)
         return Heard.SAME
 
-    def _is_fenced(self, seat: Seat, report: NodeReport, now: float) -> bool:
+    def _is_fenced(self, seat: Seat, report: SaidReport, now: float) -> bool:
         """Return whether the agent that is known began later, and is there.
 
         Where one does not say when it began, the one that is new here is taken to be newer.
@@ -143,7 +152,7 @@ class Fleet:
             self._leave(known)
         return self.use.places(count)
 
-    def _count(self, seat: Seat, report: NodeReport, now: float) -> None:
+    def _count(self, seat: Seat, report: SaidReport, now: float) -> None:
         if report.sequence > seat.sequence + 1:
             # What was told elsewhere is missing here, and missing data is never idle (R18).
             seat.split_at = now
@@ -153,9 +162,11 @@ class Fleet:
             seat.taken += 1
         seat.sequence, seat.heard = report.sequence, now
         self.reports += 1
-        self._latest.saw(report, seat.base, seat.count)
-        if report.use:
-            self.use.add(report, seat.base, seat.count, now)
+        # What a report does not say is unknown now: nothing of the one before stays.
+        last = [_NOTHING] * (FIELDS * seat.count)
+        tells_runs = self.use.add(report, seat.base, last, now)
+        self._latest.put(seat.base, last)
+        if tells_runs or self._shared:
             self._shared.saw(report, seat.base, seat.count)
 
     def doubt(self, node: str) -> None:
