@@ -5,7 +5,7 @@ health looks at goes into one hash, and only a report with another hash is store
 memory is of one process and lost with it; nodes speak again within seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -36,7 +36,8 @@ class Seat:
     `elsewhere` is when another process last heard it, as far as that is known here, and
     `split_at` when it last showed that there is such a one: numbers were left out. `since` is the
     report up to which its use was rolled up; it has `sent` so many since, and `taken` are those
-    that came here: what the others said is for those to write who heard them.
+    that came here: what the others said is for those to write who heard them. `written` is the
+    number up to which the database knows that it spoke.
     """
 
     pool: str
@@ -54,6 +55,7 @@ class Seat:
     since: float = 0.0
     sent: int = 0
     taken: int = 0
+    written: int = -1
 
     @property
     def measured(self) -> float:
@@ -252,13 +254,18 @@ class Fleet:
             return GpuNow()
         return self._latest.of(seat.base, gpu)
 
-    def rolled_up(self, node: str) -> Iterator[GpuRollup]:
+    def is_unwritten(self, node: str) -> bool:
+        """Return whether a node spoke since the database was last told that it does."""
+        seat = self._seats.get(node)
+        return seat is not None and seat.sequence > seat.written
+
+    def rolled_up(self, node: str) -> Sequence[GpuRollup]:
         """Return what a node's GPUs did since the last time, and begin anew."""
         seat = self._seats.get(node)
         if seat is None:
-            return
-        rows = list(self.use.rolled_up(node, seat.base, seat.count, seat.measured))
+            return ()
+        rows = self.use.rolled_up(node, seat.base, seat.count, seat.measured)
         if rows:
             # Of one that was not heard the next report tells how many went elsewhere meanwhile.
             seat.since, seat.sent, seat.taken = seat.heard, 0, 0
-        yield from rows
+        return rows

@@ -6,8 +6,8 @@ measured adds nothing: missing is never 0.
 """
 
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from scheduler.fleet.latest import FIELDS
 from scheduler.wire.reports import SaidReport
@@ -18,8 +18,7 @@ IDLE_SM, IDLE_WATTS, IDLE_MIB = 0.01, 160.0, 2048.0
 _NOTHING = float("nan")
 
 
-@dataclass(frozen=True, slots=True)
-class GpuRollup:
+class GpuRollup(Struct, frozen=True, gc=False):
     """A GPU over one stretch of time, by the reports that had each field; NaN where none had.
 
     `seconds` is how long that stretch was, without what was told to other processes.
@@ -132,26 +131,31 @@ class UseMemory:
         """Return since when every report of a GPU has said that it does nothing."""
         return self._idle_since[base + gpu]
 
-    def rolled_up(self, node: str, base: int, count: int, seconds: float) -> Iterator[GpuRollup]:
+    def rolled_up(self, node: str, base: int, count: int, seconds: float) -> list[GpuRollup]:
         """Return what a node's GPUs did since the last time, and begin anew."""
-        for gpu in range(count):
-            place = base + gpu
-            if self._reports[place]:
+        rows = []
+        for place in range(base, base + count):
+            if reports := self._reports[place]:
                 sm, watts = self._sm_count[place], self._watts_count[place]
-                yield GpuRollup(
-                    node=node,
-                    gpu=gpu,
-                    seconds=seconds,
-                    reports=self._reports[place],
-                    sm_mean=self._sm_sum[place] / sm if sm else _NOTHING,
-                    sm_most=self._sm_most[place] if sm else _NOTHING,
-                    memory_most_mib=self._memory_most[place],
-                    watts_mean=self._watts_sum[place] / watts if watts else _NOTHING,
+                rows.append(
+                    GpuRollup(
+                        node,
+                        place - base,
+                        seconds,
+                        reports,
+                        sm_mean=self._sm_sum[place] / sm if sm else _NOTHING,
+                        sm_most=self._sm_most[place] if sm else _NOTHING,
+                        memory_most_mib=self._memory_most[place],
+                        watts_mean=self._watts_sum[place] / watts if watts else _NOTHING,
+                    )
                 )
-        self._clear(base, count)
+        if rows:
+            self._clear(base, count)
+        return rows
 
     def _clear(self, base: int, count: int) -> None:
-        for place in range(base, base + count):
-            self._reports[place] = self._sm_count[place] = self._watts_count[place] = 0
-            self._sm_sum[place] = self._watts_sum[place] = 0.0
-            self._sm_most[place] = self._memory_most[place] = 0.0
+        end, zeros = base + count, [0] * count
+        for whole in (self._reports, self._sm_count, self._watts_count):
+            whole[base:end] = zeros
+        for real in (self._sm_sum, self._watts_sum, self._sm_most, self._memory_most):
+            real[base:end] = array(real.typecode, zeros)
