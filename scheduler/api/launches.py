@@ -13,7 +13,7 @@ from scheduler.core.policy import Policy
 from scheduler.db.launches import placed_runs, whose
 from scheduler.wire.nodes import LaunchOrders
 from scheduler.wire.operating import LauncherView, LaunchView
-from scheduler.wire.reports import NodeReport
+from scheduler.wire.reports import SaidReport
 from scheduler.wire.sites import SiteSync
 
 _SOON_SECONDS = 1.0
@@ -27,7 +27,7 @@ class Told:
     within_seconds: float | None = None
 
 
-async def told(hub: HubState, found: Sequence[NodeReport]) -> Told:
+async def told(hub: HubState, found: Sequence[SaidReport]) -> Told:
     """Take in what the launcher of one node says, and return what should be there.
 
     Orders go to a node that speaks for itself, never in the answer to a batch: they carry the

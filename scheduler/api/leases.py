@@ -9,7 +9,7 @@ from scheduler.api.deps import HubState
 from scheduler.db.leases import leases_of_site, marker_of
 from scheduler.errors import StorageUnavailable
 from scheduler.wire.nodes import NodeLeases, NodeRefused
-from scheduler.wire.reports import NodeReport
+from scheduler.wire.reports import SaidReport
 
 log = structlog.get_logger("leases")
 
@@ -22,7 +22,7 @@ class Told:
     seconds_old: float | None = None
 
 
-async def told(hub: HubState, found: Sequence[NodeReport], refused: Sequence[NodeRefused]) -> Told:
+async def told(hub: HubState, found: Sequence[SaidReport], refused: Sequence[NodeRefused]) -> Told:
     """Return what the agents of these reports do not know yet; nothing to those refused."""
     outside = {one.node for one in refused}
     # Nothing is looked up of nodes that do not exist: no process is on them.

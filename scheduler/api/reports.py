@@ -9,7 +9,7 @@ something else meanwhile waits for a piece and not for the batch.
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ from scheduler.wire import reports as wire
 from scheduler.wire.accounts import Scope
 from scheduler.wire.nodes import NodeRefused
 from scheduler.wire.replies import UPGRADE_FIRST
-from scheduler.wire.reports import NodeReport
+from scheduler.wire.reports import NodeReport, SaidReport, UnreadReport
 
 MOST_BYTES = NODES_BODY
 """Of a message, packed and unpacked: a thousand nodes need about 3 MiB."""
@@ -42,16 +42,22 @@ _AHEAD, _BEHIND = timedelta(minutes=5), timedelta(hours=1)
 _CALENDAR = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 
 
-async def read(request: Request) -> tuple[NodeReport, ...]:
+Reports = Sequence[NodeReport | UnreadReport]
+
+
+async def read(request: Request) -> Reports:
     """Return the reports of a message, which may be packed with zstd.
+
+    GPUs that are as this process knows them are not read anew.
 
     Raises:
         Refused: 400 or 415 not JSON, 413 too large, 422 not such a message.
     """
     body.check_content_type(request)
     packed, encoding = await request.body(), request.headers.get("content-encoding", "")
-    async with _turn(hub_of(request), large=len(packed) > _LARGE):
-        return _read(packed, encoding)
+    hub = hub_of(request)
+    async with _turn(hub, large=len(packed) > _LARGE):
+        return _read(packed, encoding, hub.fleet.knows)
 
 
 def _turn(hub: HubState, *, large: bool) -> AbstractAsyncContextManager[object]:
@@ -63,11 +69,11 @@ def _turn(hub: HubState, *, large: bool) -> AbstractAsyncContextManager[object]:
     return hub.hearing if large else nullcontext()
 
 
-def _read(packed: bytes, encoding: str) -> tuple[NodeReport, ...]:
+def _read(packed: bytes, encoding: str, is_known: Callable[[UnreadReport], bool]) -> Reports:
     raw = _unpacked(packed, encoding)
     try:
         try:
-            return wire.decode(raw).reports
+            return wire.decode_unread(raw, is_known)
         except msgspec.ValidationError as error:
             msgspec.json.decode(raw)  # a wrong value may come before what is no JSON at all
             raise _invalid(raw, str(error)) from None
@@ -155,7 +161,7 @@ class Taken:
     notes: list[str] = field(default_factory=list)
 
 
-async def take(hub: HubState, caller: Caller, found: Sequence[NodeReport], *, apart: bool) -> Taken:
+async def take(hub: HubState, caller: Caller, found: Reports, *, apart: bool) -> Taken:
     """Take reports in. `apart`: what is wrong with one is told, and the others are taken.
 
     Raises:
@@ -174,7 +180,7 @@ async def take(hub: HubState, caller: Caller, found: Sequence[NodeReport], *, ap
 
 
 async def _hear(
-    hub: HubState, allowed: Sequence[NodeReport], taken: Taken, now: datetime, *, apart: bool
+    hub: HubState, allowed: Reports, taken: Taken, now: datetime, *, apart: bool
 ) -> list[NodeReport]:
     """Take reports into the fleet's memory; return those that have to be stored."""
     at, news = now.timestamp(), []
@@ -185,7 +191,8 @@ async def _hear(
             case Heard.SAME:
                 taken.accepted += 1
             case Heard.NEWS:
-                news.append(report)
+                # The database has come to know it otherwise since it was read.
+                news.append(report.read() if isinstance(report, UnreadReport) else report)
             case Heard.FENCED:
                 seat = hub.fleet.seat(report.node)
                 began = None if seat is None else seat.started_at
@@ -196,12 +203,12 @@ async def _hear(
 
 
 async def _allowed(
-    hub: HubState, caller: Caller, found: Sequence[NodeReport], taken: Taken, *, apart: bool
-) -> list[NodeReport]:
+    hub: HubState, caller: Caller, found: Reports, taken: Taken, *, apart: bool
+) -> Reports:
     """Return the reports that the token may make and whose instants are possible."""
     sites = await hub.pool_sites.known(hub)
     known = frozenset(sites.values())
-    allowed = []
+    allowed: list[NodeReport | UnreadReport] = []
     for place, report in enumerate(found):
         if place % _PIECE == _PIECE - 1:
             await asyncio.sleep(0)
@@ -215,7 +222,7 @@ async def _allowed(
     return allowed
 
 
-def _refuse(taken: Taken, report: NodeReport, why: Refused, *, apart: bool) -> None:
+def _refuse(taken: Taken, report: SaidReport, why: Refused, *, apart: bool) -> None:
     if not apart:
         raise why
     taken.refused.append(
@@ -223,7 +230,7 @@ def _refuse(taken: Taken, report: NodeReport, why: Refused, *, apart: bool) -> N
     )
 
 
-def _impossible(place: int, report: NodeReport) -> Refused | None:
+def _impossible(place: int, report: SaidReport) -> Refused | None:
     """Refuse instants outside the calendar that databases and people have."""
     first, last = _CALENDAR
     for name, at in (("sampled_at", report.sampled_at), ("started_at", report.started_at)):
@@ -240,7 +247,7 @@ def _impossible(place: int, report: NodeReport) -> Refused | None:
 
 
 def _may(
-    caller: Caller, report: NodeReport, sites: Mapping[str, str], known: frozenset[str]
+    caller: Caller, report: SaidReport, sites: Mapping[str, str], known: frozenset[str]
 ) -> bool:
     """Return whether a token speaks for this node: a site's for its pools, a node's for itself.
 
@@ -253,7 +260,7 @@ def _may(
     return caller.subject == report.node
 
 
-def _not_yours(place: int, report: NodeReport, caller: Caller, known: frozenset[str]) -> Refused:
+def _not_yours(place: int, report: SaidReport, caller: Caller, known: frozenset[str]) -> Refused:
     if caller.subject in known:
         return Refused(
             title="Not this site's pool",
@@ -306,7 +313,7 @@ async def _store_together(
         hub.wake.ring(f"site:{site}")
 
 
-def _note_skew(found: Sequence[NodeReport], now: datetime, taken: Taken) -> None:
+def _note_skew(found: Reports, now: datetime, taken: Taken) -> None:
     """Say whose clocks are wrong. A report may be late: a gateway keeps some for a while."""
     for report in found:
         ahead = report.sampled_at - now

@@ -6,13 +6,15 @@ that has gone blind must not leave its last values standing.
 """
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
 from scheduler.wire.reports import ForeignUse, GpuReport, NodeReport, SamplerState
 
 _NOTHING = float("nan")
-_FIELDS = 5
+FIELDS = 5
+"""Of a GPU, in the order of `GpuNow`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +71,19 @@ class Latest:
     def __init__(self) -> None:
         self._values = array("f")
 
-    def saw(self, report: NodeReport, base: int, count: int) -> None:
-        """Take a report's values in, and drop those of the report before."""
-        values = [_NOTHING] * (_FIELDS * count)
-        for use in report.use:
-            at = _FIELDS * use.index
-            if use.index >= count:
-                continue
-            # One by one: a loop over the fields takes twice as long, 23,000 times a second.
-            if (sm := use.sm_active) is not None:
-                values[at] = sm.last
-            if (tensor := use.tensor_active) is not None:
-                values[at + 1] = tensor.last
-            if (memory := use.memory_mib) is not None:
-                values[at + 2] = memory.last
-            if (power := use.power_watts) is not None:
-                values[at + 3] = power.last
-            if (heat := use.temperature_celsius) is not None:
-                values[at + 4] = heat.last
-        self._put(base, values)
-
     def leave(self, base: int, count: int) -> None:
         """Forget a node's GPUs."""
-        self._put(base, [_NOTHING] * (_FIELDS * count))
+        self.put(base, [_NOTHING] * (FIELDS * count))
 
     def of(self, base: int, gpu: int) -> GpuNow:
         """Return a GPU's last values."""
-        at = _FIELDS * (base + gpu)
-        found = self._values[at : at + _FIELDS]
+        at = FIELDS * (base + gpu)
+        found = self._values[at : at + FIELDS]
         return GpuNow(*(None if isnan(value) else round(value, 4) for value in found))
 
-    def _put(self, base: int, values: list[float]) -> None:
-        first = _FIELDS * base
+    def put(self, base: int, values: Sequence[float]) -> None:
+        """Take in what the last report of a node said, NaN where it said nothing."""
+        first = FIELDS * base
         missing = first + len(values) - len(self._values)
         if missing > 0:
             self._values.extend([_NOTHING] * missing)

@@ -5,16 +5,18 @@ health looks at goes into one hash, and only a report with another hash is store
 memory is of one process and lost with it; nodes speak again within seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
-from scheduler.fleet.latest import GpuNow, Latest, Said, said
+from scheduler.fleet.latest import FIELDS, GpuNow, Latest, Said, said
 from scheduler.fleet.pace import Pace
 from scheduler.fleet.shared import Shared
 from scheduler.fleet.use import IDLE_MIB, IDLE_SM, IDLE_WATTS, GpuRollup, UseMemory
-from scheduler.wire.reports import NodeReport
+from scheduler.wire.reports import NodeReport, SaidReport, UnreadReport
+
+_NOTHING = float("nan")
 
 
 class Heard(Enum):
@@ -34,7 +36,8 @@ class Seat:
     `elsewhere` is when another process last heard it, as far as that is known here, and
     `split_at` when it last showed that there is such a one: numbers were left out. `since` is the
     report up to which its use was rolled up; it has `sent` so many since, and `taken` are those
-    that came here: what the others said is for those to write who heard them.
+    that came here: what the others said is for those to write who heard them. `written` is the
+    number up to which the database knows that it spoke.
     """
 
     pool: str
@@ -52,6 +55,7 @@ class Seat:
     since: float = 0.0
     sent: int = 0
     taken: int = 0
+    written: int = -1
 
     @property
     def measured(self) -> float:
@@ -79,7 +83,14 @@ class Fleet:
         """Return what is known of a node."""
         return self._seats.get(node)
 
-    def hear(self, report: NodeReport, now: float) -> Heard:
+    def knows(self, report: UnreadReport) -> bool:
+        """Return whether all that a report says of its GPUs was read and stored before."""
+        seat = self._seats.get(report.node)
+        if seat is None or not seat.stored or seat.boot_id != report.boot_id:
+            return False
+        return seat.facts == report.facts
+
+    def hear(self, report: NodeReport | UnreadReport, now: float) -> Heard:
         """Take a report in where it says nothing new; else say what it is."""
         seat = self._seats.get(report.node)
         if seat is None:
@@ -93,7 +104,7 @@ class Fleet:
         self._count(seat, report, now)
         return Heard.SAME
 
-    def _is_fenced(self, seat: Seat, report: NodeReport, now: float) -> bool:
+    def _is_fenced(self, seat: Seat, report: SaidReport, now: float) -> bool:
         """Return whether the agent that is known began later, and is there.
 
         Where one does not say when it began, the one that is new here is taken to be newer.
@@ -143,7 +154,7 @@ class Fleet:
             self._leave(known)
         return self.use.places(count)
 
-    def _count(self, seat: Seat, report: NodeReport, now: float) -> None:
+    def _count(self, seat: Seat, report: SaidReport, now: float) -> None:
         if report.sequence > seat.sequence + 1:
             # What was told elsewhere is missing here, and missing data is never idle (R18).
             seat.split_at = now
@@ -153,9 +164,11 @@ class Fleet:
             seat.taken += 1
         seat.sequence, seat.heard = report.sequence, now
         self.reports += 1
-        self._latest.saw(report, seat.base, seat.count)
-        if report.use:
-            self.use.add(report, seat.base, seat.count, now)
+        # What a report does not say is unknown now: nothing of the one before stays.
+        last = [_NOTHING] * (FIELDS * seat.count)
+        tells_runs = self.use.add(report, seat.base, last, now)
+        self._latest.put(seat.base, last)
+        if tells_runs or self._shared:
             self._shared.saw(report, seat.base, seat.count)
 
     def doubt(self, node: str) -> None:
@@ -241,13 +254,18 @@ class Fleet:
             return GpuNow()
         return self._latest.of(seat.base, gpu)
 
-    def rolled_up(self, node: str) -> Iterator[GpuRollup]:
+    def is_unwritten(self, node: str) -> bool:
+        """Return whether a node spoke since the database was last told that it does."""
+        seat = self._seats.get(node)
+        return seat is not None and seat.sequence > seat.written
+
+    def rolled_up(self, node: str) -> Sequence[GpuRollup]:
         """Return what a node's GPUs did since the last time, and begin anew."""
         seat = self._seats.get(node)
         if seat is None:
-            return
-        rows = list(self.use.rolled_up(node, seat.base, seat.count, seat.measured))
+            return ()
+        rows = self.use.rolled_up(node, seat.base, seat.count, seat.measured)
         if rows:
             # Of one that was not heard the next report tells how many went elsewhere meanwhile.
             seat.since, seat.sent, seat.taken = seat.heard, 0, 0
-        yield from rows
+        return rows

@@ -5,7 +5,7 @@ Reports say it of such GPUs alone, so this is nearly always empty. The places ar
 """
 
 from scheduler.fleet.use import IDLE_MIB, IDLE_SM
-from scheduler.wire.reports import NodeReport, RunUse
+from scheduler.wire.reports import RunUse, SaidReport
 
 GROWTH_MIB = 128.0
 """A run whose memory on a GPU has grown by so much is at work, however short it was busy."""
@@ -18,7 +18,11 @@ class Shared:
         self._runs: dict[int, dict[str, RunUse]] = {}
         self._first: dict[int, dict[str, float]] = {}
 
-    def saw(self, report: NodeReport, base: int, count: int) -> None:
+    def __bool__(self) -> bool:
+        """Whether anything is known of any GPU: then every report may end some of it."""
+        return bool(self._runs)
+
+    def saw(self, report: SaidReport, base: int, count: int) -> None:
         """Take a report in."""
         for use in report.use:
             if use.index >= count:

@@ -24,13 +24,15 @@ from scheduler.db.node_states import (
 )
 from scheduler.db.rollups import KEEP_DAYS, holders, prune_rollups, save_rollups
 from scheduler.fleet.memory import Fleet
+from scheduler.fleet.use import GpuRollup
 from scheduler.wake import Wake
 
 log = structlog.get_logger("fleet")
 
 _KEEP = timedelta(days=KEEP_DAYS)
-# Bounds how many nodes are looked at between two turns of others.
-_NODES = 100
+# Bounds how many nodes are looked at between two turns of others, and how many are written in
+# one transaction: it costs about as much as a hundred nodes do.
+_NODES, _TOGETHER = 100, 400
 _DAY_SECONDS = 86_400
 # Of the time that writing took: there is no hurry, and people wait for the same database.
 _REST = 4
@@ -69,27 +71,35 @@ class RollupLoop:
         return max(0.0, self._seconds - (self._clock.now().timestamp() - now))
 
     async def write(self, names: Sequence[str]) -> None:
-        """Write what these nodes' GPUs did, a few at a time, with a rest for others between."""
+        """Write what these nodes' GPUs did, a few at a time, with a rest for others between.
+
+        A node that was not heard since it was last written costs nothing.
+        """
         at = self._clock.now()
+        names = [name for name in names if self._fleet.is_unwritten(name)]
+        if not names:
+            return
         async with self._db.reading() as conn:
             held = await holders(conn)
-        for start in range(0, len(names), _NODES):
-            part = names[start : start + _NODES]
+        for start in range(0, len(names), _TOGETHER):
+            part = names[start : start + _TOGETHER]
             began = self._clock.monotonic()
             await self._write(part, held, at)
-            if start + _NODES < len(names):
+            if start + _TOGETHER < len(names):
                 await asyncio.sleep(_REST * (self._clock.monotonic() - began))
 
     async def _write(
         self, names: Sequence[str], held: Mapping[tuple[str, int], str], at: datetime
     ) -> None:
-        rows = [row for name in names for row in self._fleet.rolled_up(name)]
-        seats = [(name, self._fleet.seat(name)) for name in names]
-        last = {
-            name: (seat.sequence, datetime.fromtimestamp(seat.heard, UTC))
-            for name, seat in seats
-            if seat is not None and seat.boot_id
-        }
+        rows: list[GpuRollup] = []
+        last: dict[str, tuple[int, datetime]] = {}
+        for start in range(0, len(names), _NODES):
+            for name in names[start : start + _NODES]:
+                rows += self._fleet.rolled_up(name)
+                if (seat := self._fleet.seat(name)) is not None and seat.boot_id:
+                    seat.written = seat.sequence
+                    last[name] = seat.sequence, datetime.fromtimestamp(seat.heard, UTC)
+            await asyncio.sleep(0)
         async with self._db.transaction() as conn:
             await save_rollups(conn, rows, held, at)
             await heard(conn, last)

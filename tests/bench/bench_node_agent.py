@@ -36,7 +36,7 @@ from agents.node.samples import NodeView
 from agents.node.session import Session
 from agents.node.windows import Windows
 from scheduler.wire.reports import SamplerState
-from tests.agents.node.live import ListeningHub, LiveAgent
+from tests.agents.node.live import ROOT, ListeningHub, LiveAgent
 from tests.agents.node.proc import marked
 from tests.bench.driver_calls import driver_calls
 from tests.fake_nvml import State, build
@@ -46,6 +46,8 @@ MIB = 1024 * 1024
 GOAL_MIB, GOAL_PERCENT = (29, 40), 0.1
 PERIOD = 15
 PORT = 19409
+STUCK_AFTER = 10
+"""As it is by default: the agent looks whether its sampler is stuck half as often, at most."""
 BUSY = "[gpu]\nutil = 90~5\nsm_active = 70~5\ntensor = 40~5\ngr_active = 90\npower_w = 600~50\n"
 
 
@@ -64,9 +66,17 @@ def agent_cost(folder: Path, library: Path, state: State, seconds: int) -> Cost:
     hub = ListeningHub()
     hub.answer["next_report_seconds"] = PERIOD
     counted = folder / "stand-in.cpu"
-    os.environ["FAKE_NVML_CPU"] = str(counted)
-    agent = LiveAgent(folder, library, state, hub.url, PORT, poll_ms=1000, interval="1")
-    del os.environ["FAKE_NVML_CPU"]
+    agent = LiveAgent(
+        folder,
+        library,
+        state,
+        hub.url,
+        PORT,
+        poll_ms=1000,
+        interval="1",
+        stuck_after=STUCK_AFTER,
+        environment={**compiled(folder), "FAKE_NVML_CPU": str(counted)},
+    )
     try:
         until(lambda: hub.heard and agent.metrics().get("DCGM_FI_PROF_SM_ACTIVE"), seconds=60)
         process = psutil.Process(agent.process.pid)
@@ -85,6 +95,17 @@ def agent_cost(folder: Path, library: Path, state: State, seconds: int) -> Cost:
     finally:
         agent.end()
         hub.close()
+
+
+def compiled(folder: Path) -> dict[str, str]:
+    """Return an environment in which all modules are compiled, as in a package's installation.
+
+    A process that has to compile them at its start keeps the memory that this took.
+    """
+    environment = {"PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
+    command = [sys.executable, "-c", "import agents.node.daemon, scheduler.main, agents.node.main"]
+    subprocess.run(command, env={**os.environ, **environment}, check=True, cwd=ROOT)
+    return environment
 
 
 def seconds_in(counted: Path) -> float:

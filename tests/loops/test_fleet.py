@@ -7,9 +7,10 @@ from sqlalchemy import select
 
 from scheduler.config import HubSettings
 from scheduler.core.health import PROBE
-from scheduler.db.node_states import DrainOrder, drain_node, lift_cordons, resume_node
+from scheduler.db.node_states import DrainOrder, drain_node, heard, lift_cordons, resume_node
 from scheduler.db.node_tables import gpu_rollups
 from scheduler.db.nodes import list_nodes, save_reports
+from scheduler.db.tables import nodes
 from scheduler.fleet.memory import Fleet, Heard
 from scheduler.loops.fleet import FleetLoop
 from scheduler.wire.reports import GpuReport, GpuUse, NodeReport, RatioOver
@@ -110,6 +111,33 @@ async def test_use_is_rolled_up_with_whose_lease_it_was(told):
     ] * 2
     assert all(row["watts_mean"] is None for row in mine)
     assert (await told.node()).reported_at == told.hub.now
+
+
+async def test_a_node_that_was_not_heard_since_its_rollup_is_not_written_again(told, monkeypatch):
+    await told.step(5 * MINUTE)
+    with monkeypatch.context() as closed:
+        closed.setattr(told.hub.db, "transaction", None)
+        closed.setattr(told.hub.db, "reading", None)
+        told.clock.forward(5 * MINUTE)
+        await told.loop.rollups.step()
+    await told.report()
+    spoke_at = told.clock.now()
+    told.clock.forward(5 * MINUTE)
+    await told.loop.rollups.step()
+    assert (await told.node()).reported_at == spoke_at
+
+
+async def test_when_nodes_spoke_is_only_ever_brought_forward(told):
+    await told.report("hub-2")
+    now = told.hub.now
+    said = {"hub-2": (7, now + 2 * MINUTE), "hub-1": (5, now + MINUTE), "gone": (1, now + MINUTE)}
+    await told.write(heard, said)
+    await told.write(heard, {"hub-1": (4, now), "hub-2": (9, now + 3 * MINUTE)})
+    async with told.hub.db.reading() as conn:
+        columns = (nodes.c.id, nodes.c.sequence, nodes.c.reported_at)
+        rows = await conn.execute(select(*columns).where(nodes.c.id.in_(said)).order_by(nodes.c.id))
+        found = [tuple(row) for row in rows]
+    assert found == [("hub-1", 5, now + MINUTE), ("hub-2", 9, now + 3 * MINUTE)]
 
 
 async def test_a_cordon_of_health_ends_after_a_clean_probe_and_the_next_report(told):

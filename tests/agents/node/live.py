@@ -59,7 +59,9 @@ class LiveAgent:
     Without a `library` and a `state` of the stand-in it has the driver of this machine.
     """
 
-    def __init__(self, folder, library, state, hub, port, poll_ms=0, **options) -> None:
+    def __init__(self, folder, library, state, hub, port, *, poll_ms=0, **options) -> None:
+        # Half a second is quick for a test, and half a second's waking for a measurement.
+        stuck_after, more = options.pop("stuck_after", 0.5), options.pop("environment", {})
         token = folder / "node.token"
         token.write_text("cp_node_x")
         given = {
@@ -83,8 +85,9 @@ class LiveAgent:
                 "LD_LIBRARY_PATH": str(library.parent),
                 "FAKE_NVML_STATE": str(state.file),
                 "FAKE_NVML_POLL_MS": str(poll_ms),
-                "COMMONPOOL_STUCK_AFTER": "0.5",
+                "COMMONPOOL_STUCK_AFTER": str(stuck_after),
             }
+        environment |= more
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "scheduler.main", "node-agent", *argv],
