@@ -227,10 +227,19 @@ def nodes(
 @admin_app.command("forget-identity")
 @with_hub
 def forget_identity(
-    hub: Hub, user: Annotated[str, typer.Argument(metavar="USER", help="As the policy has it.")]
+    hub: Hub,
+    user: Annotated[str, typer.Argument(metavar="USER", help="As the policy has it.")],
+    issuer: Annotated[
+        str, typer.Option(help="That of one issuer only, by its name in the identity file.")
+    ] = "",
 ) -> None:
-    """Forget which subjects of which issuers a user is, and end their sessions."""
-    hub.call("DELETE", f"/v1/identities/{quote(user, safe='')}")
+    """Forget which subjects of which issuers a user is; end their sessions and personal tokens."""
+    path = f"/v1/identities/{quote(user, safe='')}"
+    if issuer:
+        hub.call("DELETE", f"{path}/{quote(issuer, safe='')}")
+        typer.echo(f"{user} is not known by {issuer} any more, and signed out where it was that")
+        return
+    hub.call("DELETE", path)
     typer.echo(f"{user} is signed out everywhere; the next sign-in as {user} is a new one")
 
 

@@ -60,6 +60,7 @@ COMMANDS = {
     "login": Late(_IDENTITY, _WORK, "Sign in at a hub, with a browser.", "login"),
     "logout": Late(_IDENTITY, _WORK, "End what `login` began.", "logout"),
     "whoami": Late(_IDENTITY, _WORK, "Say who you are, and what you may.", "whoami"),
+    "identity": Late("portal.commands.identities:app", _WORK, "Link or unlink who you sign in as."),
     "submit": Late(_SUBMIT, _WORK, "Submit a job.", "submit"),
     "templates": Late(_SUBMIT, _WORK, "List programs to start from.", "templates"),
     "jobs": Late(_PEOPLE, _WORK, "List your jobs.", "jobs"),

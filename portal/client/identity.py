@@ -6,6 +6,8 @@ import httpx
 
 from portal.client.hub import Hub, HubProblem
 from scheduler.wire.identity import (
+    IdentityList,
+    IdentityView,
     PersonalTokenIssued,
     PersonalTokenList,
     PersonalTokenRequest,
@@ -13,6 +15,7 @@ from scheduler.wire.identity import (
 )
 
 _TOKENS, _SESSIONS = "/v1/personal-tokens", "/v1/sessions"
+_IDENTITIES = "/v1/identities"
 
 
 def my_tokens(hub: Hub) -> PersonalTokenList:
@@ -38,6 +41,20 @@ def my_sessions(hub: Hub) -> SessionList:
 def end_session(hub: Hub, session: str) -> None:
     """End a session of the caller's; one that has ended is as it should be."""
     _end(hub, f"{_SESSIONS}/{quote(session, safe='')}")
+
+
+def my_identities(hub: Hub, user: str = "") -> IdentityList:
+    """Return the issuers that know the caller; an operator may ask for another `user`."""
+    return hub.ask(IdentityList, f"{_IDENTITIES}?user={quote(user)}" if user else _IDENTITIES)
+
+
+def unlink_identity(hub: Hub, identity: IdentityView) -> None:
+    """Unlink an identity; one that is gone is as it should be.
+
+    Raises:
+        HubProblem: it is the last one, or the hub refuses otherwise.
+    """
+    _end(hub, f"{_IDENTITIES}/{quote(identity.user, safe='')}/{quote(identity.issuer, safe='')}")
 
 
 def _end(hub: Hub, path: str) -> None:

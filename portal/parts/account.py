@@ -184,13 +184,13 @@ def _token(one: PersonalTokenView, here: Visit) -> None:
         end,
         one.id,
     ]
-    with _row(one.name, look, said):
+    with row(one.name, look, said):
         if works and st.button("Revoke…", icon=":material/block:", key=f"revoke-{one.id}"):
             _confirm_revoke(one)
 
 
 @contextmanager
-def _row(name: str, look: Look, said: list[str]) -> Iterator[None]:
+def row(name: str, look: Look, said: list[str]) -> Iterator[None]:
     """Draw a name with its state and what is known of it; what ends it stands beside."""
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         with st.container(gap="xxsmall", width="stretch"):
@@ -209,7 +209,7 @@ def _confirm_revoke(one: PersonalTokenView) -> None:
     )
     with st.container(horizontal=True):
         if st.button("Yes, revoke it", type="primary", key="revoke-yes"):
-            _then_close(lambda: revoke_token(visit().hub, one.id))
+            then_close(lambda: revoke_token(visit().hub, one.id))
         if st.button("Keep it", key="revoke-no"):
             st.rerun()
 
@@ -237,7 +237,7 @@ def _session(one: SessionView, here: Visit) -> None:
         f"last click {ago(one.seen_at, here.now)}",
         f"ends by {moment(one.ends_at, here.now, here.zone)}",
     ]
-    with _row(device(one.user_agent), HERE if one.current else LIVES, said):
+    with row(device(one.user_agent), HERE if one.current else LIVES, said):
         if not one.current and st.button(
             "Sign out there…", icon=":material/logout:", key=f"end-{one.id}"
         ):
@@ -258,7 +258,7 @@ def _confirm_end(one: SessionView) -> None:
     st.markdown(f"The next click in **{plain(device(one.user_agent))}** asks to sign in again.")
     with st.container(horizontal=True):
         if st.button("Yes, sign out", type="primary", key="end-yes"):
-            _then_close(lambda: end_session(visit().hub, one.id))
+            then_close(lambda: end_session(visit().hub, one.id))
         if st.button("Keep it", key="end-no"):
             st.rerun()
 
@@ -275,7 +275,7 @@ def _confirm_everywhere(sessions: list[SessionView], tokens: list[PersonalTokenV
     )
     with st.container(horizontal=True):
         if st.button("Yes, everywhere", type="primary", key="everywhere-yes"):
-            _then_close(lambda: _end_all(sessions, tokens if also else []))
+            then_close(lambda: _end_all(sessions, tokens if also else []))
         if st.button("Not now", key="everywhere-no"):
             st.rerun()
 
@@ -289,7 +289,7 @@ def _end_all(sessions: list[SessionView], tokens: list[PersonalTokenView]) -> No
         end_session(hub, session.id)
 
 
-def _then_close(act: Callable[[], None]) -> None:
+def then_close(act: Callable[[], None]) -> None:
     """Act, and close the dialog; where the hub refuses, say so in it and leave it open."""
     with told():
         act()

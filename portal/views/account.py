@@ -1,9 +1,10 @@
-"""Who the person is to the hub: roles, alerts, tokens and sessions."""
+"""Who the person is to the hub: roles, alerts, identities, tokens and sessions."""
 
 import streamlit as st
 
 from portal.format import ahead, count, moment, plain, zone_name
 from portal.parts.account import ACTION_WORDS, draw_sessions, draw_tokens
+from portal.parts.identities import draw_identities
 from portal.parts.problems import panel
 from portal.session import Visit, latest, visit
 from scheduler.wire.identity import Kind, Session
@@ -23,6 +24,7 @@ def _account() -> None:
     me = latest("session", here.hub.session)
     _who(me, here)
     _alerts(me)
+    draw_identities(here)
     draw_tokens(here)
     draw_sessions(here)
 

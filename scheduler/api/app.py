@@ -15,10 +15,12 @@ from scheduler.api import (
     diagnostics,
     drafts,
     dry_run,
+    identities,
     job_reports,
     jobs,
     ledger,
     ledger_files,
+    linking,
     nodes,
     openapi,
     operating,
@@ -71,7 +73,16 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.sector_uses = sector_use.SectorUses()
     # Paths are tried in this order, and a fleet's reports are most of what comes.
     rooms = (nodes, sites, jobs, dry_run, ray_jobs, ray_jobs_socket, accounts, policy, tokens, ops)
-    identity = (sessions, personal_tokens, sign_in, cards, devices, development)
+    identity = (
+        sessions,
+        identities,
+        personal_tokens,
+        sign_in,
+        linking,
+        cards,
+        devices,
+        development,
+    )
     for room in (
         *rooms,
         *identity,

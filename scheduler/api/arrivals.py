@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from scheduler.api import pages
-from scheduler.api.audited import BROWSER
+from scheduler.api.audited import BROWSER, identity_linked
 from scheduler.api.cookies import COOKIE, drop_cookie, session_cookie, set_cookie
 from scheduler.api.deps import HubState, hub_of
 from scheduler.core.audit import Entry, Who
@@ -17,7 +17,14 @@ from scheduler.core.claims import Asserted, NotAdmitted, admit, choices, read_cl
 from scheduler.core.model import AccountName, Sector
 from scheduler.core.policy import Policy
 from scheduler.db import audit
-from scheduler.db.identities import Subject, linked_user, note_identity, other_subject
+from scheduler.db.identities import (
+    Identity,
+    Subject,
+    find_identity,
+    identities_of,
+    note_identity,
+    other_subject,
+)
 from scheduler.db.sessions import (
     SessionRow,
     SignedIn,
@@ -26,6 +33,7 @@ from scheduler.db.sessions import (
     revoke_session,
 )
 from scheduler.errors import Refused
+from scheduler.identity.settings import DEVELOPMENT
 
 log = structlog.get_logger()
 
@@ -53,20 +61,14 @@ async def arrive(request: Request, arrival: Arrival) -> Response:
     """
     hub = hub_of(request)
     policy = await hub.policy()
-    said = read_claims(hub.desk.rules(arrival.subject.issuer, policy), arrival.claims)
+    rules = hub.desk.rules(arrival.subject.issuer, policy)
+    said = read_claims(rules, arrival.claims, await _linked_to(hub, arrival.subject))
     if isinstance(said, NotAdmitted):
-        raise _not_admitted(arrival.subject, said)
+        raise not_admitted(arrival.subject, said)
     await _admitted(hub, policy, arrival.subject, said)
-    found = choices(policy, said)
+    found = choices(policy, rules, said)
     if not found:
-        raise _not_admitted(
-            arrival.subject,
-            NotAdmitted(
-                f"Your organisation says you belong to {', '.join(said.institutions)}, and this "
-                f"hub knows '{said.user}' elsewhere.",
-                "Sign in with the issuer of the organisation that this hub knows you by.",
-            ),
-        )
+        raise not_admitted(arrival.subject, elsewhere(said))
     if len(found) > 1:
         return _which(hub, arrival, said, found)
     return await _signed_in(request, arrival, said, found[0])
@@ -86,7 +88,7 @@ async def chosen(request: Request, sealed: str, institution: str) -> Response:
     # Minutes have gone by: the policy may have changed.
     policy = await hub.policy()
     await _admitted(hub, policy, arrival.subject, said)
-    if institution not in choices(policy, said):
+    if institution not in choices(policy, hub.desk.rules(arrival.subject.issuer, policy), said):
         raise begun_elsewhere()
     response = await _signed_in(request, arrival, said, AccountName(institution))
     drop_cookie(response, CHOICE_COOKIE)
@@ -109,16 +111,28 @@ async def _admitted(hub: HubState, policy: Policy, subject: Subject, said: Asser
     Raises:
         Refused: 403.
     """
-    refused = admit(policy, hub.desk.rules(subject.issuer, policy), said)
+    rules = hub.desk.rules(subject.issuer, policy)
+    refused = admit(policy, rules, said)
     async with hub.db.reading() as conn:
-        linked = await linked_user(conn, subject)
+        known = await find_identity(conn, subject)
         taken = await other_subject(conn, subject, said.user)
-    if refused is None and linked not in {None, said.user}:
-        refused = _somebody_else(f"you as '{linked}', and your organisation now calls you", said)
+        theirs = await identities_of(conn, said.user)
+    if refused is None and known is not None and known.user != said.user:
+        before = f"you as '{known.user}', and your organisation now calls you"
+        refused = _somebody_else(before, said)
     if refused is None and taken:
         refused = _somebody_else("another person as", said)
+    if refused is None and known is None and not rules.user.is_said:
+        refused = _by_name_alone(hub, subject, theirs)
     if refused is not None:
-        raise _not_admitted(subject, refused)
+        raise not_admitted(subject, refused)
+
+
+async def _linked_to(hub: HubState, subject: Subject) -> str | None:
+    """Return the user to whom a subject was linked by its person; None: its claims say who."""
+    async with hub.db.reading() as conn:
+        known = await find_identity(conn, subject)
+    return None if known is None or known.linked_at is None else known.user
 
 
 def _somebody_else(before: str, said: Asserted) -> NotAdmitted:
@@ -129,7 +143,35 @@ def _somebody_else(before: str, said: Asserted) -> NotAdmitted:
     )
 
 
-def _not_admitted(subject: Subject, why: NotAdmitted) -> Refused:
+def _by_name_alone(
+    hub: HubState, subject: Subject, theirs: Sequence[Identity]
+) -> NotAdmitted | None:
+    """Return why a name alone makes nobody a second identity: two issuers may have one name."""
+    usable = hub.desk.issuers
+    before = [one for one in theirs if one.issuer != DEVELOPMENT and one.iss in usable]
+    if subject.issuer == DEVELOPMENT or not before:
+        return None
+    title = dict(hub.desk.doors)[usable[before[0].iss]]
+    return NotAdmitted(
+        f"This hub knows '{before[0].user}' by {title}, and does not take the same name elsewhere "
+        "for the same person.",
+        f"Sign in with {title}, and link this identity on the page Account."
+        if hub.desk.may_link(subject.issuer) and hub.desk.may_link(usable[before[0].iss])
+        else f"Sign in with {title}; or have an operator write into the identity file who you are.",
+    )
+
+
+def elsewhere(said: Asserted) -> NotAdmitted:
+    """Return the refusal of somebody who is of no institution here that the issuer names."""
+    return NotAdmitted(
+        f"Your organisation says you belong to {', '.join(said.institutions)}, and this "
+        f"hub knows '{said.user}' elsewhere.",
+        "Sign in with the issuer of the organisation that this hub knows you by.",
+    )
+
+
+def not_admitted(subject: Subject, why: NotAdmitted) -> Refused:
+    """Return the refusal of a sign-in, which the log has too."""
     log.warning("sign_in_refused", issuer=subject.issuer, sub=subject.sub, why=why.reason)
     return Refused("You cannot sign in here", why.reason, status=403, next_step=why.next_step)
 
@@ -138,7 +180,7 @@ def _which(
     hub: HubState, arrival: Arrival, said: Asserted, found: Sequence[AccountName]
 ) -> Response:
     if hub.desk.file.several_institutions == "refuse":
-        raise _not_admitted(
+        raise not_admitted(
             arrival.subject,
             NotAdmitted(
                 f"You belong to {' and '.join(found)} here, and this hub signs nobody in for two.",
@@ -170,13 +212,15 @@ async def _signed_in(
     )
     replaced = None if before is None else await hub.callers.session(before)
     async with hub.db.transaction() as conn:
-        await note_identity(conn, arrival.subject, said, arrival.assurance, now)
+        theirs = await identities_of(conn, said.user)
+        if not await note_identity(conn, arrival.subject, said, arrival.assurance, now):
+            raise begun_elsewhere()
         secret = await open_session(conn, signed_in, now, hub.desk.file.sessions.absolute)
         if replaced is not None:
             await revoke_session(conn, replaced.id, None, said.user, now)
         begun = await find_session(conn, secret)
         if begun is not None:
-            await audit.record(conn, [_begun(begun, arrival, now)])
+            await audit.record(conn, _begun(begun, theirs, arrival, now))
     hub.callers.forget_all()
     log.info("signed_in", user=said.user, issuer=arrival.subject.issuer, institution=institution)
     response = RedirectResponse(arrival.then, status_code=303)
@@ -184,14 +228,19 @@ async def _signed_in(
     return response
 
 
-def _begun(row: SessionRow, arrival: Arrival, now: datetime) -> Entry:
+def _begun(
+    row: SessionRow, before: Sequence[Identity], arrival: Arrival, now: datetime
+) -> list[Entry]:
+    """Return what the audit log says of a sign-in: the session, and a subject that is new."""
+    by, subject = Who(row.user, BROWSER, row.id), arrival.subject
+    is_new = (subject.iss, subject.sub) not in {(one.iss, one.sub) for one in before}
+    named = [identity_linked(by, row.user, before, subject, now)] if is_new else []
     after = {
         "issuer": arrival.subject.issuer,
         "institution": row.institution,
         "assurance": row.assurance,
     }
-    by = Who(row.user, BROWSER, row.id)
-    return Entry(now, by, "session.begin", f"session:{row.id}", after=after)
+    return [*named, Entry(now, by, "session.begin", f"session:{row.id}", after=after)]
 
 
 def _plain(arrival: Arrival, said: Asserted, found: Sequence[AccountName]) -> dict[str, object]:

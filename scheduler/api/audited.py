@@ -1,9 +1,11 @@
 """Who did it, for the audit log: the caller of a request, and for whom."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from scheduler.api.auth import Caller
 from scheduler.core.audit import Entry, Who
+from scheduler.db.identities import Identity, Subject, mark_of
 from scheduler.wire.identity import PersonalTokenIssued
 
 API = "api"
@@ -15,6 +17,15 @@ BROWSER = "browser"
 def who(caller: Caller, owner: str = "", source: str = API) -> Who:
     """Return the caller, on behalf of the `owner` of what is done where that is another."""
     return Who(caller.subject, source, caller.token_id, owner if owner != caller.subject else "")
+
+
+def identity_linked(
+    by: Who, user: str, before: Sequence[Identity], new: Subject, now: datetime
+) -> Entry:
+    """Return what the audit log says of a subject that is a user's from now on."""
+    marks = [one.mark for one in before]
+    after = {"identities": [*marks, mark_of(new)]}
+    return Entry(now, by, "identity.link", f"user:{user}", {"identities": marks}, after)
 
 
 def token_made(issued: PersonalTokenIssued, by: Who, now: datetime) -> Entry:

@@ -16,7 +16,7 @@ import structlog
 
 from scheduler.core.policy import Policy
 from scheduler.core.roles import ALLOWED, Action, Actor, may, root
-from scheduler.db.personal_tokens import PersonalRow
+from scheduler.db.personal_tokens import NOT_KNOWN, MadeBy, PersonalRow
 from scheduler.db.sessions import SessionRow
 from scheduler.db.tokens import TokenRow
 from scheduler.errors import Refused
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class Caller:
     """Whom a valid token or session speaks for.
 
-    `made_for` is the institution of the session that made a personal token.
+    `made_by` is the sign-in that a personal token comes from.
     `sees_all` and `ends_all` are about other people's jobs. `powers` are those of a personal
     token, None for whoever may do all that the subject may.
     """
@@ -44,7 +44,7 @@ class Caller:
     session: SessionRow | None = None
     sees_all: bool = False
     ends_all: bool = False
-    made_for: str | None = None
+    made_by: MadeBy = NOT_KNOWN
 
     @property
     def sees(self) -> str | None:
@@ -67,7 +67,13 @@ class Caller:
 
         None binds to none.
         """
-        return self.made_for if self.session is None else self.session.institution
+        return self.signed_in.institution
+
+    @property
+    def signed_in(self) -> MadeBy:
+        """Return the sign-in that is behind the caller, and behind the tokens that it makes."""
+        row = self.session
+        return self.made_by if row is None else MadeBy(row.institution, row.iss)
 
     @property
     def actor(self) -> Actor:
@@ -140,7 +146,7 @@ def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -
         row.expires_at,
         kind=Kind.PERSONAL,
         powers=row.powers,
-        made_for=row.institution,
+        made_by=MadeBy(row.institution, row.iss),
         sees_all=Power.MANAGE in row.powers and may(policy, actor, Action.SEE_JOBS),
         ends_all=Power.MANAGE in row.powers and may(policy, actor, Action.CANCEL_JOB),
     )

@@ -221,6 +221,16 @@ async def _session_caller(conn: HTTPConnection, hub: HubState, secret: str) -> C
     return caller_of_session(row, policy)
 
 
+async def alive_session(conn: HTTPConnection) -> SessionRow | None:
+    """Return the session of the browser, if it may still be used."""
+    hub, secret = hub_of(conn), session_cookie(conn)
+    row = None if secret is None else await hub.callers.session(secret)
+    if row is None:
+        return None
+    idle = idle_limit(hub, await hub.policy(), row)
+    return row if row.alive(idle, hub.clock.now()) else None
+
+
 def idle_limit(hub: HubState, policy: Policy, row: SessionRow) -> timedelta:
     """Return how long somebody may do nothing in a session and stay signed in."""
     times = hub.desk.file.sessions

@@ -15,13 +15,12 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from scheduler.api import pages
 from scheduler.api.audited import BROWSER, token_made
 from scheduler.api.cookies import check_origin, csrf_of, is_csrf, session_cookie
-from scheduler.api.deps import hub_of
+from scheduler.api.deps import alive_session, hub_of
 from scheduler.api.forms import form_of, told
-from scheduler.api.sign_in import alive_session
 from scheduler.core.audit import Who
 from scheduler.db import audit, devices
 from scheduler.db.devices import Standing
-from scheduler.db.personal_tokens import issue_personal
+from scheduler.db.personal_tokens import MadeBy, issue_personal
 from scheduler.errors import Refused
 from scheduler.wire.identity import DeviceAsked, DeviceToken, PersonalTokenRequest, Power
 
@@ -111,10 +110,9 @@ async def answer(request: Request) -> Response:
         )
     agreed = form.get("answer") == "approved"
     code, now = _tidy(form.get("user_code", "")), hub.clock.now()
+    made_by = MadeBy(session.institution, session.iss)
     async with hub.db.transaction() as conn:
-        stored = await devices.answer(
-            conn, code, (session.user, session.institution), now, agreed=agreed
-        )
+        stored = await devices.answer(conn, code, (session.user, made_by), now, agreed=agreed)
     if not stored:
         raise Refused(
             title="Too late",
@@ -153,7 +151,7 @@ async def token(request: Request) -> Response:
                 powers=found.powers,
                 expires_in_days=TOKEN_DAYS,
             )
-            issued = await issue_personal(conn, found.user, asked, now, found.institution)
+            issued = await issue_personal(conn, found.user, asked, now, found.made_by)
             by = Who(found.user, BROWSER)
             await audit.record(conn, [token_made(issued, by, now)])
     if issued is None:

@@ -41,6 +41,24 @@ SESSION_LIST: Example = {
     ]
 }
 
+IDENTITY_LIST: Example = {
+    "identities": [
+        {
+            "issuer": "state-u",
+            "title": "State University",
+            "user": "alex",
+            "sector": "academic",
+            "institution": "state-u",
+            "first_seen_at": _AT,
+            "verified_at": _AT,
+            "linked_at": None,
+            "current": True,
+            "usable": True,
+        }
+    ],
+    "may_link": ["Government sign-in"],
+}
+
 PERSONAL_REQUEST: Example = {"name": "nightly sweep", "powers": ["jobs"], "expires_in_days": 30}
 
 PERSONAL_ISSUED: Example = {

@@ -15,7 +15,7 @@ MAX_FORM_BYTES = 16_384
 _MAX_FIELDS = 20
 # A path of this site: one slash, then no second one, no backslash, nothing that a browser drops.
 _OWN_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,500}")
-_SIGN_IN_PATHS = re.compile(r"/auth/(?!device\b)")
+_SIGN_IN_PATHS = re.compile(r"/auth/(?!(?:device|link)\b)")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -44,14 +44,20 @@ def own_path(given: str | None) -> str:
     return path
 
 
-def told(endpoint: Endpoint) -> Endpoint:
-    """Show a refusal as a page, since a person with a browser reads it."""
+def telling(back: tuple[str, str]) -> Callable[[Endpoint], Endpoint]:
+    """Show a refusal as a page, since a person with a browser reads it; `back` is the way on."""
 
-    @wraps(endpoint)
-    async def telling(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except Refused as refused:
-            return pages.refusal(refused)
+    def told(endpoint: Endpoint) -> Endpoint:
+        @wraps(endpoint)
+        async def telling(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except Refused as refused:
+                return pages.refusal(refused, back)
 
-    return telling
+        return telling
+
+    return told
+
+
+told = telling(pages.DOOR)

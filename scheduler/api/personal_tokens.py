@@ -58,7 +58,7 @@ async def create_personal_token(request: Request, caller: User) -> Response:
             next_step="Ask for fewer days, or sign in and make it there.",
         )
     async with hub.db.transaction() as conn:
-        issued = await issue_personal(conn, caller.subject, asked, now, caller.institution)
+        issued = await issue_personal(conn, caller.subject, asked, now, caller.signed_in)
         await audit.record(conn, [token_made(issued, who(caller), now)])
     return body.reply(issued, 201)
 

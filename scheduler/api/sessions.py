@@ -20,8 +20,7 @@ from scheduler.core.model import Sector
 from scheduler.core.policy import Policy
 from scheduler.core.roles import Action, Actor, Role, may, roles_of
 from scheduler.db import audit
-from scheduler.db.identities import forget_identities
-from scheduler.db.sessions import SessionRow, list_sessions, revoke_all, revoke_session
+from scheduler.db.sessions import SessionRow, list_sessions, revoke_session
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 from scheduler.wire.identity import Kind, RolesOn, Session, SessionList, SessionView
@@ -92,39 +91,6 @@ async def end_session(
     """End a session, one's own or as an operator anybody's: its next click asks to sign in."""
     hub = hub_of(request)
     await _end(hub, session, caller, own=not _manages(await hub.policy(), caller))
-    return Response(status_code=204)
-
-
-@router.delete("/identities/{user}", status_code=204)
-async def forget_identity(
-    request: Request,
-    caller: Annotated[Caller, Depends(require(Scope.ADMIN, action=Action.MANAGE_TOKENS))],
-    user: Annotated[str, Path(max_length=63, examples=["alex"])],
-) -> Response:
-    """Forget which subjects of which issuers a user is, and end their sessions.
-
-    The next sign-in that names the user, and may, is believed: for somebody whose organisation
-    gave them another subject, or whose name went to somebody else.
-    """
-    hub = hub_of(request)
-    async with hub.db.transaction() as conn:
-        now = hub.clock.now()
-        forgotten = await forget_identities(conn, user)
-        ended = await revoke_all(conn, user, caller.subject, now)
-        if forgotten or ended:
-            after = {"sessions_ended": ended}
-            entry = Entry(now, who(caller), "identity.forget", f"user:{user}", after=after)
-            await audit.record(conn, [entry])
-    hub.callers.forget_all()
-    if not forgotten:
-        raise Refused(
-            title="Not found",
-            detail="No issuer's subject is known as that user.",
-            status=404,
-            field="user",
-            value=user,
-            next_step="Whoever never signed in has no identity here.",
-        )
     return Response(status_code=204)
 
 

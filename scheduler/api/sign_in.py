@@ -7,9 +7,6 @@ browser that left can come back with them.
 
 import hashlib
 import hmac
-import secrets
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter
@@ -17,9 +14,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from scheduler.api import pages
-from scheduler.api.arrivals import CHOICE_COOKIE, Arrival, arrive, begun_elsewhere, chosen
+from scheduler.api.arrivals import CHOICE_COOKIE, arrive, begun_elsewhere, chosen
 from scheduler.api.audited import BROWSER
-from scheduler.api.cards import card_claims
 from scheduler.api.cookies import (
     COOKIE,
     check_origin,
@@ -27,24 +23,21 @@ from scheduler.api.cookies import (
     drop_cookie,
     is_csrf,
     session_cookie,
-    set_cookie,
 )
-from scheduler.api.deps import HubState, hub_of, idle_limit
+from scheduler.api.deps import HubState, alive_session, hub_of
 from scheduler.api.forms import form_of, own_path, told
+from scheduler.api.leaving import SIGN_IN_COOKIE, arrival, left_with, new_leaving, send_away
+from scheduler.api.linking import LINK, finish
 from scheduler.core.audit import Entry, Who
 from scheduler.db import audit
-from scheduler.db.identities import Subject
-from scheduler.db.sessions import SessionRow, revoke_session
-from scheduler.errors import Refused
+from scheduler.db.sessions import revoke_session
 from scheduler.identity.desk import CALLBACK
-from scheduler.identity.provider import Leaving, Strength
-from scheduler.identity.settings import CARD, DEVELOPMENT
+from scheduler.identity.provider import Strength
+from scheduler.identity.settings import DEVELOPMENT
 
 router = APIRouter(include_in_schema=False)
 AGAIN = "again"
 """Of an address or a form: sign in anew, though there is a session."""
-SIGN_IN_COOKIE = "__Host-cp_sign_in"
-_AWAY_LASTS = timedelta(minutes=10)
 
 
 @router.get("/auth/start")
@@ -76,39 +69,20 @@ async def leave(request: Request) -> Response:
     if not hmac.compare_digest(form.get("agreed", "").encode(), _mark(hub).encode()):
         note = "Please read the notice and agree to it first."
         return await _door(request, then, note, again=AGAIN in form)
-    if issuer not in dict(hub.desk.doors):
-        raise _unknown_issuer(hub, issuer)
-    # Hexadecimal, which every provider takes; 256 bits each.
-    leaving = Leaving(*(secrets.token_hex(32) for _ in range(3)))
-    if issuer == CARD and hub.desk.file.card is not None:
-        address = f"{hub.desk.file.card.url}?{urlencode({'state': leaving.state})}"
-    else:
-        asked = _strength(hub, again=AGAIN in form)
-        address = await hub.desk.providers[issuer].address(leaving, asked)
-    value = {"issuer": issuer, "then": then} | {
-        name: getattr(leaving, name) for name in Leaving.__slots__
-    }
-    response = RedirectResponse(address, status_code=303)
-    sealed = hub.desk.sealer.seal("sign-in", value, hub.clock.now(), _AWAY_LASTS)
-    set_cookie(response, SIGN_IN_COOKIE, sealed, int(_AWAY_LASTS.total_seconds()))
-    return response
+    asked = _strength(hub, again=AGAIN in form)
+    return await send_away(hub, issuer, new_leaving(), asked, {"then": then})
 
 
 @router.get(CALLBACK)
 @told
 async def callback(request: Request) -> Response:
     """Take what an issuer sent back with the browser that left for it."""
-    hub, query = hub_of(request), request.query_params
-    sealed = request.cookies.get(SIGN_IN_COOKIE, "")
-    value = hub.desk.sealer.open("sign-in", sealed, hub.clock.now())
-    if value is None or not hmac.compare_digest(
-        str(value["state"]).encode(), query.get("state", "").encode()
-    ):
-        raise begun_elsewhere()
-    if "error" in query:
-        raise _declined(query["error"])
-    arrival = await _arrival(hub, value, query)
-    response = await arrive(request, arrival)
+    value = left_with(request)
+    if LINK in value:
+        response = await finish(request, value)
+    else:
+        hub = hub_of(request)
+        response = await arrive(request, await arrival(hub, value, request.query_params))
     drop_cookie(response, SIGN_IN_COOKIE)
     return response
 
@@ -171,27 +145,19 @@ async def signed_out(request: Request) -> Response:
     return response
 
 
-async def alive_session(request: Request) -> SessionRow | None:
-    """Return the session of the browser, if it may still be used."""
-    hub, secret = hub_of(request), session_cookie(request)
-    row = None if secret is None else await hub.callers.session(secret)
-    if row is None:
-        return None
-    idle = idle_limit(hub, await hub.policy(), row)
-    return row if row.alive(idle, hub.clock.now()) else None
-
-
 def _strength(hub: HubState, *, again: bool) -> Strength | None:
-    """Return what the provider is asked for: where decisions ask how old a sign-in is, its time.
+    """Return what the provider is asked for: where something asks how old a sign-in is, its time.
 
     Somebody who comes to sign in again is not let through by a session that the provider keeps.
     """
-    step_up = hub.desk.file.step_up
-    if step_up is None:
+    file = hub.desk.file
+    if not file.asks_age:
         return None
-    lasting = int(hub.desk.file.sessions.absolute.total_seconds())
-    words = " ".join(sorted(step_up.assurance)) if again else ""
-    return Strength(0 if again and step_up.within is not None else lasting, words)
+    lasting = int(file.sessions.absolute.total_seconds())
+    words = "" if file.step_up is None or not again else " ".join(sorted(file.step_up.assurance))
+    # Also where only a stronger sign-in is asked for: `acr_values` alone is a wish (OpenID Connect
+    # Core 1.0 §3.1.2.1), and a provider that still knows somebody lets them pass as weak as before.
+    return Strength(0 if again else lasting, words)
 
 
 async def _door(request: Request, then: str, note: str = "", *, again: bool = False) -> Response:
@@ -217,57 +183,6 @@ async def _door(request: Request, then: str, note: str = "", *, again: bool = Fa
     )
 
 
-async def _arrival(hub: HubState, value: Mapping[str, object], query: Mapping[str, str]) -> Arrival:
-    issuer, now = str(value["issuer"]), hub.clock.now()
-    if issuer == CARD:
-        claims = card_claims(hub, query.get("ticket", ""), str(value["state"]))
-        subject = Subject(CARD, str(claims["edipi"]), CARD)
-        return Arrival(subject, claims, "card", now, str(value["then"]))
-    provider = hub.desk.providers.get(issuer)
-    if provider is None:
-        raise _unknown_issuer(hub, issuer)
-    # RFC 9207: an issuer that says who it is must be the one that was left for.
-    if query.get("iss", provider.client.issuer) != provider.client.issuer:
-        raise _unknown_issuer(hub, query["iss"])
-    leaving = Leaving(*(str(value[name]) for name in Leaving.__slots__))
-    claims = await provider.claims(query.get("code", ""), leaving)
-    subject = Subject(provider.client.issuer, str(claims["sub"]), issuer)
-    at = claims.get("auth_time")
-    # Without its word the sign-in may be of any age: as old as a session can be, for decisions.
-    unsaid = now if hub.desk.file.step_up is None else now - hub.desk.file.sessions.absolute
-    auth_time = datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else unsaid
-    return Arrival(subject, claims, _assurance(claims), auth_time, str(value["then"]))
-
-
-def _assurance(claims: Mapping[str, object]) -> str:
-    """Return how somebody was recognised, as the issuer says it: acr and amr."""
-    amr = claims.get("amr")
-    methods = [str(each) for each in amr] if isinstance(amr, list) else []
-    return " ".join(filter(None, [str(claims.get("acr") or ""), *methods]))
-
-
 def _mark(hub: HubState) -> str:
     """Return what stands for the present notice: agreeing to another one does not count."""
     return hashlib.sha256(hub.desk.file.banner.encode()).hexdigest()[:16]
-
-
-def _unknown_issuer(hub: HubState, issuer: str) -> Refused:
-    known = ", ".join(title for _, title in hub.desk.doors) or "none"
-    return Refused(
-        title="Unknown issuer",
-        detail=f"This hub does not take sign-ins from '{issuer[:100]}'.",
-        status=403,
-        field="issuer",
-        limit=known,
-        next_step=f"Known are: {known}.",
-    )
-
-
-def _declined(error: str) -> Refused:
-    said = "it was cancelled" if error == "access_denied" else f"'{error[:60]}'"
-    return Refused(
-        title="Not signed in",
-        detail=f"Your organisation did not sign you in: {said}.",
-        status=401,
-        next_step="Begin again, or tell your organisation's help desk.",
-    )

@@ -1,9 +1,9 @@
 """From what an issuer says about a person to whom the policy knows: claims, read by rules.
 
-An issuer is believed about its own people only. It names a user of the policy, and every
-account that gives this user a role must lie within the accounts it speaks for; so a
-company's issuer cannot sign anybody in as a service lab's researcher. The sector comes from
-here and from the policy, never from the person.
+An issuer is believed about its own people only. It names a user of the policy, for an
+institution, and every account whose roles the session would have must lie within the accounts
+it speaks for; so a company's issuer cannot sign anybody in as a service lab's researcher, nor as
+an operator of the whole. The sector comes from here and from the policy, never from the person.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from scheduler.core.model import AccountName, Sector
 from scheduler.core.policy import Policy
 from scheduler.core.policy_found import ACCOUNT_PEOPLE, ancestors
+from scheduler.core.roles import Actor, covers
 
 _MAX_VALUES = 50
 
@@ -26,6 +27,11 @@ class ClaimRule:
     claim: str = ""
     value: str = ""
     values: Mapping[str, str] | None = None
+
+    @property
+    def is_said(self) -> bool:
+        """Return whether an operator wrote down what becomes of it, and not the issuer alone."""
+        return bool(self.value) or self.values is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,13 @@ class NotAdmitted:
     next_step: str
 
 
-def read_claims(rules: ClaimRules, claims: Mapping[str, object]) -> Asserted | NotAdmitted:
-    """Return what the claims assert, or which of them is missing or not allowed."""
+def read_claims(
+    rules: ClaimRules, claims: Mapping[str, object], user: str | None = None
+) -> Asserted | NotAdmitted:
+    """Return what the claims assert, or which of them is missing or not allowed.
+
+    Of an identity that was linked to a `user`, the claims do not say who that is.
+    """
     for name, allowed in (rules.require or {}).items():
         if allowed.isdisjoint(_values(claims, name)):
             said = ", ".join(_values(claims, name)) or "nothing"
@@ -70,8 +81,8 @@ def read_claims(rules: ClaimRules, claims: Mapping[str, object]) -> Asserted | N
                 f"{' or '.join(sorted(allowed))}.",
                 "Sign in again with what it asks for, a second factor or a card for example.",
             )
-    user = _apply(rules.user, claims)
-    if len(user) != 1:
+    names = _apply(rules.user, claims) if user is None else (user,)
+    if len(names) != 1:
         return _missing(rules.user, "who you are")
     sector = [name for name in _apply(rules.sector, claims) if name in set(Sector)]
     if len(sector) != 1:
@@ -82,7 +93,7 @@ def read_claims(rules: ClaimRules, claims: Mapping[str, object]) -> Asserted | N
     teams = () if rules.teams is None else _apply(rules.teams, claims)
     attributes = tuple((name, _values(claims, name)) for name in rules.attributes)
     return Asserted(
-        user[0], Sector(sector[0]), tuple(map(AccountName, institutions)), teams, attributes
+        names[0], Sector(sector[0]), tuple(map(AccountName, institutions)), teams, attributes
     )
 
 
@@ -99,8 +110,10 @@ def admit(policy: Policy, rules: ClaimRules, said: Asserted) -> NotAdmitted | No
             f"No account of this hub names '{said.user}'.",
             "Ask the lead of your project to make you a member.",
         )
-    foreign = [name for name in homes if not _within(policy, name, rules.speaks_for)]
-    if foreign:
+    asked = _theirs(policy, said) or said.institutions
+    unspoken = {name: _unspoken(policy, rules, said.user, name) for name in asked}
+    if all(unspoken.values()):
+        foreign = list(dict.fromkeys(home for found in unspoken.values() for home in found))
         return NotAdmitted(
             f"'{said.user}' belongs to {', '.join(foreign)}, for which this issuer does not speak.",
             "Sign in with the issuer of that organisation.",
@@ -108,14 +121,37 @@ def admit(policy: Policy, rules: ClaimRules, said: Asserted) -> NotAdmitted | No
     return _wrong_sector(policy, said)
 
 
-def choices(policy: Policy, said: Asserted) -> tuple[AccountName, ...]:
-    """Return the institutions for which a person may sign in: said of them, and theirs here."""
+def choices(policy: Policy, rules: ClaimRules, said: Asserted) -> tuple[AccountName, ...]:
+    """Return the institutions for which a person may sign in by this issuer.
+
+    They are said of the person, are theirs here, and the issuer speaks for all that a session
+    for them would be given.
+    """
+    return tuple(
+        name for name in _theirs(policy, said) if not _unspoken(policy, rules, said.user, name)
+    )
+
+
+def _theirs(policy: Policy, said: Asserted) -> tuple[AccountName, ...]:
     homes = home_accounts(policy, said.user)
     return tuple(
         name
         for name in said.institutions
         if any(_within(policy, home, frozenset({name})) for home in homes)
     )
+
+
+def _unspoken(
+    policy: Policy, rules: ClaimRules, user: str, name: AccountName
+) -> tuple[AccountName, ...]:
+    """Return what a session for an institution would be given that the issuer does not speak for.
+
+    Where it is nobody's institution here, all that names the person elsewhere.
+    """
+    actor = Actor(user, name)
+    homes = home_accounts(policy, user)
+    given = [home for home in homes if covers(policy, actor, home)] or homes
+    return tuple(home for home in given if not _within(policy, home, rules.speaks_for))
 
 
 def home_accounts(policy: Policy, user: str) -> tuple[AccountName, ...]:

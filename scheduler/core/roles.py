@@ -144,6 +144,11 @@ def institution(policy: Policy, account: AccountName) -> AccountName | None:
     return _institution({known.name: known for known in policy.accounts}, account)
 
 
+def covers(policy: Policy, actor: Actor, account: AccountName) -> bool:
+    """Return whether what an account of the policy gives somebody counts, as they signed in."""
+    return _covers({known.name: known for known in policy.accounts}, actor, account)
+
+
 def memberships(policy: Policy, actor: Actor) -> tuple[AccountName, ...]:
     """Return the accounts of which somebody is a member, in the policy's order."""
     accounts = {known.name: known for known in policy.accounts}

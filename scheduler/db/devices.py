@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.db.identity_tables import device_codes
+from scheduler.db.personal_tokens import NOT_KNOWN, MadeBy
 from scheduler.db.sessions import digest
 from scheduler.wire.identity import Power
 
@@ -43,7 +44,7 @@ class Question:
     powers: tuple[Power, ...]
     expires_at: datetime
     user: str | None
-    institution: str | None = None
+    made_by: MadeBy = NOT_KNOWN
 
 
 async def ask(
@@ -89,21 +90,26 @@ async def find_question(conn: AsyncConnection, user_code: str, now: datetime) ->
 async def answer(  # who, for which institution, what, and when
     conn: AsyncConnection,
     user_code: str,
-    person: tuple[str, str],
+    person: tuple[str, MadeBy],
     now: datetime,
     *,
     agreed: bool,
 ) -> bool:
-    """Store an answer of a person, signed in for an institution.
+    """Store an answer of a person, and the sign-in in which they gave it.
 
     False where the question is over or was answered.
     """
-    user, institution = person
+    user, made_by = person
     table = device_codes.c
     changed = await conn.execute(
         update(device_codes)
         .where(table.user_code == user_code, table.expires_at > now, table.decision.is_(None))
-        .values(decision="approved" if agreed else "denied", user=user, institution=institution)
+        .values(
+            decision="approved" if agreed else "denied",
+            user=user,
+            institution=made_by.institution,
+            iss=made_by.iss,
+        )
     )
     return changed.rowcount == 1
 
@@ -128,5 +134,18 @@ async def poll(
         return Standing.DENIED, None
     powers = tuple(Power(power) for power in row.powers)
     return Standing.APPROVED, Question(
-        row.user_code, row.client, powers, row.expires_at, row.user, row.institution
+        row.user_code,
+        row.client,
+        powers,
+        row.expires_at,
+        row.user,
+        MadeBy(row.institution, row.iss),
     )
+
+
+async def forget_answers(conn: AsyncConnection, user: str, iss: str | None = None) -> None:
+    """Forget what a user agreed to and no command line has fetched yet."""
+    gone = delete(device_codes).where(device_codes.c.user == user)
+    if iss is not None:
+        gone = gone.where(device_codes.c.iss == iss)
+    await conn.execute(gone)

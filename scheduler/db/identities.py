@@ -1,5 +1,7 @@
 """Identities: which user of the policy an issuer's subject is."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,13 +22,50 @@ class Subject:
     issuer: str
 
 
-async def linked_user(conn: AsyncConnection, subject: Subject) -> str | None:
-    """Return the user whom a subject was at its last sign-in; None for a new one."""
-    query = select(identities.c.user).where(
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What is stored of a subject; `linked_at` where its person, not its claims, said who it is."""
+
+    iss: str
+    sub: str
+    issuer: str
+    user: str
+    sector: str
+    institution: str
+    assurance: str
+    first_seen_at: datetime
+    verified_at: datetime
+    linked_at: datetime | None
+
+    @property
+    def mark(self) -> str:
+        """Return what stands for it in the audit log, which holds no number of a card."""
+        return mark_of(Subject(self.iss, self.sub, self.issuer))
+
+
+def mark_of(subject: Subject) -> str:
+    """Return an issuer's name and a digest of its subject."""
+    digest = hashlib.sha256(f"{subject.iss}\n{subject.sub}".encode()).hexdigest()
+    return f"{subject.issuer}:{digest[:16]}"
+
+
+_COLUMNS = tuple(identities.c[name] for name in Identity.__slots__)
+
+
+async def find_identity(conn: AsyncConnection, subject: Subject) -> Identity | None:
+    """Return what is known of a subject; None for a new one."""
+    query = select(*_COLUMNS).where(
         identities.c.iss == subject.iss, identities.c.sub == subject.sub
     )
-    user: str | None = (await conn.execute(query)).scalar_one_or_none()
-    return user
+    row = (await conn.execute(query)).one_or_none()
+    return None if row is None else Identity(*row)
+
+
+async def identities_of(conn: AsyncConnection, user: str) -> Sequence[Identity]:
+    """Return who a user is at every issuer, the longest known first."""
+    query = select(*_COLUMNS).where(identities.c.user == user)
+    rows = await conn.execute(query.order_by(identities.c.first_seen_at, identities.c.iss))
+    return [Identity(*row) for row in rows]
 
 
 async def other_subject(conn: AsyncConnection, subject: Subject, user: str) -> bool:
@@ -44,11 +83,57 @@ async def forget_identities(conn: AsyncConnection, user: str) -> int:
     return (await conn.execute(delete(identities).where(identities.c.user == user))).rowcount
 
 
-async def note_identity(
+async def forget_identity(conn: AsyncConnection, user: str, iss: str) -> bool:
+    """Forget who a user was at one issuer; False where it did not know them."""
+    gone = delete(identities).where(identities.c.user == user, identities.c.iss == iss)
+    return (await conn.execute(gone)).rowcount == 1
+
+
+async def insert_linked(
     conn: AsyncConnection, subject: Subject, said: Asserted, assurance: str, now: datetime
 ) -> None:
-    """Store what an issuer said of a subject, new or known."""
-    values = {
+    """Store a new subject whose person said whose it is.
+
+    Raises:
+        IntegrityError: it is known already, or its issuer knows the user by another.
+    """
+    await conn.execute(
+        insert(identities).values(
+            iss=subject.iss,
+            sub=subject.sub,
+            first_seen_at=now,
+            linked_at=now,
+            **_values(subject, said, assurance, now),
+        )
+    )
+
+
+async def note_identity(
+    conn: AsyncConnection, subject: Subject, said: Asserted, assurance: str, now: datetime
+) -> bool:
+    """Store what an issuer said of a subject, new or known; False where it is another user's."""
+    values = _values(subject, said, assurance, now)
+    known = (identities.c.iss == subject.iss) & (identities.c.sub == subject.sub)
+    known &= identities.c.user == said.user
+    changed = await conn.execute(update(identities).where(known).values(**values))
+    if changed.rowcount == 1:
+        return True
+    try:
+        async with conn.begin_nested():
+            await conn.execute(
+                insert(identities).values(
+                    iss=subject.iss, sub=subject.sub, first_seen_at=now, **values
+                )
+            )
+    except IntegrityError:
+        # At the same moment from two windows: the same person, or it was linked to another user.
+        changed = await conn.execute(update(identities).where(known).values(**values))
+        return changed.rowcount == 1
+    return True
+
+
+def _values(subject: Subject, said: Asserted, assurance: str, now: datetime) -> dict[str, object]:
+    return {
         "issuer": subject.issuer,
         "user": said.user,
         "sector": said.sector.value,
@@ -58,16 +143,3 @@ async def note_identity(
         "assurance": assurance[:200],
         "verified_at": now,
     }
-    known = (identities.c.iss == subject.iss) & (identities.c.sub == subject.sub)
-    changed = await conn.execute(update(identities).where(known).values(**values))
-    if changed.rowcount == 0:
-        try:
-            async with conn.begin_nested():
-                await conn.execute(
-                    insert(identities).values(
-                        iss=subject.iss, sub=subject.sub, first_seen_at=now, **values
-                    )
-                )
-        except IntegrityError:
-            # The same person at the same moment from two windows; what was said is the same.
-            await conn.execute(update(identities).where(known).values(**values))

@@ -1,4 +1,4 @@
-"""Tables of who signed in: identities, sessions, personal tokens, command lines that ask.
+"""Tables of who signed in: identities and their links, sessions, tokens, command lines that ask.
 
 No secret is in them: of each there is the SHA-256. Refresh tokens are not kept at all, since
 nothing is asked of an issuer after the sign-in, and a session ends at its absolute limit.
@@ -31,8 +31,20 @@ identities = Table(
     Column("assurance", String(200), nullable=False),
     Column("first_seen_at", UtcDateTime, nullable=False),
     Column("verified_at", UtcDateTime, nullable=False),
+    # By its person, signed in at another issuer; null where the claims named the user.
+    Column("linked_at", UtcDateTime),
     # One issuer knows a user once: a second subject with the same name is somebody else.
     UniqueConstraint("iss", "user"),
+)
+
+# Somebody left for an issuer to link what they are there; taken once, by the same session.
+identity_links = Table(
+    "identity_links",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("session", String(16), nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Index("ix_identity_links_ends_at", "ends_at"),
 )
 
 sessions = Table(
@@ -72,6 +84,7 @@ personal_tokens = Table(
     Column("revoked_at", UtcDateTime),
     # Of the session that made it; a token made by a token has that one's.
     Column("institution", String(120)),
+    Column("iss", String(255)),
 )
 
 # Command lines that asked to be signed in (RFC 8628), until they are answered.
@@ -88,6 +101,7 @@ device_codes = Table(
     Column("decision", String(8)),
     Column("user", String(63)),
     Column("institution", String(120)),
+    Column("iss", String(255)),
     CheckConstraint("decision IN ('approved','denied')", name="decision"),
     Index("ix_device_codes_expires_at", "expires_at"),
 )

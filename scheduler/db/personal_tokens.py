@@ -36,10 +36,22 @@ class PersonalRow:
     expires_at: datetime
     last_used_at: datetime | None = None
     institution: str | None = None
+    iss: str | None = None
 
     def use_is_worth_noting(self, now: datetime) -> bool:
         """Return whether the stored last use is old."""
         return self.last_used_at is None or now - self.last_used_at >= USE_RESOLUTION
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """The sign-in that a token comes from: by whom, for which institution; None is not known."""
+
+    institution: str | None = None
+    iss: str | None = None
+
+
+NOT_KNOWN = MadeBy()
 
 
 def new_secret() -> str:
@@ -59,11 +71,11 @@ async def issue_personal(
     user: str,
     request: PersonalTokenRequest,
     now: datetime,
-    institution: str | None = None,
+    made_by: MadeBy = NOT_KNOWN,
 ) -> PersonalTokenIssued:
     """Make a token of a user; its secret is in the answer and nowhere else.
 
-    It acts for the institution for which its maker was signed in; None is bound to none.
+    It acts for the institution for which its maker was signed in, and ends with the identity.
     """
     issued = PersonalTokenIssued(
         id=secrets.token_hex(8),
@@ -82,7 +94,8 @@ async def issue_personal(
             powers=[power.value for power in issued.powers],
             created_at=now,
             expires_at=issued.expires_at,
-            institution=institution,
+            institution=made_by.institution,
+            iss=made_by.iss,
         )
     )
     return issued
@@ -98,12 +111,14 @@ async def find_personal(conn: AsyncConnection, secret: str) -> PersonalRow | Non
         table.expires_at,
         table.last_used_at,
         table.institution,
+        table.iss,
     ).where(table.sha256 == digest(secret), table.revoked_at.is_(None))
     row = (await conn.execute(query)).one_or_none()
     if row is None:
         return None
     powers = frozenset(Power(power) for power in row.powers)
-    return PersonalRow(row.id, row.user, powers, row.expires_at, row.last_used_at, row.institution)
+    rest = (row.expires_at, row.last_used_at, row.institution, row.iss)
+    return PersonalRow(row.id, row.user, powers, *rest)
 
 
 async def note_personal_use(conn: AsyncConnection, token: str, now: datetime) -> None:
@@ -145,6 +160,19 @@ async def revoke_personal(
     if user is not None:
         asked = asked.where(table.user == user)
     return (await conn.execute(asked.values(revoked_at=now))).rowcount == 1
+
+
+async def revoke_personal_of(
+    conn: AsyncConnection, user: str, now: datetime, iss: str | None = None
+) -> int:
+    """End every token of a user, or those that sign-ins by one issuer made; return how many."""
+    table = personal_tokens.c
+    asked = update(personal_tokens).where(
+        table.user == user, table.revoked_at.is_(None), table.expires_at > now
+    )
+    if iss is not None:
+        asked = asked.where(table.iss == iss)
+    return (await conn.execute(asked.values(revoked_at=now))).rowcount
 
 
 def _checksum(body: str) -> str:

@@ -123,9 +123,19 @@ async def revoke_session(
     return (await conn.execute(asked.values(revoked_at=now, revoked_by=by))).rowcount == 1
 
 
-async def revoke_all(conn: AsyncConnection, user: str, by: str, now: datetime) -> int:
-    """End every session of a user; return how many there were."""
+async def is_revoked(conn: AsyncConnection, session: str) -> bool:
+    """Return whether a session was ended, or is not there, as the database has it now."""
+    query = select(sessions.c.id).where(sessions.c.id == session, sessions.c.revoked_at.is_(None))
+    return (await conn.execute(query)).first() is None
+
+
+async def revoke_all(
+    conn: AsyncConnection, user: str, by: str, now: datetime, iss: str | None = None
+) -> int:
+    """End every session of a user, or those that one issuer began; return how many there were."""
     asked = update(sessions).where(sessions.c.user == user, sessions.c.revoked_at.is_(None))
+    if iss is not None:
+        asked = asked.where(sessions.c.iss == iss)
     return (await conn.execute(asked.values(revoked_at=now, revoked_by=by))).rowcount
 
 

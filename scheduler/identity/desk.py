@@ -64,6 +64,23 @@ class Desk:
             found.append((CARD, self.file.card.title))
         return tuple(found)
 
+    @property
+    def issuers(self) -> Mapping[str, str]:
+        """Return the name of every way to sign in by its issuer's URL; the card's is its name."""
+        found = {each.client.issuer: name for name, each in self.providers.items()}
+        return found if self.file.card is None else {**found, CARD: CARD}
+
+    async def origin_of(self, issuer: str) -> str | None:
+        """Return where an issuer's sign-in page is, scheme and host; None while it is away."""
+        if issuer == CARD and self.file.card is not None:
+            parts = urlsplit(self.file.card.url)
+            return f"{parts.scheme}://{parts.netloc}"
+        return await self.providers[issuer].origin()
+
+    def may_link(self, issuer: str) -> bool:
+        """Return whether people may have an identity of this issuer beside another's."""
+        return self.file.linking is not None and issuer in self.file.linking.issuers
+
     def rules(self, issuer: str, policy: Policy) -> ClaimRules:
         """Return how an issuer's claims are read.
 

@@ -226,6 +226,15 @@ class StepUp(_Part):
         return ", ".join(said)
 
 
+class Linking(_Part):
+    """Which issuers' identities one person may have, as one user, by signing in at both."""
+
+    issuers: tuple[str, ...] = Field(min_length=2, description="Names of issuers; cac is the card")
+    within: Time = Field(
+        default=timedelta(minutes=10), description="How old both sign-ins may be, at most"
+    )
+
+
 class IdentityFile(_Part):
     """The whole file. Empty, nobody can sign in, and tokens are the only way."""
 
@@ -233,6 +242,7 @@ class IdentityFile(_Part):
     banner: str = Field(default="", max_length=10_000)
     sessions: Sessions = Sessions()
     step_up: StepUp | None = None
+    linking: Linking | None = Field(default=None, description="Left out, nobody links")
     several_institutions: Literal["choose", "refuse"] = "refuse"
     development_beside_others: bool = False
     issuers: tuple[Issuer, ...] = ()
@@ -246,6 +256,20 @@ class IdentityFile(_Part):
             if twice is not None:
                 raise ValueError(f"two issuers have the {field} '{twice}'")
         return self
+
+    @model_validator(mode="after")
+    def _links_what_is_there(self) -> Self:
+        known = {issuer.name for issuer in self.issuers} | {DEVELOPMENT}
+        known |= {CARD} if self.card is not None else set()
+        strange = sorted(set(self.linking.issuers) - known) if self.linking is not None else []
+        if strange:
+            raise ValueError(f"linking.issuers: there is no issuer '{strange[0]}'")
+        return self
+
+    @property
+    def asks_age(self) -> bool:
+        """Return whether anything here asks how old a sign-in is, so that issuers must say it."""
+        return self.step_up is not None or self.linking is not None
 
 
 def read_identity_file(file: Path) -> IdentityFile:

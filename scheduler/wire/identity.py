@@ -73,6 +73,30 @@ class SessionList(Message):
     sessions: tuple[SessionView, ...]
 
 
+class IdentityView(Message):
+    """Who somebody is at one issuer; its subject is nobody's business but the hub's."""
+
+    issuer: str = Field(description="Its name in the identity file")
+    title: str
+    user: str
+    sector: Sector
+    institution: str = Field(description="As the issuer said at the last sign-in")
+    first_seen_at: AwareDatetime
+    verified_at: AwareDatetime = Field(description="The last sign-in by it")
+    linked_at: AwareDatetime | None = Field(
+        default=None, description="When its person linked it; null where its claims named the user"
+    )
+    current: bool = Field(description="True for the one of the session that asks")
+    usable: bool = Field(description="False where the hub takes its issuer no more")
+
+
+class IdentityList(Message):
+    identities: tuple[IdentityView, ...]
+    may_link: tuple[str, ...] = Field(
+        default=(), description="Titles of issuers of which the caller may link one, at /auth/link"
+    )
+
+
 class PersonalTokenRequest(Message):
     """Ask for a token of your own."""
 

@@ -46,6 +46,15 @@ class FakeIssuer:
     clock: HandClock = field(default_factory=HandClock)
     nonce: str = ""
     forms: list = field(default_factory=list)
+    fields: dict = field(default_factory=lambda: STATE_U)
+
+    @property
+    def name(self):
+        return self.fields["name"]
+
+    @property
+    def url(self):
+        return self.fields["issuer"]
 
     def transport(self):
         return httpx.MockTransport(self.answer)
@@ -56,13 +65,13 @@ class FakeIssuer:
         match request.url.path:
             case "/.well-known/openid-configuration":
                 found = {
-                    "issuer": ISSUER,
-                    "authorization_endpoint": f"{ISSUER}/authorize",
-                    "token_endpoint": f"{ISSUER}/token",
-                    "jwks_uri": f"{ISSUER}/keys",
+                    "issuer": self.url,
+                    "authorization_endpoint": f"{self.url}/authorize",
+                    "token_endpoint": f"{self.url}/token",
+                    "jwks_uri": f"{self.url}/keys",
                 }
                 if self.userinfo is not None:
-                    found["userinfo_endpoint"] = f"{ISSUER}/me"
+                    found["userinfo_endpoint"] = f"{self.url}/me"
                 return httpx.Response(200, json=found)
             case "/keys":
                 return httpx.Response(200, json={"keys": [self.key.as_dict(private=False)]})
@@ -75,7 +84,7 @@ class FakeIssuer:
 
     def tokens(self):
         now = int(self.clock.now().timestamp())
-        claims = {"iss": ISSUER, "aud": "commonpool", "iat": now, "exp": now + 300}
+        claims = {"iss": self.url, "aud": "commonpool", "iat": now, "exp": now + 300}
         claims |= {"nonce": self.nonce} | self.claims | self.override
         claims = {name: value for name, value in claims.items() if value is not None}
         key = self.signed_with or self.key
@@ -83,20 +92,20 @@ class FakeIssuer:
         return {"id_token": signed, "access_token": "opaque", "token_type": "Bearer"}
 
 
-def with_desk(house: House, issuer: FakeIssuer | None = None, **file) -> Desk:
-    """Give a house a desk: the development issuer, and where one is given another beside it."""
-    if issuer is not None:
-        file["issuers"] = [STATE_U | file.pop("issuer_fields", {})]
+def with_desk(house: House, *issuers: FakeIssuer, **file) -> Desk:
+    """Give a house a desk: the development issuer, and those that are given beside it."""
+    more = file.pop("issuer_fields", {})
+    file["issuers"] = [issuer.fields | more for issuer in issuers]
     read = IdentityFile.model_validate(file)
     own = DevelopmentIssuer(f"{PUBLIC}/auth/development", PUBLIC + CALLBACK, KEY)
     providers = {}
-    if issuer is not None:
+    for issuer, said in zip(issuers, read.issuers, strict=True):
         issuer.clock = house.clock
         client = Client(
-            "state-u", "State University", ISSUER, "commonpool", "s3cret", ("openid",),
-            PUBLIC + CALLBACK, read.issuers[0].audiences,
+            said.name, said.title, said.issuer, "commonpool", "s3cret", ("openid",),
+            PUBLIC + CALLBACK, said.audiences,
         )  # fmt: skip
-        providers["state-u"] = Provider(client, house.clock, issuer.transport())
+        providers[said.name] = Provider(client, house.clock, issuer.transport())
     providers[DEVELOPMENT] = development_provider(own, PUBLIC, house.clock)
     desk = Desk(file=read, public_url=PUBLIC, providers=providers, development=own)
     if read.card is not None:
@@ -150,7 +159,7 @@ class Browser:
 
     async def come_back(self, issuer: FakeIssuer, then="/jobs", **query):
         """Sign in by another issuer, which says what it has to say."""
-        left = await self.leave("state-u", then)
+        left = await self.leave(issuer.name, then)
         assert left.status_code == 303, left.text
         asked = parse_qs(urlsplit(left.headers["location"]).query)
         issuer.nonce = asked["nonce"][0]

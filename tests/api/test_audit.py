@@ -236,13 +236,14 @@ async def test_sign_ins_sessions_and_personal_tokens_are_recorded_without_secret
     found = await rows(house)
     said = [(row["action"], row["actor"]) for row in reversed(found)]
     assert said == [
+        ("identity.link", "dana"),  # the first sign-in that named dana
         ("session.begin", "dana"),
         ("token.issue", "dana"),
         ("token.revoke", "dana"),
         ("session.end", "admin"),
         ("identity.forget", "admin"),
     ]
-    begun = found[-1]
+    begun = found[-2]
     assert (begun["object"], begun["source"]) == (f"session:{session['id']}", "browser")
     assert begun["after"]["institution"] == "arl"
     assert issued["token"] not in json.dumps(found)

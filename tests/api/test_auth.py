@@ -10,11 +10,12 @@ from starlette.routing import Route, WebSocketRoute
 from scheduler.wire.accounts import Scope
 from tests.waiting import eventually
 
-# Nobody is known here yet: each has tests of its own (test_sign_in, test_cards, test_devices).
+# Nobody is known here yet: each has tests of its own (test_sign_in, test_linking, …).
 SIGN_IN = {
     "/auth/start",
     "/auth/callback",
     "/auth/institution",
+    "/auth/link",
     "/auth/sign-out",
     "/auth/signed-out",
     "/auth/cac",
@@ -31,7 +32,9 @@ SCOPES = {
     "/v1/session": set(Scope),
     "/v1/sessions": {Scope.USER},
     "/v1/sessions/{session}": {Scope.USER},
+    "/v1/identities": {Scope.USER},
     "/v1/identities/{user}": set(),
+    "/v1/identities/{user}/{issuer}": {Scope.USER},
     "/v1/personal-tokens": {Scope.USER},
     "/v1/personal-tokens/{token_id}": {Scope.USER},
     "/v1/jobs": {Scope.USER},
@@ -133,7 +136,7 @@ def routes(found):
 
 def filled(path):
     names = {"{site}": "national", "{token_id}": "t", "{run}": "cp-j-1", "{sha256}": "0" * 64}
-    names |= {"{session}": "s", "{user}": "u", "{node}": "n"}
+    names |= {"{session}": "s", "{user}": "u", "{issuer}": "i", "{node}": "n"}
     names |= {"{revision}": "1", "{request_id}": "r1"}
     names |= {"{job}": "j", "{protocol}": "gcs", "{name}": "_ray_pkg_00.zip"}
     for name, value in names.items():

@@ -101,11 +101,40 @@ def test_somebody_whom_no_account_names_is_told_so():
 
 def test_of_two_institutions_only_those_count_to_which_the_person_belongs_here():
     both = Asserted("alex", Sector.ACADEMIC, ("state-u", "acme"))
-    assert choices(DEMO, both) == ("state-u",)
+    rules = replace(UNIVERSITY, speaks_for=frozenset({"state-u", "acme"}))
+    assert choices(DEMO, rules, both) == ("state-u",)
     accounts = tuple(
-        replace(account, members=account.members | {"alex"})
+        replace(account, sector=Sector.ACADEMIC, members=account.members | {"alex"})
         if account.name == "acme-robotics"
+        else replace(account, sector=Sector.ACADEMIC)
+        for account in DEMO.accounts
+    )
+    policy = replace(DEMO, accounts=accounts)
+    assert choices(policy, rules, both) == ("state-u", "acme")
+    assert admit(policy, UNIVERSITY, both) is None
+    assert choices(policy, UNIVERSITY, both) == ("state-u",), "of what the issuer speaks for"
+    company = replace(both, institutions=("acme",))
+    assert "belongs to acme-robotics, for which" in admit(policy, UNIVERSITY, company).reason
+
+
+def test_a_role_of_the_root_is_in_every_session_so_its_issuer_must_speak_for_it():
+    accounts = tuple(
+        replace(account, members=account.members | {"ops"})
+        if account.name == "state-u-nlp"
         else account
         for account in DEMO.accounts
     )
-    assert choices(replace(DEMO, accounts=accounts), both) == ("state-u", "acme")
+    policy = replace(DEMO, accounts=accounts)
+    said = Asserted("ops", Sector.ACADEMIC, ("state-u",))
+    assert "belongs to national, for which" in admit(policy, UNIVERSITY, said).reason
+    assert choices(policy, UNIVERSITY, said) == ()
+    whole = replace(UNIVERSITY, speaks_for=frozenset({"national"}))
+    assert admit(policy, whole, said) is None
+    assert choices(policy, whole, said) == ("state-u",)
+
+
+def test_of_a_linked_identity_the_claims_do_not_say_who_it_is():
+    nameless = {name: value for name, value in ALEX.items() if name != "eppn"}
+    assert read_claims(UNIVERSITY, nameless, "alex").user == "alex"
+    assert read_claims(UNIVERSITY, ALEX | {"eppn": "d@state-u.example"}, "alex").user == "alex"
+    assert isinstance(read_claims(UNIVERSITY, nameless | {"acr": "pwd"}, "alex"), NotAdmitted)

@@ -91,6 +91,8 @@ class FakeHub:
         self.policy = operated_days.a_policy(self.now)
         self.tokens = identities.tokens(self.now)
         self.sessions = identities.sessions(self.now)
+        self.identities = identities.linked(self.now)
+        self.may_link = ("Government *sign-in*",)
         self.asked = [asked_for.line(self.now, "r-1")]
         self.emails = {"dana": "dana@arl.example"}
 

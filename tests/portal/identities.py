@@ -7,6 +7,8 @@ from fastapi import Depends
 from fastapi.responses import Response
 
 from scheduler.wire.identity import (
+    IdentityList,
+    IdentityView,
     PersonalTokenIssued,
     PersonalTokenList,
     PersonalTokenRequest,
@@ -75,10 +77,35 @@ def sessions(now):
     return {one.id: one for one in found}
 
 
+def linked(now):
+    """Return dana's: the laboratory's, by which this session is, and a university's, linked."""
+
+    def identity(issuer, title, sector, institution, first, linked_at=None):
+        return IdentityView(
+            issuer=issuer,
+            title=title,
+            user="dana",
+            sector=sector,
+            institution=institution,
+            first_seen_at=now - first,
+            verified_at=now - HOUR,
+            linked_at=linked_at,
+            current=linked_at is None,
+            usable=True,
+        )
+
+    found = (
+        identity("development", "Development sign-in", "dod", "arl", 90 * DAY),
+        identity("state-u", "State *University*", "academic", "state-u", 3 * DAY, now - 3 * DAY),
+    )
+    return {one.issuer: one for one in found}
+
+
 def serve(app, hub, caller, refuse):
     """Serve people's own tokens and sessions; `refuse` makes the hub's error."""
     _serve_tokens(app, hub, Annotated[str, Depends(caller)], refuse)
     _serve_sessions(app, hub, Annotated[str, Depends(caller)], refuse)
+    _serve_identities(app, hub, Annotated[str, Depends(caller)], refuse)
 
 
 def _serve_tokens(app, hub, who, refuse):
@@ -124,4 +151,20 @@ def _serve_sessions(app, hub, who, refuse):
         hub.sessions[session] = found.model_copy(update={"alive": False})
         if found.current:
             hub.signed_out.add(user)
+        return Response(status_code=204)
+
+
+def _serve_identities(app, hub, who, refuse):
+    @app.get("/v1/identities")
+    def list_identities(user: who) -> IdentityList:
+        mine = tuple(one for one in hub.identities.values() if one.user == user)
+        return IdentityList(identities=mine, may_link=hub.may_link if mine else ())
+
+    @app.delete("/v1/identities/{user}/{issuer}", status_code=204)
+    def unlink(caller: who, user: str, issuer: str) -> Response:
+        if caller != user or issuer not in hub.identities:
+            raise refuse(404, "Not found", f"'{user}' has no identity of '{issuer}' here.")
+        if len(hub.identities) == 1:
+            raise refuse(409, "It is the last one", "Without it you could sign in nowhere.")
+        del hub.identities[issuer]
         return Response(status_code=204)

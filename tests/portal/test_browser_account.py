@@ -37,3 +37,15 @@ def test_in_a_browser_signing_out_everywhere_ends_this_session_too(visitor, fres
     assert sum(one.revoked for one in fresh_hub.tokens.values()) == 3
     ends = [one for one in fresh_hub.requests if one.startswith("DELETE /v1/sessions")]
     assert ends[-1].endswith("5e55000000000001")
+
+
+def test_in_a_browser_an_identity_is_unlinked_and_the_last_one_stays(visitor, fresh_hub):
+    go(visitor, "/account")
+    link = visitor.get_by_role("link", name="Link another identity")
+    expect(link).to_have_attribute("href", "/auth/link")
+    expect(visitor.get_by_role("button", name="Unlink…")).to_have_count(2)
+    visitor.locator(".st-key-unlink-state-u button").click()
+    visitor.get_by_role("button", name="Yes, unlink it").click()
+    expect(visitor.get_by_role("dialog")).to_have_count(0)
+    expect(visitor.get_by_role("button", name="Unlink…")).to_have_count(0)
+    assert set(fresh_hub.identities) == {"development"}

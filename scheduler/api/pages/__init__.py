@@ -31,16 +31,19 @@ def page(
     return HTMLResponse(body, status_code=status, headers=dict(_headers(form_to)))
 
 
-def refusal(refused: Refused) -> Response:
-    """Return a refusal as people read it, with the way back to the door."""
+DOOR = ("/auth/start", "Back to sign-in")
+
+
+def refusal(refused: Refused, back: tuple[str, str] = DOOR) -> Response:
+    """Return a refusal as people read it, with the way back: where to, and what it says."""
     return page(
         "message",
         refused.title,
         status=refused.status,
         detail=refused.detail,
         next_step=refused.next_step,
-        link="/auth/start",
-        link_text="Back to sign-in",
+        link=back[0],
+        link_text=back[1],
     )
 
 
