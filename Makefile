@@ -14,7 +14,7 @@ SLOW   := ray or browser or faults or prometheus
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo prometheus-demo test test-slow test-axe test-long fuzz test-ray test-browser test-prometheus test-machines test-gpu check bench bench-portal tour old-client compiler chromium nginx prometheus lock clean
+.PHONY: help setup up down demo prometheus-demo test test-slow test-axe test-long fuzz test-ray test-browser test-prometheus test-machines test-gpu check bench bench-portal tour old-client compiler chromium nginx prometheus provider zsh lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,10 +41,10 @@ demo: setup ## a dozen real Ray programs from three sectors, narrated (after `ma
 prometheus-demo: setup prometheus ## a real Prometheus that watches it all (after `make up`)
 	@$(BIN)/commonpool prometheus --data $(DATA)
 
-test: setup old-client compiler ## everything that needs no Ray cluster and no browser
+test: setup old-client compiler zsh ## everything that needs no Ray cluster and no browser
 	$(PYTEST) -m "not ($(SLOW) or slow or fuzz or machines or gpu)"
 
-test-slow: setup old-client compiler chromium nginx prometheus ## real Ray clusters, faults, a real browser, a real Prometheus
+test-slow: setup old-client compiler chromium nginx prometheus provider ## real Ray clusters, faults, a real browser, a real Prometheus
 	$(PYTEST) -m "($(SLOW)) and not axe" --durations=15
 
 test-axe: setup chromium ## axe-core on every page in both themes, minutes
@@ -59,7 +59,7 @@ fuzz: setup ## random worlds for SECONDS (600); SEED=... repeats one go
 test-ray: setup compiler ## only the tests that start real Ray clusters
 	$(PYTEST) -m ray
 
-test-browser: setup chromium nginx ## only the tests in a real browser
+test-browser: setup chromium nginx provider ## only the tests in a real browser
 	$(PYTEST) -m browser
 
 test-machines: setup compiler ## several machines as network namespaces, real Ray over them (as root)
@@ -110,6 +110,21 @@ chromium:
 	    echo "installing Debian's chromium for the browser tests"; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "the browser tests need Chromium: apt-get install chromium"; exit 1; fi; }
+
+# An OpenID provider that keeps people signed in, for the tests of stepping up; they are skipped without it.
+provider:
+	@test -d node_modules/oidc-provider || { \
+	  if command -v npm >/dev/null; then \
+	    echo "installing npm's oidc-provider for the tests of stepping up"; \
+	    npm install --silent --no-save --no-package-lock --no-audit --no-fund oidc-provider@9 || true; \
+	  else echo "without npm's oidc-provider stepping up is tested by nanoidp alone: apt-get install npm"; fi; }
+
+zsh:
+	@command -v zsh >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing Debian's zsh for the tests of completion"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zsh >/dev/null; \
+	  else echo "without zsh its completion is not tested: apt-get install zsh"; fi; }
 
 # Not started as a service: the tests of the shipped examples start one of their own.
 nginx:

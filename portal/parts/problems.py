@@ -85,10 +85,10 @@ def say(problem: HubProblem) -> None:
 
 def say_again(problem: HubProblem) -> None:
     """Show that a decision asks for a fresh sign-in, and the way there and back to this page."""
-    limit = f" It asks for {problem.limit}." if problem.limit else ""
+    limit = f"It asks for {problem.limit}." if problem.limit else ""
+    why = plain(f"{problem.detail or ''} {limit}")
     st.warning(
-        f"{plain(problem.detail or '')}{plain(limit)} Nothing was changed. Signing in brings you"
-        " back to this page, to decide then.",
+        f"{why} Nothing was changed. Signing in brings you back to this page, to decide then.",
         title=problem.title,
         icon=":material/lock_clock:",
     )

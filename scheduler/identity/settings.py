@@ -267,11 +267,6 @@ class IdentityFile(_Part):
         return self
 
     @property
-    def step_up_within(self) -> timedelta | None:
-        """Return how old a sign-in may be for a decision; None where that is not asked."""
-        return None if self.step_up is None else self.step_up.within
-
-    @property
     def asks_age(self) -> bool:
         """Return whether anything here asks how old a sign-in is, so that issuers must say it."""
         return self.step_up is not None or self.linking is not None

@@ -68,6 +68,7 @@ async def test_a_second_factor_is_asked_for_by_its_words(small):
     assert refused.json()["limit"] == "recognised by mfa or urn:strong"
     wanted = await again(browser)
     assert wanted["acr_values"] == ["mfa urn:strong"]
+    assert wanted["max_age"] == ["0"], "a provider that knows somebody would ask for nothing"
     issuer.override = {"amr": ["pwd", "mfa"]}
     browser = Browser(small)
     await browser.come_back(issuer)

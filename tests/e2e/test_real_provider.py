@@ -14,6 +14,7 @@ pytestmark = pytest.mark.browser
 SETTINGS = """\
 config_version: 1
 server: {{host: 127.0.0.1, port: {port}}}
+jwt: {{keys_dir: "{folder}/keys"}}
 oauth:
   issuer: "http://127.0.0.1:{port}"
   audience: commonpool
@@ -45,7 +46,7 @@ issuers:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder, port = tmp_path_factory.mktemp("provider"), free_port()
-    (folder / "settings.yaml").write_text(SETTINGS.format(port=port))
+    (folder / "settings.yaml").write_text(SETTINGS.format(port=port, folder=folder))
     (folder / "users.yaml").write_text(USERS)
     (folder / "identity.yaml").write_text(IDENTITY.format(port=port, claim="sub"))
     command = (sys.executable, "-m", "nanoidp", "--config", str(folder))

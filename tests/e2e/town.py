@@ -41,12 +41,12 @@ class Town:
 
 
 @contextmanager
-def town(folder: Path, **environment: str) -> Iterator[Town]:
+def town(folder: Path, portal_port: int = 0, **environment: str) -> Iterator[Town]:
     """Start both; without an identity file the development issuer signs people in."""
     layout = Layout.of(folder / "data")
     layout.make()
     prepare(layout, None)
-    hub, portal = free_port(), free_port()
+    hub, portal = free_port(), portal_port or free_port()
     found = Town(f"http://127.0.0.1:{hub}", f"http://127.0.0.1:{portal}", layout)
     environment = {
         "COMMONPOOL_PUBLIC_URL": found.portal,
