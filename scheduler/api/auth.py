@@ -14,8 +14,10 @@ from datetime import datetime
 
 import structlog
 
+from scheduler.core.model import AccountName
 from scheduler.core.policy import Policy
-from scheduler.core.roles import ALLOWED, Action, Actor, may, root
+from scheduler.core.roles import ALLOWED, Action, Actor, elsewhere, may, root
+from scheduler.db.jobs import Owner
 from scheduler.db.personal_tokens import NOT_KNOWN, MadeBy, PersonalRow
 from scheduler.db.sessions import SessionRow
 from scheduler.db.tokens import TokenRow
@@ -31,8 +33,9 @@ class Caller:
     """Whom a valid token or session speaks for.
 
     `made_by` is the sign-in that a personal token comes from.
-    `sees_all` and `ends_all` are about other people's jobs. `powers` are those of a personal
-    token, None for whoever may do all that the subject may.
+    `sees_all` and `ends_all` are about other people's jobs, and `elsewhere` are accounts whose
+    jobs are not the subject's in this session: of another institution of theirs. `powers` are
+    those of a personal token, None for whoever may do all that the subject may.
     """
 
     subject: str
@@ -45,16 +48,25 @@ class Caller:
     sees_all: bool = False
     ends_all: bool = False
     made_by: MadeBy = NOT_KNOWN
+    elsewhere: frozenset[AccountName] = frozenset()
 
     @property
-    def sees(self) -> str | None:
-        """Return the user whose jobs the caller may see; None is everyone's."""
-        return None if self.scope is Scope.ADMIN or self.sees_all else self.subject
+    def sees(self) -> Owner | None:
+        """Return whose jobs the caller may see; None is everyone's."""
+        return None if self.scope is Scope.ADMIN or self.sees_all else self._own
 
     @property
-    def ends(self) -> str | None:
-        """Return the user whose jobs the caller may end or forget; None is everyone's."""
-        return None if self.scope is Scope.ADMIN or self.ends_all else self.subject
+    def ends(self) -> Owner | None:
+        """Return whose jobs the caller may end or forget; None is everyone's."""
+        return None if self.scope is Scope.ADMIN or self.ends_all else self._own
+
+    def sees_job(self, user: str, account: str) -> bool:
+        """Return whether the caller may see a job of a user, of an account."""
+        return self.sees is None or self.sees.owns(user, account)
+
+    @property
+    def _own(self) -> Owner:
+        return Owner(self.subject, self.elsewhere)
 
     @property
     def manages(self) -> bool:
@@ -123,6 +135,7 @@ def caller_of_session(row: SessionRow, policy: Policy) -> Caller:
         row.ends_at,
         kind=Kind.SESSION,
         session=row,
+        elsewhere=elsewhere(policy, actor),
         sees_all=may(policy, actor, Action.SEE_JOBS),
         ends_all=may(policy, actor, Action.CANCEL_JOB),
     )
@@ -147,6 +160,7 @@ def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -
         kind=Kind.PERSONAL,
         powers=row.powers,
         made_by=MadeBy(row.institution, row.iss),
+        elsewhere=elsewhere(policy, actor),
         sees_all=Power.MANAGE in row.powers and may(policy, actor, Action.SEE_JOBS),
         ends_all=Power.MANAGE in row.powers and may(policy, actor, Action.CANCEL_JOB),
     )

@@ -86,7 +86,8 @@ async def prio(request: Request, user: User, query: Annotated[PageQuery, Query()
     now = hub.clock.now()
     policy, snapshot = await state_of(hub)
     found = await asyncio.to_thread(_factors, policy, snapshot, now)
-    own = [one for one in found if user.sees in {None, one.user} and one.place > (query.after or 0)]
+    after = query.after or 0
+    own = [one for one in found if one.place > after and user.sees_job(one.user, one.account)]
     page = own[: query.limit]
     more = str(page[-1].place) if len(own) > query.limit else None
     return body.reply(PrioPage(at=now, jobs=tuple(_prio(one) for one in page), next=more))
@@ -100,7 +101,7 @@ async def queue(request: Request, user: User, query: Annotated[PageQuery, Query(
         policy = await hub.policies.current(conn)
         found = await list_jobs(
             conn,
-            user=user.sees,
+            owner=user.sees,
             state=JobState.PENDING,
             before=query.after,
             limit=query.limit + 1,

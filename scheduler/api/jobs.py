@@ -111,7 +111,7 @@ async def jobs(request: Request, user: User, query: Annotated[JobQuery, Query()]
         within = _within(await hub.policies.current(conn), user, query, mine)
         found = await list_jobs(
             conn,
-            user=user.sees if within is None else None,
+            owner=user.sees if within is None else None,
             state=query.state,
             account=query.account if within is None else None,
             led=within,

@@ -87,7 +87,7 @@ async def launcher_view(
         account, user = owners.get(one.run, ("", ""))
         found.append(
             LaunchView(
-                run=one.run if caller.sees is None or caller.sees == user else None,
+                run=one.run if caller.sees_job(user, account) else None,
                 account=account,
                 phase=one.phase,
                 why=one.why,

@@ -169,7 +169,7 @@ async def _array(hub: HubState, user: Caller) -> AsyncIterator[str]:
     while listed < MAX_LISTED:
         async with hub.db.reading() as conn:
             policy = await hub.policies.current(conn)
-            page = await list_jobs(conn, user=user.sees, before=before, limit=_PAGE)
+            page = await list_jobs(conn, owner=user.sees, before=before, limit=_PAGE)
             facts = await job_facts(hub, conn, page)
         texts = [details(told_to(policy, user, one), policy).model_dump_json() for one in facts]
         yield (", " if listed and texts else "") + ", ".join(texts)

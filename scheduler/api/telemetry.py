@@ -131,7 +131,7 @@ def _node(
 
 
 def _holding(one: HeldGpu, caller: Caller) -> Holding:
-    if caller.sees is None or caller.sees == one.user:
+    if caller.sees_job(one.user, one.account):
         return Holding(
             account=one.account,
             run=one.run,

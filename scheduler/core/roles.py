@@ -149,6 +149,21 @@ def covers(policy: Policy, actor: Actor, account: AccountName) -> bool:
     return _covers({known.name: known for known in policy.accounts}, actor, account)
 
 
+def elsewhere(policy: Policy, actor: Actor) -> frozenset[AccountName]:
+    """Return the accounts of institutions that name somebody, and that they did not sign in for."""
+    accounts = {known.name: known for known in policy.accounts}
+    user = actor.user
+    others = {
+        _institution(accounts, name)
+        for name, row in accounts.items()
+        if user in row.members or any(user in people for people in _given(row).values())
+        if not _covers(accounts, actor, name)
+    }
+    if not others:
+        return frozenset()
+    return frozenset(name for name in accounts if _institution(accounts, name) in others)
+
+
 def memberships(policy: Policy, actor: Actor) -> tuple[AccountName, ...]:
     """Return the accounts of which somebody is a member, in the policy's order."""
     accounts = {known.name: known for known in policy.accounts}

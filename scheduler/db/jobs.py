@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Select, case, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, case, func, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState
-from scheduler.core.model import PriorityClass, Shape
+from scheduler.core.model import AccountName, PriorityClass, Shape
 from scheduler.core.training import Training
 from scheduler.db.ending import cancel_run
 from scheduler.db.engine import insert_into
@@ -186,12 +186,29 @@ async def find_submitted(
     return None if row is None else DuplicateJob(job_row(row), "submission_id")
 
 
-async def find_job(
-    conn: AsyncConnection, key: str, user: str | None, led: Collection[str] = ()
-) -> JobRow | None:
-    """Return a job by its id or its submission id; `user` None sees everyone's.
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose jobs are meant: a user's, but for those of accounts that are not theirs just now."""
 
-    Of the accounts in `led` the user sees other people's too, after their own.
+    user: str
+    but: frozenset[AccountName] = frozenset()
+
+    def owns(self, user: str, account: str) -> bool:
+        """Return whether a job of a user, of an account, is meant."""
+        return user == self.user and account not in self.but
+
+    def clause(self) -> ColumnElement[bool]:
+        """Return the same in SQL."""
+        mine = jobs.c.user == self.user
+        return mine & jobs.c.account.not_in(self.but) if self.but else mine
+
+
+async def find_job(
+    conn: AsyncConnection, key: str, owner: Owner | None, led: Collection[str] = ()
+) -> JobRow | None:
+    """Return a job by its id or its submission id; `owner` None sees everyone's.
+
+    Of the accounts in `led` the owner sees other people's too, after their own.
 
     A submission id that several people use is found for an administrator only where it
     is unique: the newest one is given.
@@ -199,9 +216,9 @@ async def find_job(
     query = select(jobs).where(
         jobs.c.deleted_at.is_(None), or_(jobs.c.id == key, jobs.c.submission_id == key)
     )
-    if user is not None:
-        query = query.where(or_(jobs.c.user == user, jobs.c.account.in_(led)))
-        query = query.order_by((jobs.c.user == user).desc())
+    if owner is not None:
+        query = query.where(or_(owner.clause(), jobs.c.account.in_(led)))
+        query = query.order_by((jobs.c.user == owner.user).desc())
     # An id goes before a submission id that somebody chose to look like one.
     query = query.order_by((jobs.c.id == key).desc(), jobs.c.sequence.desc()).limit(1)
     row = (await conn.execute(query)).mappings().one_or_none()
@@ -211,7 +228,7 @@ async def find_job(
 async def list_jobs(  # noqa: PLR0913  # each narrows the list
     conn: AsyncConnection,
     *,
-    user: str | None,
+    owner: Owner | None,
     state: JobState | None = None,
     account: str | None = None,
     led: Collection[str] | None = None,
@@ -223,7 +240,9 @@ async def list_jobs(  # noqa: PLR0913  # each narrows the list
     With `led`, those of these accounts, whoever's they are.
     """
     query: Select[Any] = select(jobs).where(jobs.c.deleted_at.is_(None))
-    wanted = {"user": user, "state": state and state.value, "account": account}
+    if owner is not None:
+        query = query.where(owner.clause())
+    wanted = {"state": state and state.value, "account": account}
     for name, value in wanted.items():
         if value is not None:
             query = query.where(jobs.c[name] == value)

@@ -33,7 +33,7 @@ async def past_window(conn: AsyncConnection, since: datetime, until: datetime, m
     found: list[PastJob] = []
     before: int | None = None
     for _ in range(0, MOST_LOOKED_THROUGH, _PAGE):
-        page = await list_jobs(conn, user=None, before=before, limit=_PAGE)
+        page = await list_jobs(conn, owner=None, before=before, limit=_PAGE)
         ended = [job for job in page if job.ended_at is not None and since < job.ended_at <= until]
         found.extend(await _played(conn, ended))
         if len(found) > most or len(page) < _PAGE:
@@ -58,7 +58,7 @@ async def past_jobs(
     found: list[PastJob] = []
     before: int | None = None
     for _ in range(0, most, _PAGE):
-        page = await list_jobs(conn, user=None, before=before, limit=_PAGE)
+        page = await list_jobs(conn, owner=None, before=before, limit=_PAGE)
         ended = [job for job in page if job.ended_at is not None and job.ended_at > since]
         found.extend(await _played(conn, ended))
         if len(page) < _PAGE:

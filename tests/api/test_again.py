@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from scheduler.db.drafts import MOST_OF_A_PERSON
-from scheduler.db.jobs import find_job
+from scheduler.db.jobs import Owner, find_job
 
 
 async def again(house, job, who="dana", key=None, **message):
@@ -41,7 +41,7 @@ async def test_all_that_was_asked_for_is_asked_for_again_files_and_all(house):
     same = old.keys() - {"id", "submission_id", "submitted_at"}
     assert {name: new[name] for name in same} == {name: old[name] for name in same}
     async with house.hub.db.reading() as conn:
-        rows = [await find_job(conn, job["id"], "dana") for job in (old, new)]
+        rows = [await find_job(conn, job["id"], Owner("dana")) for job in (old, new)]
     assert rows[0].runtime_env == rows[1].runtime_env
     assert rows[0].packages == rows[1].packages != ()
     assert rows[0].entrypoint_options == rows[1].entrypoint_options

@@ -79,3 +79,26 @@ async def test_a_members_accounts_usage_and_projects_are_those_of_the_session(sm
     company = await pat_for(small, "acme")
     assert (await company.get("/v1/me")).json()["accounts"] == ["acme-robotics"]
     assert (await company.get("/v1/usage?account=acme-robotics")).status_code == 200
+
+
+async def test_ones_own_jobs_are_those_of_the_sessions_institution(small):
+    """One issuer is not believed about what somebody does for another organisation."""
+    company = await pat_for(small, "acme")
+    sent = await company.post("/v1/jobs", json={"entrypoint": "true"}, headers=company.csrf)
+    assert sent.status_code == 201, sent.text
+    job = sent.json()
+    doors = [f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/log", f"/v1/jobs/{job['id']}/cost"]
+    doors += [f"/api/jobs/{job['id']}", f"/api/jobs/{job['id']}/logs"]
+    for door in doors:
+        assert (await company.get(door)).status_code == 200, door
+    university = await pat_for(small, "state-u")
+    for door in doors:
+        assert (await university.get(door)).status_code == 404, door
+    for ending in (f"/v1/jobs/{job['id']}/cancel", f"/api/jobs/{job['id']}/stop"):
+        answer = await university.post(ending, headers=university.csrf)
+        assert answer.status_code == 404, ending
+    assert (await university.get("/v1/jobs")).json()["jobs"] == []
+    assert (await university.get("/v1/queue")).json()["jobs"] == []
+    assert (await university.get("/api/jobs/")).json() == []
+    assert len((await company.get("/v1/jobs")).json()["jobs"]) == 1
+    assert len((await company.get("/api/jobs/")).json()) == 1

@@ -17,6 +17,7 @@ from scheduler.core.roles import (
     Actor,
     Role,
     accounts_for,
+    elsewhere,
     institution,
     may,
     memberships,
@@ -146,3 +147,20 @@ def test_two_who_share_an_institution_are_not_two_whichever_they_signed_in_for()
 def test_the_sector_of_an_account_is_not_what_makes_an_institution():
     assert {one.sector for one in BOTH.accounts} == {Sector.DOD}
     assert institution(BOTH, "army-lab") != institution(BOTH, "uni-lab")
+
+
+@pytest.mark.parametrize(
+    ("signed_in_for", "others"),
+    [
+        ("army", {"uni", "uni-lab"}),
+        ("uni-lab", {"army", "army-lab"}),
+        ("nation", set()),
+        (None, set()),
+        ("gone", {"army", "army-lab", "uni", "uni-lab"}),
+    ],
+)
+def test_what_is_elsewhere_is_of_the_institutions_that_one_did_not_sign_in_for(
+    signed_in_for, others
+):
+    assert elsewhere(BOTH, Actor("ann", signed_in_for)) == others
+    assert elsewhere(BOTH, Actor("dana", "army")) == set(), "whom one institution names alone"

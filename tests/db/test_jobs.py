@@ -11,6 +11,7 @@ from scheduler.core.model import PriorityClass, Shape, Tier
 from scheduler.db.jobs import (
     DuplicateJob,
     NewJob,
+    Owner,
     cancel_job,
     delete_job,
     events_of,
@@ -50,7 +51,7 @@ async def insert(db, job):
 
 async def find(db, key, user="ann"):
     async with db.reading() as conn:
-        return await find_job(conn, key, user)
+        return await find_job(conn, key, user and Owner(user))
 
 
 async def test_what_was_asked_for_is_what_is_read(db):
@@ -99,7 +100,7 @@ async def test_of_eight_submissions_at_once_one_becomes_a_job(db):
     winners = await asyncio.gather(*(submit(number) for number in range(8)))
     assert len(set(winners)) == 1
     async with db.reading() as conn:
-        assert len(await list_jobs(conn, user="ann")) == 1
+        assert len(await list_jobs(conn, owner=Owner("ann"))) == 1
         assert len(await events_of(conn, winners[0])) == 1
 
 
@@ -115,7 +116,7 @@ async def test_pages_go_back_in_time_without_gaps_or_repeats(db):
         await insert(db, replace(JOB, id=name, submission_id=name, idempotency_key=None))
     pages, before = [], None
     async with db.reading() as conn:
-        while page := await list_jobs(conn, user="ann", before=before, limit=3):
+        while page := await list_jobs(conn, owner=Owner("ann"), before=before, limit=3):
             pages.append([job.id for job in page])
             before = page[-1].sequence
     assert pages == [["j6", "j5", "j4"], ["j3", "j2", "j1"], ["j0"]]
@@ -127,8 +128,8 @@ async def test_lists_are_narrowed_by_state_and_account(db):
         await cancel_job(conn, "j1", NOON, "ann")
     await insert(db, replace(JOB, id="j2", submission_id="x", idempotency_key=None))
     async with db.reading() as conn:
-        stopped = await list_jobs(conn, user=None, state=JobState.STOPPED)
-        elsewhere = await list_jobs(conn, user="ann", account="other")
+        stopped = await list_jobs(conn, owner=None, state=JobState.STOPPED)
+        elsewhere = await list_jobs(conn, owner=Owner("ann"), account="other")
         assert await pending_count(conn, "ann") == 1
     assert ([job.id for job in stopped], elsewhere) == (["j1"], [])
 
