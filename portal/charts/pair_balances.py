@@ -43,8 +43,8 @@ def over_time(found: PairPage, *, dark: bool) -> Chart:
     ]
     # Layers share their rows: ticks with rows of their own would not share the scale of time.
     rows += [
-        {"pair": name_of(pair), "at": found.until.isoformat(), "limit": round(limit, 6)}
-        for pair in pairs
+        {"pair": name_of(pair), "at": _beside(found, place), "limit": round(limit, 6)}
+        for place, pair in enumerate(pairs)
         if (limit := _limit(pair)) is not None and limit <= top
     ]
     low = min((float(str(row["balance"])) for row in rows if "balance" in row), default=0.0)
@@ -85,8 +85,8 @@ def _ticks(y: Mapping[str, object]) -> dict[str, object]:
             "type": "tick",
             "orient": "horizontal",
             "thickness": 5,
-            "size": 28,
-            "xOffset": -14,
+            "size": 22,
+            "xOffset": -11,
         },
         "transform": [{"filter": "isValid(datum.limit)"}],
         "encoding": {
@@ -141,6 +141,11 @@ def _upwards(ends: tuple[float, float], ink: str) -> dict[str, object]:
         "scale": {"domain": list(ends), "nice": False},
         "axis": {"labelColor": ink, "titleColor": ink, "tickCount": 5, "gridOpacity": 0.3},
     }
+
+
+def _beside(found: PairPage, place: int) -> str:
+    """Return where a pair's tick is: near the end, and like caps stand beside each other."""
+    return (found.until - (found.until - found.since) * place / 20).isoformat()
 
 
 def _limit(pair: PairView) -> float | None:
