@@ -91,7 +91,10 @@ def _head(view: RequestView, here: Visit) -> None:
         )
     st.markdown(f"**Why:** {plain(view.reason)}")
     if view.state is RequestState.OPEN:
-        people = ", ".join(view.who_may_decide) or "nobody yet: the policy names no approver"
+        people = (
+            ", ".join(view.who_may_decide)
+            or "nobody besides who asked: the policy names no other approver"
+        )
         st.markdown(
             f"**Has** {plain(view.standing)}. **May decide:** {plain(people)}."
             f" **Expires** {ahead(view.expires_at, here.now)}."
@@ -105,7 +108,7 @@ def _head(view: RequestView, here: Visit) -> None:
 def _actions(view: RequestView, here: Visit) -> None:
     if "decide" in view.you_may:
         _decision(view, here)
-    elif view.state is RequestState.OPEN:
+    elif view.state in {RequestState.OPEN, RequestState.DRAFT}:
         st.info(plain(view.why_you_may_not_decide), icon=":material/lock:")
     desk = Requests(here.hub)
     with st.container(horizontal=True):

@@ -8,6 +8,7 @@ from portal.format import plain
 from portal.parts.no_account import whom_to_ask
 from portal.parts.operators import tried
 from portal.parts.problems import panel
+from portal.parts.project_figures import draw_figures, draw_overview, figures
 from portal.session import latest, visit
 from scheduler.core.roles import Role
 from scheduler.wire.projects import ProjectList, ProjectView
@@ -27,10 +28,19 @@ def page() -> None:
     mine = [one.account for one in ordered if one.yours]
     if not any(Role.RESEARCHER in one.yours for one in found.projects):
         st.info(whom_to_ask(visit().person.name, found.projects), icon=":material/lock:")
+    if mine:
+        panel(_overview, EVERY)()
     names = [*mine, *(one.account for one in ordered if one.account not in mine)]
     chosen: str | None = st.selectbox("Project", names, key="project", bind="query-params")
     panel(_project, EVERY)(chosen or names[0])
     _change(_named(found, chosen or names[0]))
+
+
+def _overview() -> None:
+    here = visit()
+    found = latest("projects", lambda: projects(here.hub), quietly=True)
+    yours = [one for one in found.projects if one.yours]
+    draw_overview(yours, figures(found.projects, here))
 
 
 def _named(found: ProjectList, name: str) -> ProjectView:
@@ -38,7 +48,9 @@ def _named(found: ProjectList, name: str) -> ProjectView:
 
 
 def _project(name: str) -> None:
-    one = _named(latest("projects", lambda: projects(visit().hub)), name)
+    here = visit()
+    found = latest("projects", lambda: projects(here.hub))
+    one = _named(found, name)
     said = [f"{one.sector.value} sector", f"below {one.parent}" if one.parent else "the root"]
     said += [f"institution {one.institution}"] if one.institution else []
     st.caption(plain(" · ".join(said)))
@@ -50,25 +62,15 @@ def _project(name: str) -> None:
         st.table(rows, hide_index=True, alt=f"People of {one.account} and their roles")
     else:
         st.info("Nobody has a role here yet.", icon=":material/group_off:")
-    for budget in one.budgets:
-        st.markdown(
-            f"Budget **{plain(budget.id)}**: {budget.h100e_hours:,} H100e-hours until"
-            f" {budget.valid_to:%Y-%m-%d}"
-        )
-    with st.container(horizontal=True):
-        st.page_link("views/usage.py", label="What is left of budgets", icon=":material/savings:")
-        st.page_link(
-            "views/requests.py",
-            label="Pending requests for members",
-            icon=":material/inbox:",
-            query_params={"of-kind": "membership", "of-state": "open"},
-        )
+    draw_figures(one, figures(found.projects, here))
 
 
 def _change(one: ProjectView) -> None:
     """Draw the form that asks for a member more or less, or say who may ask."""
     st.header("Add or remove a member")
-    deciders = ", ".join(one.approvers) or "nobody yet: the account has no approver"
+    me = visit().person.name
+    others = [name for name in one.approvers if name != me]
+    deciders = ", ".join(others) or "nobody yet: the account has no approver"
     if not one.may_ask:
         st.info(
             f"Leads and members of {plain(one.institution or one.account)} ask for it;"
@@ -77,7 +79,15 @@ def _change(one: ProjectView) -> None:
         )
         return
     roles = [role for role in Role if one.holds_queue or role is not Role.RESEARCHER]
-    st.caption(f"It is in force once its approvers have agreed: {plain(deciders)}.")
+    if me in one.approvers and not others:
+        st.warning(
+            f"You are the only approver of {plain(one.account)}, and nobody approves their own"
+            " request: what you ask for here waits until the policy names another approver.",
+            title="You cannot approve it yourself",
+            icon=":material/how_to_reg:",
+        )
+    else:
+        st.caption(f"It is in force once its approvers have agreed: {plain(deciders)}.")
     with st.form("member", border=True):
         name = st.text_input("Name", key="member-name")
         role = st.selectbox("Role", [role.value for role in roles], key="member-role")

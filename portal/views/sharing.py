@@ -9,6 +9,7 @@ import streamlit as st
 from portal.charts import sharing as charts
 from portal.client.ledger import FileKind, ledger, ledger_file
 from portal.format import TIER_WORDS, count, moment, plain, zone_name
+from portal.parts.pair_balances import draw_pairs
 from portal.parts.problems import panel
 from portal.session import Visit, is_dark, latest, visit
 from scheduler.core.ledger import By
@@ -61,6 +62,7 @@ def _ledger(days: int, by: By) -> None:
     _numbers(found)
     _flows(found)
     _balances(found)
+    draw_pairs(days, by)
     _loans(found, here)
     _recalls(found)
     _concentration(found)

@@ -63,7 +63,7 @@ REQUEST_VIEW: Example = {
     "who_may_decide": ["lee"],
     "votes": [],
     "you_may": ["edit", "withdraw", "comment"],
-    "why_you_may_not_decide": "You asked for it: somebody else decides.",
+    "why_you_may_not_decide": "You asked for it, so you cannot approve it yourself. Who can: lee.",
     "note": "",
     "revision": None,
     "history": [{"at": _AT, "actor": "dana", "event": "sent", "text": _WHY}],

@@ -33,6 +33,8 @@ from scheduler.wire.requests import (
 )
 
 _MOST = 200
+_BEFORE = {RequestState.DRAFT}
+"""While whoever asks may still think of whom to ask."""
 _OPEN = {RequestState.DRAFT, RequestState.OPEN, RequestState.APPROVED}
 
 
@@ -115,15 +117,39 @@ def _votes(request: Request, found: Standing, policy: Policy) -> tuple[VoteView,
 
 def _why_not(request: Request, policy: Policy, caller: Caller) -> str:
     """Return why a caller may not decide now; empty where they may."""
-    if request.state is not RequestState.OPEN:
+    mine = caller.subject == request.requester
+    if request.state is not RequestState.OPEN and not (mine and request.state in _BEFORE):
         return f"It is {request.state}."
-    if caller.subject == request.requester:
-        return "You asked for it: somebody else decides."
+    if mine:
+        return _who_else(request, policy, caller)
     if not approvals.may_decide(policy, caller.actor, request):
         people = ", ".join(sorted(approvals.standing(request, policy).may_decide)) or "nobody yet"
         return f"Your roles do not decide on this. Who may: {people}."
     voted = {vote.by for vote in request.votes if vote.digest == request.digest}
     return "You have approved it." if caller.subject in voted else ""
+
+
+def _who_else(request: Request, policy: Policy, caller: Caller) -> str:
+    """Return who decides on what the caller asked for: never the caller, approver or not."""
+    found = approvals.standing(request, policy)
+    others = sorted(found.may_decide)
+    needed = found.rule.approvers
+    if len(others) >= needed:
+        return f"You asked for it, so you cannot approve it yourself. Who can: {', '.join(others)}."
+    if others:
+        return (
+            f"You asked for it, so you cannot approve it yourself. It needs {needed} approvers,"
+            f" and besides you there is only {', '.join(others)}: an administrator, or a proposal"
+            " of another policy, names another one."
+        )
+    sole = approvals.may_decide(policy, caller.actor, request)
+    whose = (
+        "You are its only approver, and nobody" if sole else "It has no approver yet, and nobody"
+    )
+    return (
+        f"{whose} approves their own request. It waits until an administrator, or a proposal of"
+        " another policy, names another approver."
+    )
 
 
 def _you_may(request: Request, policy: Policy, caller: Caller, *, decides: bool) -> Sequence[str]:

@@ -59,6 +59,7 @@ SCOPES = {
     "/v1/ledger": {Scope.USER},
     "/v1/usage": {Scope.USER},
     "/v1/sector-use": {Scope.USER},
+    "/v1/ledger/pairs": {Scope.USER},
     "/v1/ledger/entries.csv": {Scope.USER},
     "/v1/ledger/entries.parquet": {Scope.USER},
     "/v1/prio": {Scope.USER},

@@ -2,19 +2,24 @@
 
 import math
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Query
 from fastapi.responses import Response
 
+from scheduler import policy_file
 from scheduler.api.ledger import LedgerQuery, Reach, ledger_page
+from scheduler.api.ledger_pairs import PairQuery, pair_page
 from scheduler.core.burndown import forecast
 from scheduler.core.ledger import Loan, Sums
 from scheduler.core.lenders import Party
 from scheduler.core.model import Sector, Tier
+from scheduler.core.pair_balances import PairBalances
 from scheduler.wire.diagnostics import RecallView
 from scheduler.wire.ledger import LedgerPage
 from scheduler.wire.operating import WastePage, WasteView
+from scheduler.wire.pair_balances import PairPage
 from scheduler.wire.sector_use import SectorHours, SectorUsePage
 from scheduler.wire.usage import (
     AccountUsage,
@@ -25,6 +30,7 @@ from scheduler.wire.usage import (
     UsagePage,
 )
 
+DEMO = Path(__file__).parents[2] / "infra/policies/demo.yaml"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ARL = Party("arl-vision", "arl", Sector.DOD)
 STATE_U = Party("state-u", "state-u", Sector.ACADEMIC)
@@ -110,6 +116,14 @@ def page(hub, user, query):
     ]
     reach = Reach(tuple(own), frozenset(own))
     return ledger_page(sums, (seen, query.limit), reach, hub.recalls)
+
+
+def pairs(hub, query):
+    since, until = query.window(hub.now + timedelta(minutes=1))
+    found = PairBalances(query.by, since, until, query.parts)
+    for loan in hub.loans:
+        found.add(loan)
+    return pair_page(found, policy_file.load(DEMO.read_text(encoding="utf-8"), 1))
 
 
 def used_days(now):
@@ -244,6 +258,10 @@ def serve(app, hub, caller):
     @app.get("/v1/ledger")
     def ledger(user: who, query: Annotated[LedgerQuery, Query()]) -> LedgerPage:
         return page(hub, user, query)
+
+    @app.get("/v1/ledger/pairs")
+    def by_pair(_: who, query: Annotated[PairQuery, Query()]) -> PairPage:
+        return pairs(hub, query)
 
     @app.get("/v1/ledger/entries.{kind}")
     def entries(_: who, kind: str) -> Response:

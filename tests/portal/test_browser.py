@@ -300,11 +300,12 @@ def test_sharing_has_words_tables_and_files_for_its_pictures(visitor, tmp_path):
     said = re.compile(r"Who lent to whom\. .*lent acme-robotics .* H100e-hours in \d+ loans")
     expect(visitor.locator('[data-testid="stEChartsChart"]')).to_have_attribute("aria-label", said)
     charts = visitor.locator('[data-testid="stVegaLiteChart"]')
-    expect(charts).to_have_count(3)
-    for place, words in enumerate(("Net balance", "loans over time", "How long lenders")):
+    expect(charts).to_have_count(4)
+    pictures = ("Net balance", "Balance of each pair", "loans over time", "How long lenders")
+    for place, words in enumerate(pictures):
         expect(charts.nth(place)).to_have_attribute("aria-label", re.compile(words))
     twins = visitor.get_by_role("tab", name="View as a table")
-    expect(twins).to_have_count(4)
+    expect(twins).to_have_count(5)
     twins.first.focus()
     visitor.keyboard.press("Enter")
     expect(visitor.get_by_role("cell", name="state-u", exact=True).first).to_be_visible()
