@@ -62,7 +62,7 @@ test-ray: setup compiler ## only the tests that start real Ray clusters
 test-browser: setup chromium nginx provider ## only the tests in a real browser
 	$(PYTEST) -m browser
 
-test-machines: setup compiler ## several machines as network namespaces, real Ray over them (as root)
+test-machines: setup compiler ## several machines in namespaces with real Ray over them, and a systemd (as root)
 	$(PYTEST) -m machines
 
 test-gpu: setup ## only the tests on a real NVIDIA GPU, minutes; it should be idle

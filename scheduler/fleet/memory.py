@@ -5,6 +5,7 @@ health looks at goes into one hash, and only a report with another hash is store
 memory is of one process and lost with it; nodes speak again within seconds.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,7 +70,10 @@ class Fleet:
     def __init__(self, fence_seconds: float) -> None:
         """Believe the agent that began last, as long as it spoke within `fence_seconds`."""
         self._fence_seconds = fence_seconds
-        self._seats: dict[str, Seat] = {}
+        # By when they were heard, the longest ago first: silence is looked for from that end.
+        self._seats: OrderedDict[str, Seat] = OrderedDict()
+        self._newest, self._in_order = float("-inf"), True
+        self._split: set[str] = set()
         self.use = UseMemory()
         self._latest = Latest()
         self._shared = Shared()
@@ -145,6 +149,8 @@ class Fleet:
             # What was added up of the process before is rolled up with what comes.
             seat.since, seat.sent, seat.taken = known.since, known.sent, known.taken
         self._seats[report.node] = seat
+        if report.sequence:
+            self._split.add(report.node)
         self._count(seat, report, now)
 
     def _places(self, known: Seat | None, count: int) -> int:
@@ -158,11 +164,15 @@ class Fleet:
         if report.sequence > seat.sequence + 1:
             # What was told elsewhere is missing here, and missing data is never idle (R18).
             seat.split_at = now
+            self._split.add(report.node)
             self.use.interrupt(seat.base, seat.count)
         if report.sequence > seat.sequence:
             seat.sent += report.sequence - seat.sequence
             seat.taken += 1
         seat.sequence, seat.heard = report.sequence, now
+        self._seats.move_to_end(report.node)
+        self._in_order &= now >= self._newest  # A clock may be set back.
+        self._newest = max(self._newest, now)
         self.reports += 1
         # What a report does not say is unknown now: nothing of the one before stays.
         last = [_NOTHING] * (FIELDS * seat.count)
@@ -182,6 +192,8 @@ class Fleet:
         if node not in self._seats:
             base = self.use.places(0)
             self._seats[node] = Seat(pool, "", None, -1, 0, now, base, 0, stored=False)
+            self._in_order &= now >= self._newest
+            self._newest = max(self._newest, now)
 
     def forget(self, node: str) -> None:
         """Drop a node: it is silent and stored so, or gone."""
@@ -196,16 +208,27 @@ class Fleet:
 
     def silent(self, since: float) -> dict[str, float]:
         """Return the nodes that were last heard before, here or elsewhere, with when that was."""
-        # Asked of every node every few seconds, so without a call for each.
-        return {
-            name: max(seat.heard, seat.elsewhere)
-            for name, seat in self._seats.items()
-            if seat.heard < since and seat.elsewhere < since
-        }
+        if not self._in_order:
+            self._seats = OrderedDict(sorted(self._seats.items(), key=lambda one: one[1].heard))
+            self._newest = max((seat.heard for seat in self._seats.values()), default=self._newest)
+            self._in_order = True
+        found = {}
+        for name, seat in self._seats.items():
+            if seat.heard >= since:
+                break
+            if seat.elsewhere < since:
+                found[name] = max(seat.heard, seat.elsewhere)
+        return found
 
     def split(self, since: float) -> dict[str, Seat]:
         """Return the nodes that showed since then that they speak to other processes too."""
-        return {name: seat for name, seat in self._seats.items() if seat.split_at >= since}
+        found = {
+            name: seat
+            for name in self._split
+            if (seat := self._seats.get(name)) is not None and seat.split_at >= since
+        }
+        self._split = set(found)
+        return found
 
     def heard_elsewhere(self, node: str, at: float) -> None:
         """Note that another process heard a node then."""

@@ -174,3 +174,22 @@ def test_a_node_is_silent_when_nobody_heard_it():
     fleet.heard_elsewhere("n", AT + 20)
     assert fleet.silent(AT + 30) == {}
     assert fleet.silent(AT + 31) == {"n": AT + 30}
+
+
+STEPS = st.tuples(st.sampled_from("abcd"), st.integers(-40, 40), st.booleans())
+
+
+@given(st.lists(STEPS, max_size=40), st.integers(0, 60))
+def test_whoever_was_not_heard_is_found_wherever_the_clock_went(steps, patience):
+    fleet, now, here, elsewhere = Fleet(60), AT, {}, {}
+    for number, (name, passed, speaks_here) in enumerate(steps):
+        now += passed  # Clocks are set back, too.
+        if speaks_here:
+            tell(fleet, said(number, 0.5, node=name), now)
+            here[name] = now
+        elif name in here:
+            fleet.heard_elsewhere(name, now)
+            elsewhere[name] = max(elsewhere.get(name, now), now)
+        last = {one: max(at, elsewhere.get(one, at)) for one, at in here.items()}
+        since = now - patience
+        assert fleet.silent(since) == {one: at for one, at in last.items() if at < since}
