@@ -27,6 +27,9 @@ Owners = Mapping[AccountName, int]
 
 NOBODY: Owners = {}
 
+Split = tuple[int, dict[AccountName, int]]
+"""The free cells of a place, and how many are bound to whom."""
+
 _Saved = tuple[int, int, dict[AccountName, int]]
 
 
@@ -38,27 +41,29 @@ class Place(NamedTuple):
 
 
 class Size:
-    """All cells of one size: how many are free, bound to whom, and still claimed."""
+    """All cells of one size: how many are free, and how many each account may still claim."""
 
-    __slots__ = ("_bound", "claimed", "free", "nominal", "units")
+    __slots__ = ("_before", "_left", "claimed", "free", "nominal", "units")
 
     def __init__(self, units: int, gpus: int, nominals: Mapping[AccountName, int]) -> None:
         self.units = units  # GPUs of a node or nodes of a block that make a cell
         cells = {account: nominal // gpus for account, nominal in nominals.items()}
         self.nominal = {account: count for account, count in cells.items() if count}
+        self._before: dict[AccountName, int] | None = None
         self.clear()
 
     def clear(self) -> None:
         """Forget all places."""
         self.free = 0
-        self._bound: dict[AccountName, int] = {}
+        # What is guaranteed less what is bound, which may be more than that.
+        self._left: dict[AccountName, int] = dict(self.nominal)
         self.claimed = sum(self.nominal.values())
 
     def left(self, account: AccountName) -> int:
         """Return how many cells the account may still claim."""
-        return max(0, self.nominal.get(account, 0) - self._bound.get(account, 0))
+        return max(0, self._left.get(account, 0))
 
-    def split(self, capacity: int, owners: Owners) -> tuple[int, Owners]:
+    def split(self, capacity: int, owners: Owners) -> Split:
         """Return the free cells of a place with so many units, and who is bound to how many.
 
         Whose work is beside others' in one cell is bound to nothing, nor who is guaranteed none.
@@ -78,58 +83,52 @@ class Size:
                 bound[account] = used // self.units  # what is beyond is in no whole cell
         return max(0, spare // self.units), bound
 
-    def count(self, capacity: int, owners: Owners, sign: int) -> None:
-        """Count a place, or count it no longer (`sign` -1)."""
-        if len(owners) == 1:
-            self.free += sign * self._occupy(capacity, owners, sign)
-        elif not owners:
-            self.free += sign * (capacity // self.units)
-        else:
-            free, bound = self.split(capacity, owners)
-            self.free += sign * free
-            for account, cells in bound.items():
-                self._bind(account, sign * cells)
+    def add(self, capacity: int) -> None:
+        """Count one more place, in which nothing is pinned."""
+        self.free += capacity // self.units
 
-    def move(self, capacity: int, before: Owners, after: Owners) -> None:
-        """Count a place anew, whose owners were others before."""
-        # Nearly all moves are of one owner into a free place or out of it.
-        if not before and len(after) == 1:
-            self.free += self._occupy(capacity, after, 1) - capacity // self.units
-        elif not after and len(before) == 1:
-            self.free += capacity // self.units - self._occupy(capacity, before, -1)
-        else:
-            self.count(capacity, before, -1)
-            self.count(capacity, after, 1)
+    def take(self, capacity: int, owner: tuple[AccountName, int], sign: int) -> None:
+        """Let one account have so many units of a free place; with `sign` -1 it is free again.
 
-    def _occupy(self, capacity: int, owners: Owners, sign: int) -> int:
-        """Bind one owner's cells of a place, and return those left free: as `split`, but faster."""
-        ((account, used),) = owners.items()
-        units = self.units
-        if account in self.nominal:
+        The same as `recount`, but faster: nearly all moves are like this.
+        """
+        (account, used), units = owner, self.units
+        left = self._left.get(account)
+        if left is not None:
             cells = -(-used // units)
             if cells * units > capacity:
-                cells = used // units  # what is beyond is in no whole cell
+                cells = used // units
             if cells:
-                self._bind(account, sign * cells)
+                self._bind(account, left, sign * cells)
                 used = max(used, cells * units)
-        return (capacity - used) // units if used < capacity else 0
+        still_free = (capacity - used) // units if used < capacity else 0
+        self.free += sign * (still_free - capacity // units)
+
+    def recount(self, before: Split, after: Split) -> None:
+        """Count a place anew that was split otherwise before."""
+        self.free += after[0] - before[0]
+        if before[1] == after[1]:
+            return
+        for account in (before[1] | after[1]) if before[1] else after[1]:
+            cells = after[1].get(account, 0) - before[1].get(account, 0)
+            self._bind(account, self._left[account], cells)
+
+    def _bind(self, account: AccountName, left: int, cells: int) -> None:
+        if self._before is not None and account not in self._before:
+            self._before[account] = left
+        now = self._left[account] = left - cells
+        self.claimed += max(0, now) - max(0, left)
 
     def save(self) -> _Saved:
-        """Return the counts, to come back to them."""
-        return self.free, self.claimed, dict(self._bound)
+        """Return the counts, to come back to them; of accounts, those that change."""
+        self._before = {}
+        return self.free, self.claimed, self._before
 
     def restore(self, saved: _Saved) -> None:
         """Come back to counts that were kept."""
-        self.free, self.claimed, self._bound = saved
-
-    def _bind(self, account: AccountName, cells: int) -> None:
-        before = self._bound.get(account, 0)
-        after = self._bound[account] = before + cells
-        nominal = self.nominal[account]
-        if before < nominal:
-            self.claimed -= nominal - before
-        if after < nominal:
-            self.claimed += nominal - after
+        self.free, self.claimed, before = saved
+        self._left.update(before)
+        self._before = None
 
 
 class Cells:
@@ -145,6 +144,8 @@ class Cells:
         # By number of block: its whole nodes that are free or bound to one account, and whose.
         self._capacity: list[int] = []
         self._owners: list[dict[AccountName, int]] = []
+        # What `split` answers of each, since it was last asked.
+        self._splits: dict[int, Split] = {}
         # The same of blocks that have changed since `save`, as they were.
         self._changed: dict[int, tuple[int, dict[AccountName, int]]] | None = None
 
@@ -168,6 +169,7 @@ class Cells:
                 size.restore(saved)
             for block, (capacity, owners) in changed.items():
                 self._capacity[block], self._owners[block] = capacity, owners
+                self._splits.pop(block, None)
             self._changed = None
 
         return restore
@@ -186,28 +188,36 @@ class Cells:
             size.clear()
         self._capacity = [0] * len(wired)
         self._owners = [{} for _ in wired]
+        self._splits.clear()
 
     def put(self, place: Place) -> None:
         """Count a node on which nothing is pinned."""
         for size in self._sizes:
-            size.count(place.healthy, NOBODY, 1)
+            size.add(place.healthy)
         if self._blocks is not None and place.healthy >= self._whole:
             self._count_block(place.block, 1, None, None)
 
-    def move(self, place: Place, before: Owners, after: Owners) -> None:
-        """Count the pinned work on a node anew."""
+    def move(self, place: Place, before: Owners, after: Owners) -> bool:
+        """Count the pinned work on a node anew; return whether it is bound to one account now."""
         block, healthy = place
-        for size in self._sizes:
-            size.move(healthy, before, after)
-        if self._blocks is None or healthy < self._whole:
-            return
-        was, now = self.bound_to(place, before), self.bound_to(place, after)
-        # In its block counts a node that is free or bound to one account.
-        counted = (was is not None or not before), (now is not None or not after)
-        if was != now or counted[0] != counted[1]:
-            self._count_block(block, counted[1] - counted[0], was, now)
+        owners, sign = (before, -1) if not after else (after, 1)
+        if len(owners) == 1 and not (before and after):
+            (owner,) = owners.items()
+            for size in self._sizes:
+                size.take(healthy, owner, sign)
+        else:
+            for size in self._sizes:
+                size.recount(size.split(healthy, before), size.split(healthy, after))
+        now = self._bound_to(place, after)
+        if self._blocks is not None and healthy >= self._whole:
+            was = self._bound_to(place, before)
+            # In its block counts a node that is free or bound to one account.
+            counted = (was is not None or not before), (now is not None or not after)
+            if was != now or counted[0] != counted[1]:
+                self._count_block(block, counted[1] - counted[0], was, now)
+        return now is not None
 
-    def bound_to(self, place: Place, owners: Owners) -> AccountName | None:
+    def _bound_to(self, place: Place, owners: Owners) -> AccountName | None:
         """Return the account that a node with this pinned work is bound to, if any."""
         if len(owners) != 1 or not self._sizes:
             return None
@@ -224,7 +234,7 @@ class Cells:
             return
         if self._changed is not None and block not in self._changed:
             self._changed[block] = (self._capacity[block], dict(owners))
-        size.count(self._capacity[block], owners, -1)
+        before = self._split(size, block)
         self._capacity[block] += capacity
         if was is not None:
             owners[was] -= 1
@@ -232,7 +242,8 @@ class Cells:
                 del owners[was]
         if now is not None:
             owners[now] = owners.get(now, 0) + 1
-        size.count(self._capacity[block], owners, 1)
+        after = self._splits[block] = size.split(self._capacity[block], owners)
+        size.recount(before, after)
 
     def short_of(self, account: AccountName, sizes: Iterable[Size]) -> list[bool]:
         """Return where free cells are lacking: by size for others, then for all with this one.
@@ -257,6 +268,13 @@ class Cells:
             return []
         return [number for number, owners in enumerate(self._owners) if account in owners]
 
+    def _split(self, size: Size, block: int) -> Split:
+        known = self._splits.get(block)
+        if known is None:
+            known = size.split(self._capacity[block], self._owners[block])
+            self._splits[block] = known
+        return known
+
     def kept_in_blocks(self, account: AccountName) -> list[int]:
         """Return how many free nodes of each block others are to find there: [] without blocks.
 
@@ -271,7 +289,7 @@ class Cells:
             (-owners[who], number, who, count)
             for number, owners in enumerate(self._owners)
             if owners
-            for who, count in size.split(self._capacity[number], owners)[1].items()
+            for who, count in self._split(size, number)[1].items()
             if who != account
         ]
         for used, number, who, count in sorted(bound):
@@ -281,10 +299,12 @@ class Cells:
         claimed = size.claimed - size.left(account)
         if not claimed:
             return kept
-        for number in sorted(range(len(kept)), key=lambda n: (account in self._owners[n], -n)):
+        last_first = range(len(kept) - 1, -1, -1)
+        others = [number for number in last_first if account not in self._owners[number]]
+        for number in (*others, *(n for n in last_first if account in self._owners[n])):
             if not claimed:
                 break
-            free = min(claimed, size.split(self._capacity[number], self._owners[number])[0])
+            free = min(claimed, self._split(size, number)[0])
             kept[number] += free * size.units
             claimed -= free
         return kept

@@ -54,6 +54,37 @@ def subtree_usage(
     return total
 
 
+class ExactSum:
+    """A sum of floats in which nothing is lost, so that what is taken out again leaves no trace.
+
+    Kept as few floats that do not overlap, whose sum it is.
+    Source: J. R. Shewchuk, "Adaptive Precision Floating-Point Arithmetic", 1997, grow-expansion.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[float] = []
+
+    def add(self, more: float) -> None:
+        """Add a number, which may be negative."""
+        parts = []
+        for part in self._parts:
+            large, small = (more, part) if abs(more) > abs(part) else (part, more)
+            more = large + small
+            lost = small - (more - large)
+            if lost:
+                parts.append(lost)
+        if more:
+            parts.append(more)
+        self._parts = parts
+
+    @property
+    def value(self) -> float:
+        """Return the nearest float."""
+        return fsum(self._parts)
+
+
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _HALVINGS = 32
 _MOST = 1000.0  # a float holds no larger power of two; leases do not begin so far ahead
@@ -82,50 +113,60 @@ class Accruing:
 
     With h the half-life, runs of rate c since s have accrued `sum(c) - sum(c x 2^((s-b)/h)) x
     2^(-(t-b)/h)`, times h/ln 2, for any instant b. The two sums are exact and change only as
-    runs come and go, so reading does not look at runs.
+    runs come and go, so reading does not look at runs but those that did since: what a cycle
+    tries has gone again by then.
     """
 
-    __slots__ = ("_base", "_half_life", "_kept", "_rates", "_runs", "_sums")
+    __slots__ = ("_base", "_changed", "_half_life", "_kept", "_parts", "_rates", "_runs")
 
     def __init__(self, half_life: timedelta) -> None:
         self._half_life = half_life
         self._runs: dict[RunId, tuple[float, datetime]] = {}
         self._base: datetime | None = None
-        self._rates: dict[RunId, float] = {}  # each run's part of the first sum
-        self._kept: dict[RunId, float] = {}  # and of the second one, as of the base
-        self._sums: tuple[float, float] | None = None
+        self._parts: dict[RunId, tuple[float, float]] = {}  # each run's in both sums
+        self._rates, self._kept = ExactSum(), ExactSum()  # the second one as of the base
+        self._changed: set[RunId] = set()
 
     def put(self, run: RunId, h100e: float, since: datetime) -> None:
         """Let a run accrue, with so many H100-equivalents since then."""
         self._runs[run] = (h100e, since)
-        self._rates[run] = h100e
-        if self._base is not None:
-            self._kept[run] = self._part(self._base, h100e, since)
-        self._sums = None
+        self._changed.add(run)
 
     def drop(self, run: RunId) -> None:
         """Let a run accrue no more."""
         if self._runs.pop(run, None) is not None:
-            del self._rates[run]
-            self._kept.pop(run, None)
-            self._sums = None
+            self._changed.add(run)
 
     def runs(self) -> Mapping[RunId, tuple[float, datetime]]:
         """Return each run's H100-equivalents and since when it holds them."""
         return self._runs
 
-    def _part(self, base: datetime, h100e: float, since: datetime) -> float:
-        return h100e * float(2.0 ** min(_MOST, (since - base) / self._half_life))
-
     def sums(self, base: datetime) -> tuple[float, float]:
         """Return the two sums, the second one as of `base`."""
         if self._base != base:
             self._base = base
-            self._kept = {run: self._part(base, *known) for run, known in self._runs.items()}
-            self._sums = None
-        if self._sums is None:
-            self._sums = fsum(self._rates.values()), fsum(self._kept.values())
-        return self._sums
+            self._parts.clear()
+            self._rates, self._kept = ExactSum(), ExactSum()
+            self._changed = set(self._runs)
+        for run in self._changed:
+            self._count(run, base)
+        self._changed.clear()
+        return self._rates.value, self._kept.value
+
+    def _count(self, run: RunId, base: datetime) -> None:
+        before, known, after = self._parts.pop(run, None), self._runs.get(run), None
+        if known is not None:
+            h100e, since = known
+            kept = h100e * float(2.0 ** min(_MOST, (since - base) / self._half_life))
+            after = self._parts[run] = (h100e, kept)
+        if after == before:
+            return
+        if before is not None:
+            self._rates.add(-before[0])
+            self._kept.add(-before[1])
+        if after is not None:
+            self._rates.add(after[0])
+            self._kept.add(after[1])
 
 
 class AllAccruing:

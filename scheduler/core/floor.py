@@ -53,9 +53,16 @@ class Floor:
         until = run.ends_by if run.stop_at is None else min(run.ends_by, run.stop_at)
         stays = run.quota_class is QuotaClass.IN_QUOTA and not run.draining
         pinned = run.account if stays else None
+        gpus: tuple[int, ...] = ()
+        held = Holder(0, until, pinned)
         for slot in run.slots:
-            holders = self._holders.setdefault(slot.node, {})
-            holders[run.id] = Holder(mask_of(slot.gpus), until, pinned)
+            if slot.gpus != gpus:  # mostly a gang has the same of every node
+                gpus = slot.gpus
+                held = Holder(mask_of(gpus), until, pinned)
+            holders = self._holders.get(slot.node)
+            if holders is None:
+                holders = self._holders[slot.node] = {}
+            holders[run.id] = held
             self._refresh(slot.node)
 
     def release(self, run: Run) -> None:

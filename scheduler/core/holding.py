@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 
 from scheduler.core.decisions import Reserve
 from scheduler.core.model import AccountName, Job, JobId, Pool, PoolId, QuotaClass, Shape, Slot
-from scheduler.core.ordering import Kind
-from scheduler.core.placement import mask_of
+from scheduler.core.ordering import Kind, in_order
+from scheduler.core.placement import bits, mask_of
 from scheduler.core.policy import Backfill, Rules
 from scheduler.core.terms import Purse, may_borrow
 from scheduler.core.timeline import (
@@ -135,7 +135,6 @@ class Waits:
 
 class _Option(NamedTuple):
     start_at: datetime
-    rank: int
     pool: Pool
 
 
@@ -211,11 +210,10 @@ def _hold_if_soonest(cycle: Cycle, kind: Kind, job: Job, bit: int) -> None:
     if at is None or at <= cycle.now:
         return
     place = (at, kind.order[bit])
-    mask = kind.guaranteed & ~(1 << bit)
-    while mask:
-        low = mask & -mask
-        mask ^= low
-        other = low.bit_length() - 1
+    others = kind.guaranteed & ~(1 << bit)
+    # Any that opens before settles it: most likely one where a part of the nominal is left.
+    likely = others & cycle.world.below.pools(kind.account, kind.fits.least)
+    for other in (*bits(likely), *bits(others & ~likely)):
         elsewhere = quota_opens(cycle, kind, other)
         if elsewhere is not None and (elsewhere, kind.order[other]) < place:
             return
@@ -230,9 +228,9 @@ def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool) -
     """
     mask = kind.guaranteed if turn is QuotaClass.IN_QUOTA else kind.mask
     found = []
-    for rank, pool in enumerate(kind.candidates.pools):
-        bit = cycle.world.rooms.bits[pool.id]
-        if not mask >> bit & 1 or cycle.own_tier_start(kind, pool) is not None:
+    for bit in in_order(kind, mask):
+        pool = cycle.world.rooms.pools[bit]
+        if cycle.own_tier_start(kind, pool) is not None:
             continue
         limit_at: datetime | None = cycle.now
         if turn is not QuotaClass.IN_QUOTA and not may_borrow(cycle.world, kind, bit, cycle.now):
@@ -246,7 +244,7 @@ def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool) -
             start_at = _common_opens(cycle, kind, bit, start_at)
         start_at = _cells_open(cycle, kind, job, (bit, turn), start_at)
         if start_at is not None:
-            found.append(_Option(max(start_at, limit_at), rank, pool))
+            found.append(_Option(max(start_at, limit_at), pool))
     return sorted(found, key=lambda o: (o.start_at, o.pool.tier.rank, o.pool.id))
 
 

@@ -5,7 +5,7 @@ in the order of spill-over, and which rule refuses each of the others (R13, by
 `eligibility.py`). Each answer is a look-up after it was asked for once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from scheduler.core import hardware
@@ -48,9 +48,11 @@ class PolicyIndex:
         for account in policy.accounts:
             self._children.setdefault(account.parent, []).append(account.name)
         self.eligibility = Eligibility(policy)
+        self._places = {pool.id: place for place, pool in enumerate(self.eligibility.pools)}
         self._lent = self._agreements_by_pool()
         self._agreements: dict[tuple[AccountName, PoolId], tuple[Agreement, ...]] = {}
-        self._strangers: dict[tuple[AccountName, PoolId], Verdict] = {}
+        self._refused: dict[tuple[AccountName, PoolId], Verdict] = {}
+        self._strangers: dict[tuple[AccountName, int], tuple[Verdict, ...]] = {}
         self._factors = self._factors_by_pool()
         self._limit_classes: dict[timedelta, int] = {}
         self._owned, self._owned_tier = self._owners()
@@ -128,11 +130,28 @@ class PolicyIndex:
     def no_agreement(self, account: AccountName, pool: Pool) -> Verdict:
         """Return the verdict of an outsider without a valid agreement, one for all its jobs."""
         key = (account, pool.id)
-        known = self._strangers.get(key)
+        known = self._refused.get(key)
         if known is None:
             numbers = (("owner", pool.owner), ("account", account))
             known = Verdict(Reason.SECTOR_AGREEMENT, pool.id, numbers)
-            self._strangers[key] = known
+            self._refused[key] = known
+        return known
+
+    def strangers(
+        self, account: AccountName, strange: int, pools: Iterable[Pool]
+    ) -> tuple[Verdict, ...]:
+        """Return the verdicts of those of some pools, a bit each, that have no agreement with it.
+
+        Most pools have none where there are many. They come in the order of `pools`, which is one
+        for all jobs of the account.
+        """
+        if not strange:
+            return ()
+        known = self._strangers.get((account, strange))
+        if known is None:
+            refused = (pool for pool in pools if strange >> self._places[pool.id] & 1)
+            known = tuple(self.no_agreement(account, pool) for pool in refused)
+            self._strangers[account, strange] = known
         return known
 
     def _may_borrow(self, account: AccountName, agreement: Agreement) -> bool:

@@ -384,11 +384,10 @@ class Run:
     @property
     def gpus(self) -> int:
         """Return the GPUs that the lease names."""
-        # Asked for very often; a generator would cost more than the sum.
-        total = 0
-        for slot in self.slots:
-            total += len(slot.gpus)
-        return total
+        # Asked for very often, and mostly of a run on one node.
+        if len(self.slots) == 1:
+            return len(self.slots[0].gpus)
+        return sum([len(slot.gpus) for slot in self.slots])
 
 
 def run_id(job: JobId, attempt: int) -> RunId:

@@ -9,7 +9,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from scheduler.core.explain import Verdict
 from scheduler.core.index import Candidates
 from scheduler.core.model import AccountName, Job, JobId, QuotaClass, Shape
 from scheduler.core.placement import bits
@@ -18,6 +17,9 @@ from scheduler.core.rooms import FitClass
 
 Entry = tuple[int, datetime, int, JobId]
 """A job's place in its queue: priority, then age (with its handicap), then submission."""
+
+Age = tuple[datetime, int, JobId]
+"""A job's place among all of its shape: age, then submission."""
 
 
 _UNKNOWN = timedelta(hours=1)
@@ -71,9 +73,11 @@ class Queue:
             self._chunks, self._limits = [[place]], [[limit]]
             self._lasts, self._least = [place], [limit]
             return
-        n = min(bisect_left(self._lasts, place), len(self._chunks) - 1)
+        n = at = 0
+        if place > self._chunks[0][0]:  # else it is the head: one that a cycle tried comes back
+            n = min(bisect_left(self._lasts, place), len(self._chunks) - 1)
+            at = bisect_left(self._chunks[n], place)
         chunk = self._chunks[n]
-        at = bisect_left(chunk, place)
         chunk.insert(at, place)
         self._limits[n].insert(at, limit)
         self._lasts[n] = chunk[-1]
@@ -90,11 +94,13 @@ class Queue:
 
     def drop(self, place: Entry) -> None:
         """Take an entry out; one that is not there is out already."""
-        n = bisect_left(self._lasts, place)
-        if n == len(self._chunks):
-            return
+        n = at = 0
+        if self.first() != place:  # mostly it is the head that starts
+            n = bisect_left(self._lasts, place)
+            if n == len(self._chunks):
+                return
+            at = bisect_left(self._chunks[n], place)
         chunk, limits = self._chunks[n], self._limits[n]
-        at = bisect_left(chunk, place)
         if at == len(chunk) or chunk[at] != place:
             return
         self._size -= 1
@@ -145,12 +151,14 @@ class Kind:
     """The waiting jobs of one account and shape whose time limits the same tiers allow.
 
     Where a person may hold only so many GPUs, their jobs are a kind of their own. `mask` are
-    the candidate pools, a bit each by `PolicyIndex.bits`; `guaranteed` those of them where the
-    shape could be in quota if all else were idle.
+    the candidate pools, a bit each by `Rooms.bits`; `guaranteed` those of them where the shape
+    could be in quota if all else were idle. The candidates that are `strange` to the account,
+    for want of an agreement, are in none of both.
     """
 
     __slots__ = (
         "account",
+        "ages",
         "candidates",
         "fits",
         "guaranteed",
@@ -160,7 +168,7 @@ class Kind:
         "order",
         "queue",
         "shape",
-        "strangers",
+        "strange",
         "user",
     )
 
@@ -175,9 +183,9 @@ class Kind:
         self.guaranteed = 0
         self.order: Mapping[int, int] = {}  # the place of each pool's bit in spill-over (R13)
         self.in_turn = False  # it is that of the bits themselves, in the pools of `mask`
-        self.mask = 0
-        self.strangers: tuple[Verdict, ...] | None = None  # of pools in no reach: `verdicts.py`
+        self.mask = self.strange = 0
         self.queue = Queue()
+        self.ages: list[Age] = []  # of all jobs of its shape: see `Waiting.oldest`
         # What two kinds are told apart by where all else is equal, the same in every process.
         self.key = (*shape_key(shape), tuple(pool.id for pool in candidates.pools), user)
 

@@ -106,7 +106,10 @@ def _kept(nodes: PoolNodes, kept: Iterable[int]) -> int:
     found = 0
     for block, count in zip(nodes.blocks, kept, strict=False):
         free = nodes.untouched & block
-        for _ in range(min(count, free.bit_count())):
+        if count >= free.bit_count():
+            found |= free
+            continue
+        for _ in range(count):
             last = 1 << free.bit_length() - 1
             free ^= last
             found |= last

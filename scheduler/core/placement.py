@@ -59,14 +59,13 @@ class NodeState:
 
     def refresh(self) -> None:
         """Work out anew what is free, from who holds what."""
-        held = 0
+        held, healthy = 0, self.healthy
         pinned: dict[AccountName, int] = {}
         for mask, _, whose in self.holders.values():
             held |= mask
-            if whose is not None and mask & self.healthy:
-                gpus = (mask & self.healthy).bit_count()
-                pinned[whose] = pinned.get(whose, 0) + gpus
-        self.free = self.healthy & ~held
+            if whose is not None and mask & healthy:
+                pinned[whose] = pinned.get(whose, 0) + (mask & healthy).bit_count()
+        self.free = healthy & ~held
         self.pinned = pinned
         self._times = None
 
@@ -83,6 +82,10 @@ class NodeState:
             return _all_at(self.healthy, FREE)
         if len(held) == 1 and held[0][0] == self.healthy:
             return _all_at(*held[0])
+        if sum([mask.bit_count() for mask, _ in held]) == (self.healthy & ~self.free).bit_count():
+            rows = [row for mask, until in held for row in _all_at(mask, until)]
+            return tuple(sorted([*_all_at(self.free, FREE), *rows]))
+        # Where runs end for others, two hold the same GPUs.
         back = dict.fromkeys(bits(self.healthy), FREE)
         for mask, until in held:
             for gpu in bits(mask):
@@ -159,10 +162,11 @@ class PoolNodes:
         self._numbered = True
 
     def _count(self, rank: int, before: int, after: int) -> None:
-        bit = 1 << rank
+        bit, at_least = 1 << rank, self._at_least
         self.free += after - before
-        for n in range(min(before, after) + 1, max(before, after) + 1):
-            self._at_least[n] ^= bit
+        low, high = (before, after) if before < after else (after, before)
+        for n in range(low + 1, high + 1):
+            at_least[n] ^= bit
 
     def _begin_cells(self, states: Sequence[NodeState], numbers: Mapping[str, int]) -> None:
         """Count all cells anew. A block without usable nodes counts by its size as wired."""
@@ -185,16 +189,20 @@ class PoolNodes:
         if self.cells is None:
             return
         after, bit = state.pinned, 1 << state.rank
-        self.cells.move(state.place, before, after)
+        is_bound = self.cells.move(state.place, before, after)
         self._count_pinned(state, before)
         if bool(before) != bool(after):
             self.untouched ^= bit
-        is_bound = self.cells.bound_to(state.place, after) is not None
         self.bound = self.bound | bit if is_bound else self.bound & ~bit
 
     def _count_pinned(self, state: NodeState, before: Owners) -> None:
-        for account in before.keys() ^ state.pinned.keys():
-            self.pinned_by[account] = self.pinned_by.get(account, 0) ^ 1 << state.rank
+        after, bit, pinned_by = state.pinned, 1 << state.rank, self.pinned_by
+        for account in after:
+            if account not in before:
+                pinned_by[account] = pinned_by.get(account, 0) ^ bit
+        for account in before:
+            if account not in after:
+                pinned_by[account] = pinned_by.get(account, 0) ^ bit
 
     def refresh(self, state: NodeState) -> None:
         """Take note that a node's GPUs are held by others than before."""
@@ -266,10 +274,16 @@ class PoolNodes:
         if gpus >= len(self._at_least):
             return 0
         room = self._at_least[gpus]
-        for rank, mask in blocked.items():
-            if room >> rank & 1 and (self.order[rank].free & ~mask).bit_count() < gpus:
-                room ^= 1 << rank
+        if blocked:
+            order = self.order
+            for rank, mask in blocked.items():
+                if room >> rank & 1 and (order[rank].free & ~mask).bit_count() < gpus:
+                    room ^= 1 << rank
         return room
+
+    def fitting(self) -> list[int]:
+        """Return on how many nodes so many GPUs are free, by that number of GPUs."""
+        return [nodes.bit_count() for nodes in self._at_least]
 
     def has_room(self, nodes: int, gpus: int) -> bool:
         """Return whether the gang fits, with no thought of planned starts."""
@@ -287,11 +301,11 @@ class PoolNodes:
         if room.bit_count() < nodes:
             return None
         chosen = self._fullest(room, nodes, gpus) if nodes == 1 else self._gang(room, nodes, gpus)
-        order = self.order
-        return tuple(
-            Slot(order[rank].node.id, lowest(order[rank].free & ~blocked.get(rank, 0), gpus))
-            for rank in sorted(chosen)
-        )
+        states = [self.order[rank] for rank in sorted(chosen)]
+        if not blocked:
+            return tuple([Slot(state.node.id, lowest(state.free, gpus)) for state in states])
+        kept = blocked.get
+        return tuple([Slot(s.node.id, lowest(s.free & ~kept(s.rank, 0), gpus)) for s in states])
 
     def _gang(self, room: int, nodes: int, gpus: int) -> list[int]:
         """Return ranks: the smallest block that holds the gang, else few and large blocks."""
@@ -311,14 +325,15 @@ class PoolNodes:
     def _fullest(self, room: int, nodes: int, gpus: int) -> list[int]:
         """Return the ranks of the nodes with the fewest GPUs free among `room`."""
         chosen: list[int] = []
-        for n in range(gpus, len(self._at_least) - 1):
-            exactly = room & self._at_least[n] & ~self._at_least[n + 1]
-            while exactly and len(chosen) < nodes:
+        at_least = self._at_least
+        for n in range(gpus, len(at_least) - 1):
+            exactly = room & at_least[n] & ~at_least[n + 1]
+            while exactly:
                 low = exactly & -exactly
                 chosen.append(low.bit_length() - 1)
+                if len(chosen) == nodes:
+                    return chosen
                 exactly ^= low
-            if len(chosen) == nodes:
-                break
         return chosen
 
 

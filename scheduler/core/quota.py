@@ -9,7 +9,7 @@ Source: Kueue's hierarchical cohorts (pkg/cache, the resource_node algebra), res
 with integers; scheduling.md R1.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 from scheduler.core.cells import Cells
@@ -123,7 +123,7 @@ class PoolQuota:
             for above in self._index.chain(name)[1:]:
                 if above in self._levels:
                     self._levels[above].is_leaf = False
-        self._compare(self._levels.values())
+            self._compare(level, level.nominal.bit_length())
 
     def path(self, account: AccountName) -> tuple[Level, ...]:
         """Return the levels from the account up to the owner; empty for an outsider."""
@@ -155,22 +155,22 @@ class PoolQuota:
             return
         for level in path:
             level.used += gpus
-        self._compare(path)
-        carry = gpus
-        for level in path[:-1]:
-            before = level.bubble
-            level.pressure += carry
-            carry = level.bubble - before
-        self.owner.pressure += carry
-
-    def _compare(self, levels: Iterable[Level]) -> None:
-        """Bring forward what is left of each level's nominal."""
-        for level in levels:
             left = level.nominal - level.used
             size = left.bit_length() if left > 0 else 0
             if size != level.left:
-                self._below.set(level.name, self._bit, (level.left, size))
-                level.left = size
+                self._compare(level, size)
+        # What a level asks of those above it changes by what its own part does not take up.
+        carry = gpus
+        for level in path[:-1]:
+            before = max(0, level.pressure - level.homepot)
+            level.pressure += carry
+            carry = max(0, level.pressure - level.homepot) - before
+        self.owner.pressure += carry
+
+    def _compare(self, level: Level, size: int) -> None:
+        """Bring forward what is left of a level's nominal: its length in bits."""
+        self._below.set(level.name, self._bit, (level.left, size))
+        level.left = size
 
     def charge_run(self, run: Run, sign: int) -> None:
         """Count a run's GPUs, or count them no longer (`sign` -1)."""

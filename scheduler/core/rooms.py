@@ -89,10 +89,10 @@ class Rooms:
         self._changed.clear()
 
     def _look(self, bit: int, classes: Iterable[FitClass]) -> None:
-        nodes, one = self._floor.pool(self.pools[bit].id), 1 << bit
+        fitting, one = self._floor.pool(self.pools[bit].id).fitting(), 1 << bit
         for known in classes:
             fit = known.fits[bit]
-            if nodes.has_room(fit.nodes, fit.gpus_per_node):
+            if fit.gpus_per_node < len(fitting) and fitting[fit.gpus_per_node] >= fit.nodes:
                 known.room |= one
             else:
                 known.room &= ~one

@@ -11,7 +11,7 @@ is not overtaken by smaller jobs of that account that would still hold it then.
 Source: EASY backfill (Lifka, 1995); scheduling.md R6.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -105,25 +105,20 @@ class PoolPlans:
         for rank, mask in reserved.masks.items():
             state = order[rank]
             before = self.later(rank)
+            after = _after(before, mask, reserved.end_at)
             held = self.taken.get(rank)
             if held is None:
                 self.taken[rank] = [reserved]
             else:
                 held.append(reserved)
-            self._later[rank] = (state.times, _after(before, mask, reserved.end_at))
+            self._later[rank] = (state.times, after)
+            for gpus, ready in self._lists.items():
+                _move(ready, gpus, rank, (before, after))
             now = state.free & mask
             if now:
                 known = kept.get(rank, 0)
                 self.idle += (now & ~known).bit_count()
                 kept[rank] = known | now
-        for gpus, ready in self._lists.items():
-            self._lists[gpus] = self._without(ready, reserved.masks, gpus)
-
-    def _without(self, ready: _Ready, masks: Mapping[int, int], gpus: int) -> _Ready:
-        """Return when nodes are ready, with those anew on which something was planned."""
-        later = ((self._later[rank][1], rank) for rank in masks)
-        own = [(times[gpus - 1][0], rank) for times, rank in later if len(times) >= gpus]
-        return sorted([entry for entry in ready if entry[1] not in masks] + own)
 
     def more_idle(self, rank: int, mask: int) -> int:
         """Return how many GPUs more would stand idle on a node if these were kept for later."""
@@ -230,12 +225,9 @@ class PoolPlans:
         """Return (when so many GPUs are free at once, rank) of every node, soonest first."""
         known = self._lists.get(gpus)
         if known is None:
-            known = list(self._nodes.ready(gpus))
-            if self.taken:
-                later = ((self.later(rank), rank) for rank in self.taken)
-                own = [(times[gpus - 1][0], rank) for times, rank in later if len(times) >= gpus]
-                known = sorted([entry for entry in known if entry[1] not in self.taken] + own)
-            self._lists[gpus] = known
+            known = self._lists[gpus] = list(self._nodes.ready(gpus))
+            for rank in self.taken:
+                _move(known, gpus, rank, (self._nodes.order[rank].times, self.later(rank)))
         return known
 
     def choose(self, fit: Fit, start_at: datetime) -> Chosen:
@@ -386,6 +378,14 @@ def _after(times: _Times, mask: int, end_at: datetime) -> _Times:
     return tuple(
         sorted([(max(when, end_at) if mask >> gpu & 1 else when, gpu) for when, gpu in times])
     )
+
+
+def _move(ready: _Ready, gpus: int, rank: int, times: tuple[_Times, _Times]) -> None:
+    """Take note in a list of when nodes are ready that one is at other times than before."""
+    before, after = times
+    if len(after) >= gpus and before[gpus - 1][0] != after[gpus - 1][0]:
+        del ready[bisect_left(ready, (before[gpus - 1][0], rank))]
+        insort(ready, (after[gpus - 1][0], rank))
 
 
 def _first(times: _Times, start_at: datetime, gpus: int) -> tuple[int, ...]:

@@ -98,8 +98,8 @@ class Turns:
         branch = heappop(self._roots)[2]
         self._path = [branch]
         # An account may hold a queue and have accounts below it, if the policy changed.
-        while not branch.is_open and self._below(branch):
-            branch = heappop(self._below(branch))[2]
+        while not branch.is_open and (rows := self._below(branch)):
+            branch = heappop(rows)[2]
             self._path.append(branch)
         for branch in self._path:
             branch.queued = False

@@ -15,7 +15,7 @@ from scheduler.core.decisions import Hold
 from scheduler.core.explain import Reason, Verdict
 from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Job, JobId, Pool, ReservationId, Shape
-from scheduler.core.ordering import Kind
+from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import PoolNodes
 from scheduler.core.timeline import NOTHING
 
@@ -162,12 +162,10 @@ def verdicts(cycle: Cycle, kind: Kind, job: Job) -> tuple[Verdict, ...]:
     if user is not None and user.max_gpus is not None and not cycle.user_has_room(kind):
         used = cycle.world.held_by_user.get(kind.user, 0)
         return user_limit(kind.user, user.max_gpus, used, kind.fits.least)
-    rooms, mask = cycle.world.rooms.bits, kind.mask
-    pools = [pool for pool in kind.candidates.pools if mask >> rooms[pool.id] & 1]
-    against = [_against(cycle, kind, job, pool) for pool in pools]
-    if len(pools) < len(kind.candidates.pools):
-        against += _strangers(cycle, kind)
-    return (*against, *kind.candidates.refusals)
+    against = [_against(cycle, kind, job, bit) for bit in in_order(kind, kind.mask)]
+    index = cycle.world.index
+    strangers = index.strangers(kind.account, kind.strange, kind.candidates.pools)
+    return (*against, *strangers, *kind.candidates.refusals)
 
 
 def not_before(until: datetime) -> tuple[Verdict, ...]:
@@ -187,13 +185,13 @@ def behind(head: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
     return (Verdict(Reason.BEHIND), *head)
 
 
-def _against(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
+def _against(cycle: Cycle, kind: Kind, job: Job, bit: int) -> Verdict:
+    pool = cycle.world.rooms.pools[bit]
     soon = cycle.own_tier_start(kind, pool)
     if soon is not None:
         return Verdict(Reason.OWN_TIER_SOONER, pool.id, (("start_at", _instant(soon)),))
     if kind.shape.reservation is not None:
         return _reservation(cycle, kind, pool) or _nodes(cycle, kind, job, pool)
-    bit = cycle.world.rooms.bits[pool.id]
     gpus = kind.fits.gpus[bit]
     quota = cycle.world.quotas[pool.id]
     if not quota.path(kind.account):
@@ -238,20 +236,6 @@ def _outsider(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None
     if cycle.world.quotas[pool.id].common < gpus:
         return _common(cycle, pool, gpus)
     return None
-
-
-def _strangers(cycle: Cycle, kind: Kind) -> tuple[Verdict, ...]:
-    """Refuse the pools for which the account never had an agreement: most, where there are many.
-
-    Worked out once for a kind, since only another policy changes it.
-    """
-    if kind.strangers is None:
-        rooms, mask = cycle.world.rooms.bits, kind.mask
-        pools = kind.candidates.pools
-        refused = [pool for pool in pools if not mask >> rooms[pool.id] & 1]
-        index = cycle.world.index
-        kind.strangers = tuple(index.no_agreement(kind.account, pool) for pool in refused)
-    return kind.strangers
 
 
 def _common(cycle: Cycle, pool: Pool, gpus: int) -> Verdict:

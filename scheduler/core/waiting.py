@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.core.index import PolicyIndex
 from scheduler.core.model import AccountName, Job, JobId, PoolId, QuotaClass, Shape
-from scheduler.core.ordering import Entry, Kind, entry
+from scheduler.core.ordering import Age, Entry, Kind, entry
 from scheduler.core.placement import bits
 from scheduler.core.rooms import FitClass, Rooms
 from scheduler.core.turns import Tree
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from scheduler.core.quota import PoolQuota
 
 _KindKey = tuple[AccountName, Shape, int, str]
-_Age = tuple[datetime, int, JobId]
 
 # So many empty kinds are kept before they are forgotten: most get another job soon.
 _SPARE = 1000
@@ -62,7 +61,7 @@ class Waiting:
         self._accounts: list[AccountName] | None = None
         self._tree: Tree | None = None
         # Jobs of each shape by age, oldest first; some of them may have gone.
-        self._ages: dict[Shape, list[_Age]] = {}
+        self._ages: dict[Shape, list[Age]] = {}
         # By pass, how many kinds with jobs there are of each shape that could start in it.
         self.kinds_of: dict[QuotaClass, Counter[Shape]] = {turn: Counter() for turn in QuotaClass}
         self._reach: dict[AccountName, Reach] = {}
@@ -88,12 +87,9 @@ class Waiting:
         kind.queue.put(self.entry(job), job.time_limit)
         kind.fits.count(job.time_limit, 1)
         self._kind_of[job.id] = kind
-        ages = self._ages.get(job.shape)
-        if ages is None:
-            ages = self._ages[job.shape] = []
-        heappush(ages, (job.submitted_at, job.sequence, job.id))
-        if len(ages) > 64 + 4 * len(self.jobs):
-            self._forget_gone(job.shape)
+        heappush(kind.ages, (job.submitted_at, job.sequence, job.id))
+        if len(kind.ages) > 64 + 4 * len(self.jobs):
+            self._forget_gone(kind.ages)
 
     def drop(self, job_id: JobId) -> None:
         """Let a job wait no longer."""
@@ -153,11 +149,14 @@ class Waiting:
             order[bit] = place
             if self._quotas[pool.id].path(job.account) or self._index.signed(job.account, pool.id):
                 kind.mask |= 1 << bit
+            else:
+                kind.strange |= 1 << bit
             if self._quotas[pool.id].can_be_in_quota(job.account, kind.gpus(bit)):
                 kind.guaranteed |= 1 << bit
         kind.order = order
         places = [order[bit] for bit in bits(kind.mask)]
         kind.in_turn = places == sorted(places)
+        kind.ages = self._ages.setdefault(shape, [])
         return kind
 
     def tidy(self) -> None:
@@ -211,15 +210,15 @@ class Waiting:
 
         Background work is not among them: nothing is ever held for it (R2).
         """
-        found: list[_Age] = []
+        found: list[Age] = []
         for shape, ages in self._ages.items():
             if shape.background or not ages or ages[0][0] > before:
                 continue
             found += self._first(ages, each, before)
         return [self.jobs[job] for _, _, job in sorted(found)]
 
-    def _first(self, ages: list[_Age], each: int, before: datetime) -> list[_Age]:
-        first: list[_Age] = []
+    def _first(self, ages: list[Age], each: int, before: datetime) -> list[Age]:
+        first: list[Age] = []
         while ages and len(first) < each and ages[0][0] <= before:
             age = heappop(ages)
             job = self.jobs.get(age[2])
@@ -229,10 +228,9 @@ class Waiting:
             heappush(ages, age)
         return first
 
-    def _forget_gone(self, shape: Shape) -> None:
-        there = {age for age in self._ages[shape] if age[2] in self.jobs}
-        self._ages[shape] = list(there)
-        heapify(self._ages[shape])
+    def _forget_gone(self, ages: list[Age]) -> None:
+        ages[:] = {age for age in ages if age[2] in self.jobs}
+        heapify(ages)
 
     def position(self, job_id: JobId) -> int | None:
         """Return a job's place in its account's queue, from 1; None where it does not wait."""

@@ -245,10 +245,12 @@ class World:
 
     def _touch(self, run: Run) -> None:
         """Take note of what has changed on a run's nodes, which may be of another pool by now."""
+        nodes, touched = self.floor.nodes, None
         for slot in run.slots:
-            state = self.floor.nodes.get(slot.node)
-            if state is not None:
-                self.rooms.touch(state.node.pool)
+            state = nodes.get(slot.node)
+            if state is not None and state.node.pool != touched:
+                touched = state.node.pool
+                self.rooms.touch(touched)
 
     def drop_run(self, run_id: RunId) -> None:
         """Let a run hold nothing any more."""
