@@ -77,7 +77,7 @@ async def overview(
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
         me = me_of(caller, policy)
-        newest = await list_jobs(conn, user=caller.sees, limit=query.jobs)
+        newest = await list_jobs(conn, owner=caller.sees, limit=query.jobs)
         awaiting, more = await lines(hub, conn, caller, RequestQuery(awaiting="me", limit=COUNTED))
         open_ones = RequestQuery(who="me", state=RequestState.OPEN, limit=ASKED)
         asked, _ = await lines(hub, conn, caller, open_ones)

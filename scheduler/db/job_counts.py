@@ -6,11 +6,12 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.lifecycle import JobState
+from scheduler.db.jobs import Owner
 from scheduler.db.tables import jobs
 
 
 async def count_jobs(
-    conn: AsyncConnection, user: str | None, states: Sequence[JobState], at_most: int
+    conn: AsyncConnection, owner: Owner | None, states: Sequence[JobState], at_most: int
 ) -> Mapping[JobState, int]:
     """Return how many of a person's jobs are in each state, None: of everybody's.
 
@@ -21,8 +22,8 @@ async def count_jobs(
         query = select(jobs.c.sequence).where(
             jobs.c.state == state.value, jobs.c.deleted_at.is_(None)
         )
-        if user is not None:
-            query = query.where(jobs.c.user == user)
+        if owner is not None:
+            query = query.where(owner.clause())
         some = query.limit(at_most).subquery()
         columns.append(select(func.count()).select_from(some).scalar_subquery())
     row = (await conn.execute(select(*columns))).one()
