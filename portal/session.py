@@ -48,7 +48,6 @@ def sign_in(person: Person, hub_url: str) -> None:
     if before is None or (before.name, before.token) != (person.name, person.token):
         st.session_state["shown"] = {}
         st.session_state["before"] = []
-        st.session_state.pop("log", None)
         st.session_state.pop("who", None)
         st.session_state.pop("issued", None)
     st.session_state["person"] = person

@@ -12,7 +12,7 @@ from scheduler.api import body
 from scheduler.api import examples_job_reports as examples
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
-from scheduler.api.jobs import JobKey, existing_job
+from scheduler.api.jobs import JobKey, visible_job
 from scheduler.api.openapi import answers
 from scheduler.api.views import tier_of
 from scheduler.core.job_cost import Price, Taken, prices
@@ -53,7 +53,7 @@ async def utilisation(request: Request, user: User, job: JobKey) -> Response:
     """Say how busy a job's GPUs were over time, attempt by attempt, and how busy they are now."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        found = await existing_job(conn, job, user)
+        found = await visible_job(hub, conn, job, user)
         runs = (await runs_of(conn, [found.id])).get(found.id, [])[-MOST_RUNS:]
         told = [(await stretches_of(conn, run.id), await totals_of(conn, run.id)) for run in runs]
     return body.reply(
@@ -72,7 +72,7 @@ async def cost(request: Request, user: User, job: JobKey) -> Response:
     """Say what a job has cost, what it may come to, who is charged, and the price by tier."""
     hub = hub_of(request)
     async with hub.db.reading() as conn:
-        found = await existing_job(conn, job, user)
+        found = await visible_job(hub, conn, job, user)
         policy = await hub.policies.current(conn)
         runs = (await runs_of(conn, [found.id])).get(found.id, [])
         taken = await taken_by(conn, [run.id for run in runs])

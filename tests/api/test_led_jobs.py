@@ -4,7 +4,7 @@ import pytest
 
 from tests.api.signing_in import signed_in, with_desk
 
-DOORS = ("", "/explanation", "/log")
+DOORS = ("", "/explanation", "/log", "/utilisation", "/cost")
 
 
 async def test_a_lead_sees_jobs_of_their_accounts_with_why_they_wait_and_their_log(small):
