@@ -151,14 +151,19 @@ def covers(policy: Policy, actor: Actor, account: AccountName) -> bool:
 
 def elsewhere(policy: Policy, actor: Actor) -> frozenset[AccountName]:
     """Return the accounts of institutions that name somebody, and that they did not sign in for."""
-    accounts = {known.name: known for known in policy.accounts}
     user = actor.user
-    others = {
-        _institution(accounts, name)
-        for name, row in accounts.items()
-        if user in row.members or any(user in people for people in _given(row).values())
-        if not _covers(accounts, actor, name)
-    }
+    # Spelled out: this is asked at each request of a person, and goes over every account.
+    naming = [
+        row.name
+        for row in policy.accounts
+        if user in row.members
+        or user in row.leads
+        or user in row.approvers
+        or user in row.operators
+        or user in row.auditors
+    ]
+    accounts = {known.name: known for known in policy.accounts} if naming else {}
+    others = {_institution(accounts, name) for name in naming if not _covers(accounts, actor, name)}
     if not others:
         return frozenset()
     return frozenset(name for name in accounts if _institution(accounts, name) in others)
