@@ -5,8 +5,9 @@ of running jobs say when nodes come back, so busy nodes count as candidates.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from heapq import heappop, heappush
 from typing import NamedTuple, Protocol
 
 from scheduler.core.decisions import Reserve
@@ -134,7 +135,11 @@ class Waits:
 
 
 class _Option(NamedTuple):
+    """A start that can be foreseen; they are in the order of their values."""
+
     start_at: datetime
+    rank: int  # of the pool's tier
+    name: PoolId
     pool: Pool
 
 
@@ -210,42 +215,55 @@ def _hold_if_soonest(cycle: Cycle, kind: Kind, job: Job, bit: int) -> None:
     if at is None or at <= cycle.now:
         return
     place = (at, kind.order[bit])
-    others = kind.guaranteed & ~(1 << bit)
-    # Any that opens before settles it: most likely one where a part of the nominal is left.
-    likely = others & cycle.world.below.pools(kind.account, kind.fits.least)
-    for other in (*bits(likely), *bits(others & ~likely)):
+    for other in bits(kind.guaranteed & ~(1 << bit)):
         elsewhere = quota_opens(cycle, kind, other)
         if elsewhere is not None and (elsewhere, kind.order[other]) < place:
             return
     _hold_quota(cycle, kind, job, (cycle.world.rooms.pools[bit].id, at))
 
 
-def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool) -> list[_Option]:
-    """Return the starts that can be foreseen: in quota some day, or borrowed as runs end.
+def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool) -> Iterator[_Option]:
+    """Yield the starts that can be foreseen, soonest first: in quota some day, or as runs end.
+
+    Quota says from when on at the soonest. Pools are looked at in that order, and no more of
+    them than needed: mostly the first start that is found can be promised.
+    """
+    found: list[_Option] = []
+    for since, bit in sorted(_quota_says(cycle, kind, job, turn, aged)):
+        while found and found[0].start_at < since:
+            yield heappop(found)
+        pool = cycle.world.rooms.pools[bit]
+        nodes = cycle.world.floor.pool(pool.id)
+        start_at = cycle.reservations.earliest(pool.id, nodes, kind.fits.fits[bit], since)
+        if start_at is not None and turn is not QuotaClass.IN_QUOTA:
+            start_at = _common_opens(cycle, kind, bit, start_at)
+        start_at = _cells_open(cycle, kind, job, (bit, turn), start_at)
+        if start_at is not None:
+            heappush(found, _Option(start_at, pool.tier.rank, pool.id, pool))
+    while found:
+        yield heappop(found)
+
+
+def _quota_says(
+    cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool
+) -> Iterator[tuple[datetime, int]]:
+    """Yield from when on the account may start the job in a pool, for each pool where it ever may.
 
     A borrower is promised what its own limits and agreements allow, once its account's own runs
     have ended where it is aged. An owner who wants its GPUs back by then is not bound by it (R10).
     """
     mask = kind.guaranteed if turn is QuotaClass.IN_QUOTA else kind.mask
-    found = []
     for bit in in_order(kind, mask):
-        pool = cycle.world.rooms.pools[bit]
-        if cycle.own_tier_start(kind, pool) is not None:
+        if cycle.own_tier_start(kind, cycle.world.rooms.pools[bit]) is not None:
             continue
         limit_at: datetime | None = cycle.now
         if turn is not QuotaClass.IN_QUOTA and not may_borrow(cycle.world, kind, bit, cycle.now):
             limit_at = _limit_opens(cycle, kind, bit) if aged else None
-        if limit_at is None:
+        if limit_at is None or cycle.purse.short(kind, bit, job.time_limit) is not None:
             continue
-        if cycle.purse.short(kind, bit, job.time_limit) is not None:
-            continue
-        start_at = opens(cycle, kind, pool)
-        if start_at is not None and turn is not QuotaClass.IN_QUOTA:
-            start_at = _common_opens(cycle, kind, bit, start_at)
-        start_at = _cells_open(cycle, kind, job, (bit, turn), start_at)
-        if start_at is not None:
-            found.append(_Option(max(start_at, limit_at), pool))
-    return sorted(found, key=lambda o: (o.start_at, o.pool.tier.rank, o.pool.id))
+        quota_at = quota_opens(cycle, kind, bit)
+        if quota_at is not None:
+            yield max(quota_at, limit_at), bit
 
 
 def _cells_open(

@@ -1,13 +1,14 @@
 """Usage, hardware, quota arithmetic, forecasts and states: the small pieces by themselves."""
 
 from datetime import UTC, datetime
+from math import fsum
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core import hardware
-from scheduler.core.fairshare import accrued, settled, share
+from scheduler.core.fairshare import ExactSum, accrued, settled, share
 from scheduler.core.forecast import forecast
 from scheduler.core.lifecycle import RUN_MOVES, JobState, advance
 from scheduler.core.metering import h100e_seconds, settle
@@ -46,6 +47,19 @@ def test_settling_in_between_changes_nothing(gpus, cut):
     twice = settle(first, WHO, (gpus, 1000, middle, end), DAY)
     assert twice.as_of == once.as_of
     assert twice.h100e_seconds == pytest.approx(once.h100e_seconds, rel=1e-6)
+
+
+@given(st.lists(st.tuples(st.floats(-1e200, 1e200), st.booleans())))
+def test_what_is_taken_out_of_an_exact_sum_leaves_no_trace(steps):
+    """R3: what a run added goes with it, so that the order of events changes no share."""
+    total, there = ExactSum(), []
+    for number, goes in steps:
+        if goes and there:
+            total.add(-there.pop(0))
+        else:
+            total.add(number)
+            there.append(number)
+        assert total.value == fsum(there)
 
 
 def test_a_settled_lease_weighs_what_it_weighed_while_it_ran():
