@@ -33,8 +33,9 @@ sites:
 users:
   - {name: dana, labels: [public]}
   - {name: alex, labels: [public]}
+  - {name: audra, labels: []}
 accounts:
-  - {name: national, sector: dod}
+  - {name: national, sector: dod, auditors: [audra]}
   - {name: lab-a, parent: national, sector: dod, members: [dana]}
   - {name: lab-b, parent: national, sector: academic, members: [alex]}
 pools:

@@ -11,7 +11,9 @@ from websockets.exceptions import InvalidStatus
 
 from scheduler.api import ray_jobs_tail, whole_log
 from scheduler.api.ray_jobs_tail import frames
+from scheduler.db.personal_tokens import issue_personal
 from scheduler.errors import StorageUnavailable
+from scheduler.wire.identity import PersonalTokenRequest, Power
 from tests.waiting import eventually
 
 
@@ -247,6 +249,21 @@ async def test_who_may_not_read_is_told_before_the_socket_opens(live, who, job, 
     assert response.headers["content-type"].startswith("text/plain")
     if status == 404:
         assert response.body == f"Job {job} does not exist".encode()
+
+
+async def test_whoever_is_not_cleared_for_a_jobs_label_follows_nothing_of_it(live):
+    """An auditor sees everybody's jobs; what they print is of their label (R14)."""
+    job = await live.submit()
+    state, request = live.hub.state, PersonalTokenRequest(name="t", powers=(Power.MANAGE,))
+    async with state.db.transaction() as conn:
+        token = await issue_personal(conn, "audra", request, state.clock.now())
+    headers = {"Authorization": f"Bearer {token.token}"}
+    assert (await live.http.get(f"/api/jobs/{job}", headers=headers)).status_code == 200
+    address = live.url.replace("http", "ws", 1) + f"/api/jobs/{job}/logs/tail"
+    with pytest.raises(InvalidStatus) as caught:
+        await connect(address, additional_headers=headers, compression=None)
+    assert caught.value.response.status_code == 403
+    assert b"public" in caught.value.response.body
 
 
 @given(st.text(st.sampled_from("ab\n\r€"), max_size=400), st.integers(1, 60), st.integers(1, 5))
