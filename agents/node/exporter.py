@@ -8,9 +8,11 @@ make them all anew; `commonpool_gpu_job_info` is there to join with.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.registry import Collector
+
 from agents.metric_sets import MetricSet, is_in
 from agents.node.attribution import Holder, Standing
-from agents.node.metric import Collector, Metric, ThisProcess
 from agents.node.samples import Gpu, GpuSample, NodeView
 from agents.node.scrapes import Page, serve_pages
 from agents.node.series import DEVICE, OURS, PROFILING, SLICE, Series, nvlink_kib
@@ -31,7 +33,7 @@ class Facts:
     """Reports to the hub by outcome."""
 
 
-class Exporter:
+class Exporter(Collector):
     """Answers scrapes from what is known, without waiting for anything."""
 
     def __init__(
@@ -239,4 +241,5 @@ def serve(exporter: Collector, address: str, port: int) -> Callable[[], None]:
     Raises:
         OSError: the address cannot be listened on, because it is taken, say.
     """
-    return serve_pages(Page(exporter, ThisProcess()), address, port)
+    process = ProcessCollector(registry=CollectorRegistry())
+    return serve_pages(Page(exporter, process), address, port)

@@ -10,7 +10,9 @@ import socket
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 
 from agents.free_ports import FIRST, LAST, free_ports
 from agents.marks import MARK, NODE_LABEL, clean
@@ -67,10 +69,10 @@ def order(asked: Asked, machine: Machine, scratch: Path, taken: Collection[int])
     if len(ports) < len(names):
         raise CannotLaunch(f"no {len(names)} free ports between {FIRST} and {LAST}")
     is_head = asked.member == 0
-    secret = os.urandom(32).hex() if is_head else asked.secret
+    secret = token_hex(32) if is_head else asked.secret
     probe = ports["port"] if is_head else ports["node-manager-port"]
     # A short name: Unix socket paths, which Ray makes below it, end at 107 bytes.
-    folder = scratch / f"cp-{_short(f'{machine.node}/{asked.run}')}"
+    folder = scratch / f"cp-{sha256(f'{machine.node}/{asked.run}'.encode()).hexdigest()[:12]}"
     return Order(
         run=asked.run,
         token=asked.token,
@@ -85,12 +87,6 @@ def order(asked: Asked, machine: Machine, scratch: Path, taken: Collection[int])
         api=f"http://{machine.address}:{ports['dashboard-port']}" if is_head else "",
         secret=secret if is_head else "",
     )
-
-
-def _short(name: str) -> str:
-    from hashlib import sha256  # noqa: PLC0415  # libcrypto: three MiB for launches alone
-
-    return sha256(name.encode()).hexdigest()[:12]
 
 
 def _command(

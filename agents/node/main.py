@@ -38,7 +38,7 @@ _REFUSED = 2
 _BATCH = 1000
 _SHORTEST_SECONDS, _GLANCE_SECONDS = 0.05, 1.0
 _LIBRARY = "libnvidia-ml.so.1"
-_NEEDED = ("pynvml", "msgspec")
+_NEEDED = ("pynvml", "prometheus_client", "urllib3")
 
 app = typer.Typer(
     help="Report this machine's GPUs, or simulated ones, to the hub.", add_completion=False

@@ -1,9 +1,9 @@
 """What a real machine tells the hub of itself: facts, for the hub to judge."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from secrets import token_hex
 from typing import TypeVar
 
 from agents.node.attribution import Holder, Standing
@@ -59,7 +59,7 @@ class Process:
     @classmethod
     def begun(cls, now: datetime) -> "Process":
         """Return a new one, as it is at its first report."""
-        return cls(os.urandom(8).hex(), now, now)  # `secrets` would bring libcrypto
+        return cls(token_hex(8), now, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,33 @@
 """A small HTTP server for `/metrics`: it sleeps until somebody asks, and answers quickly.
 
-Python's own looks twice a second whether it should end, and loads a parser of mail and TLS;
-prometheus_client makes each line's labels anew and packs the page. Each cost a tenth of what
-the whole agent does, or more.
+Python's own looks twice a second whether it should end, and prometheus_client makes each line's
+labels anew and packs the page: each cost a tenth of what the whole agent does, or more.
 """
 
 import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from math import inf, isnan
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from agents.node.lines import log
-from agents.node.metric import Collector, Metric
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-Pages = Callable[[str], tuple[int, str]]
-"""Answers a request by its query: a status and a text."""
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+Pages = Callable[..., Iterable[bytes]]
+"""A WSGI application."""
+_NEVER: Any = None
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # asked for, not bound
+
 
 _KINDS = {"counter": ("_total", "counter"), "info": ("_info", "gauge"), "unknown": ("", "untyped")}
-_FORM = "text/plain; version=0.0.4; charset=utf-8"
-_MOST_BYTES, _PIECE, _SECONDS, _WAITING = 16_384, 4096, 30.0, 64
-_WORDS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    500: "Internal Server Error",
-}
+_number: Callable[[float], str] = floatToGoString
+_FORM = [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")]
 
 
 def text(collectors: Iterable[Collector]) -> str:
@@ -51,12 +52,6 @@ def _add(lines: list[str], labels: "_Labels", metric: Metric) -> None:
         f"{sample.name}{labels.text(sample.labels)} {_number(sample.value)}\n"
         for sample in metric.samples
     )
-
-
-def _number(value: float) -> str:
-    if isnan(value):
-        return "NaN"
-    return repr(float(value)) if abs(value) < inf else "+Inf" if value > 0 else "-Inf"
 
 
 class _Labels:
@@ -84,9 +79,26 @@ class Page:
     def __init__(self, *collectors: Collector) -> None:
         self._collectors = collectors
 
-    def __call__(self, _query: str) -> tuple[int, str]:
+    def __call__(
+        self, _environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
         """Answer a request."""
-        return 200, text(self._collectors)
+        body = text(self._collectors).encode()
+        start_response("200 OK", [*_FORM, ("Content-Length", str(len(body)))])
+        return [body]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing: a scrape is no news."""
 
 
 def serve_pages(pages: Pages, address: str, port: int) -> Callable[[], None]:
@@ -95,74 +107,23 @@ def serve_pages(pages: Pages, address: str, port: int) -> Callable[[], None]:
     Raises:
         OSError: the address cannot be listened on, because it is taken, say.
     """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.create_server((address, port), family=family, backlog=_WAITING)
-    thread = threading.Thread(target=_accept, args=(listener, pages), name="metrics", daemon=True)
+    kind = _Server6 if ":" in address else _Server
+    server = make_server(address, port, pages, kind, _Silent)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(_NEVER,), name="metrics", daemon=True
+    )
     thread.start()
 
     def end() -> None:
-        # Whoever waits for a connection is woken by this, and by nothing else.
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
+        ending = threading.Thread(target=server.shutdown, daemon=True)
+        ending.start()
+        while ending.is_alive():
+            # It looks whether to end when it has been asked something; a word too early is lost.
+            with contextlib.suppress(OSError):
+                where = _ANY.get(address, address) or "127.0.0.1"
+                socket.create_connection((where, server.server_port), timeout=1).close()
+            ending.join(0.05)
+        server.server_close()
         thread.join()
-        listener.close()
 
     return end
-
-
-def _accept(listener: socket.socket, pages: Pages) -> None:
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except ConnectionError:
-            continue  # It was gone before it was taken.
-        except OSError as error:
-            if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                # Of all files and of all memory some may be free again in a while.
-                log.warning("scrape_not_taken", why=str(error))
-                threading.Event().wait(1)
-                continue
-            return
-        threading.Thread(target=_answer, args=(connection, pages), daemon=True).start()
-
-
-def _answer(connection: socket.socket, pages: Pages) -> None:
-    """Answer one request, and end the connection, as scrapes come seldom."""
-    with contextlib.suppress(OSError), connection:  # Who hangs up is nobody's news.
-        connection.settimeout(_SECONDS)
-        asked = _asked(connection)
-        if not asked:
-            return
-        status, said = _page(asked, pages)
-        body = said.encode()
-        head = (
-            f"HTTP/1.0 {status} {_WORDS[status]}\r\nContent-Type: {_FORM}\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        connection.sendall(head.encode() + (b"" if asked.startswith(b"HEAD ") else body))
-
-
-def _asked(connection: socket.socket) -> bytes:
-    """Return the head of a request as far as it goes; nothing where there is none."""
-    found = b""
-    while b"\r\n\r\n" not in found and b"\n\n" not in found and len(found) < _MOST_BYTES:
-        piece = connection.recv(_PIECE)
-        if not piece:
-            return b""
-        found += piece
-    return found
-
-
-def _page(asked: bytes, pages: Pages) -> tuple[int, str]:
-    words = asked.partition(b"\n")[0].decode("latin-1").split()
-    match words:
-        case ["GET" | "HEAD", target, version] if version.startswith("HTTP/"):
-            try:
-                return pages(target.partition("?")[2])
-            except Exception as error:  # noqa: BLE001  # a thread's top: told to both sides
-                log.error("scrape_failed", why=f"{type(error).__name__}: {error}")
-                return 500, f"{type(error).__name__}\n"
-        case [_, _, version] if version.startswith("HTTP/"):
-            return 405, "only GET is answered here\n"
-        case _:
-            return 400, "this is no request of HTTP\n"

@@ -4,15 +4,21 @@
 it, which is what the hub tells Prometheus to ask for.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.registry import Collector
 
 from agents.metric_sets import MetricSet
 from agents.node.exporter import Exporter, Facts
-from agents.node.metric import Collector, Metric, ThisProcess
 from agents.node.scrapes import Page, serve_pages
 from agents.node.simulation import Simulation
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,15 @@ class Shown:
     metrics: MetricSet = MetricSet.DEFAULT
 
 
-class Together:
+class Together(Collector):
     """Several exporters as one: Prometheus takes each name once."""
 
     def __init__(self, exporters: Sequence[Exporter]) -> None:
         self._exporters = exporters
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing, as each of them."""
+        return ()
 
     def collect(self) -> Iterator[Metric]:
         """Yield every series of all of them, those of one name together."""
@@ -47,17 +57,20 @@ class Pages:
         self._whole = _page(Together(tuple(exporters.values())))
         self._pages = {name: _page(exporter) for name, exporter in exporters.items()}
 
-    def __call__(self, query: str) -> tuple[int, str]:
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
         """Answer a request."""
-        asked = parse_qs(query).get("node")
+        asked = parse_qs(environ.get("QUERY_STRING", "")).get("node")
         page = self._whole if asked is None else self._pages.get(asked[-1])
         if page is not None:
-            return page(query)
-        return 404, f"no such node here: there are {', '.join(self._pages)}\n"
+            return page(environ, start_response)
+        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"no such node here: there are {', '.join(self._pages)}\n".encode()]
 
 
 def _page(collector: Collector) -> Page:
-    return Page(collector, ThisProcess())
+    return Page(collector, ProcessCollector(registry=CollectorRegistry()))
 
 
 def serve_simulated(

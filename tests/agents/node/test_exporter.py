@@ -290,17 +290,7 @@ def test_the_page_is_what_prometheus_own_library_makes_of_it(gpus, session, metr
     exporter = Exporter(lambda: Facts(view, (held,), 2, {"accepted": 5}), "n1", "Hostname", metrics)
     registry = CollectorRegistry()
     registry.register(exporter)
-    theirs = generate_latest(registry).decode()
-    ours = text([exporter])
-    assert list(text_string_to_metric_families(ours)) == list(
-        text_string_to_metric_families(theirs)
-    )
-    assert names_of(ours) == names_of(theirs)
-
-
-def names_of(page):
-    """Return the series of a page in its own spelling, without their values."""
-    return [line if line[0] == "#" else line.rpartition(" ")[0] for line in page.splitlines()]
+    assert text([exporter]) == generate_latest(registry).decode()
 
 
 def test_it_answers_over_http_and_ends(unused_port):
