@@ -51,7 +51,51 @@ from scheduler.api import (
 )
 from scheduler.api.deps import HubState
 from scheduler.api.frame import Frame
-from scheduler.api.usage_lately import UsageLately
+from scheduler.api.usage_lately import usage_lately
+
+_ROOMS = (
+    # Paths are tried in this order, and a fleet's reports are most of what comes.
+    nodes,
+    sites,
+    jobs,
+    job_logs,
+    dry_run,
+    ray_jobs,
+    ray_jobs_socket,
+    accounts,
+    policy,
+    tokens,
+    ops,
+    sessions,
+    identities,
+    personal_tokens,
+    sign_in,
+    linking,
+    cards,
+    devices,
+    development,
+    again,
+    audit,
+    diagnostics,
+    drafts,
+    job_reports,
+    ledger,
+    ledger_files,
+    ledger_pairs,
+    operating,
+    overview,
+    policy_texts,
+    precedents,
+    projects,
+    prometheus,
+    recalls,
+    requests,
+    sector_use,
+    telemetry,
+    usage,
+    waste,
+    what_if,
+)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -74,58 +118,10 @@ def create_app(hub: HubState, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan=_settled(hub, lifespan or _nothing_beside),
     )
     app.state.hub = hub
-    app.state.sector_uses = sector_use.SectorUses()
-    app.state.usage_lately = UsageLately()
-    app.state.pools_lately = overview.PoolsLately()
-    # Paths are tried in this order, and a fleet's reports are most of what comes.
-    rooms = (
-        nodes,
-        sites,
-        jobs,
-        job_logs,
-        dry_run,
-        ray_jobs,
-        ray_jobs_socket,
-        accounts,
-        policy,
-        tokens,
-        ops,
-    )
-    identity = (
-        sessions,
-        identities,
-        personal_tokens,
-        sign_in,
-        linking,
-        cards,
-        devices,
-        development,
-    )
-    for room in (
-        *rooms,
-        *identity,
-        again,
-        audit,
-        diagnostics,
-        drafts,
-        job_reports,
-        ledger,
-        ledger_files,
-        ledger_pairs,
-        operating,
-        overview,
-        policy_texts,
-        precedents,
-        projects,
-        prometheus,
-        recalls,
-        requests,
-        sector_use,
-        telemetry,
-        usage,
-        waste,
-        what_if,
-    ):
+    app.state.sector_uses = sector_use.sector_uses(hub)
+    app.state.usage_lately = usage_lately(hub)
+    app.state.pools_lately = overview.pools_lately(hub)
+    for room in _ROOMS:
         app.include_router(room.router)
     problems.install(app)
     openapi.install(app)

@@ -5,8 +5,6 @@ transaction each time, and shows parts of different moments. Pools are counted f
 together: that reads every node.
 """
 
-import asyncio
-from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -21,6 +19,7 @@ from scheduler.api.accounts import me_of
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.jobs import views_in
+from scheduler.api.lately import Lately
 from scheduler.api.openapi import answers
 from scheduler.api.requests import RequestQuery, lines
 from scheduler.core.approvals import RequestState
@@ -46,22 +45,15 @@ class OverviewQuery(BaseModel):
     jobs: int = Field(default=20, ge=0, le=100)
 
 
-@dataclass
-class PoolsLately:
-    """The pools as they were within the last seconds, for all who look at an overview."""
+def pools_lately(hub: HubState) -> Lately[tuple[PoolView, ...]]:
+    """Return where the pools are kept as they were within the last seconds."""
+    return Lately(hub.clock, lambda _: POOLS_SECONDS)
 
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _kept: tuple[float, tuple[PoolView, ...]] | None = None
 
-    async def views(self, hub: HubState) -> tuple[PoolView, ...]:
-        """Return every pool, not older than `POOLS_SECONDS`."""
-        async with self.turn:
-            if self._kept is None or hub.clock.monotonic() - self._kept[0] > POOLS_SECONDS:
-                async with hub.db.reading() as conn:
-                    policy = await hub.policies.current(conn)
-                    found = await pool_views(conn, policy, hub.clock.now())
-                self._kept = hub.clock.monotonic(), found
-            return self._kept[1]
+async def _pools(hub: HubState) -> tuple[PoolView, ...]:
+    async with hub.db.reading() as conn:
+        policy = await hub.policies.current(conn)
+        return await pool_views(conn, policy, hub.clock.now())
 
 
 @router.get("/overview", response_model=Overview, responses=answers(examples.OVERVIEW))
@@ -72,8 +64,7 @@ async def overview(
 ) -> Response:
     """Say who the caller is, their newest jobs, what waits for them, and what quotas have left."""
     hub = hub_of(request)
-    lately: PoolsLately = request.app.state.pools_lately
-    pools = await lately.views(hub)
+    pools = await request.app.state.pools_lately.of("pools", lambda: _pools(hub))
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
         me = me_of(caller, policy)

@@ -1,7 +1,5 @@
 """How many GPUs each sector had over the last days: the picture that everybody's Home shows."""
 
-import asyncio
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -13,6 +11,7 @@ from starlette.responses import Response
 from scheduler.api import body, examples_ledger
 from scheduler.api.auth import Caller
 from scheduler.api.deps import HubState, current_user, hub_of
+from scheduler.api.lately import Lately
 from scheduler.api.openapi import answers
 from scheduler.core.model import Sector
 from scheduler.core.policy import Policy
@@ -21,7 +20,7 @@ from scheduler.db.sector_use import has_simulated_nodes, leases_since
 from scheduler.wire.sector_use import SectorHours, SectorUsePage
 
 router = APIRouter(prefix="/v1", tags=["ledger"])
-KEEP_SECONDS = 60.0
+KEEP_SECONDS, MOST_DAYS = 60.0, 31
 
 
 class SectorUseQuery(BaseModel):
@@ -29,24 +28,12 @@ class SectorUseQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    days: int = Field(default=14, ge=1, le=31)
+    days: int = Field(default=14, ge=1, le=MOST_DAYS)
 
 
-@dataclass
-class SectorUses:
-    """Answers of the last minute: all who open Home get the same, and it reads every lease."""
-
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _kept: dict[int, tuple[float, SectorUsePage]] = field(default_factory=dict)
-
-    async def of(self, hub: HubState, days: int) -> SectorUsePage:
-        """Return the use of the last days, not older than a minute."""
-        async with self.turn:
-            known = self._kept.get(days)
-            if known is None or hub.clock.monotonic() - known[0] > KEEP_SECONDS:
-                known = hub.clock.monotonic(), await _looked_up(hub, days)
-                self._kept[days] = known
-            return known[1]
+def sector_uses(hub: HubState) -> Lately[SectorUsePage]:
+    """Return where answers of the last minute are kept: it reads every lease for each."""
+    return Lately(hub.clock, lambda _: KEEP_SECONDS, MOST_DAYS)
 
 
 @router.get(
@@ -58,8 +45,8 @@ async def sector_use(
     query: Annotated[SectorUseQuery, Query()],
 ) -> Response:
     """Say how many GPUs each sector had, hour by hour, and how many there are."""
-    kept: SectorUses = request.app.state.sector_uses
-    return body.reply(await kept.of(hub_of(request), query.days))
+    hub, kept = hub_of(request), request.app.state.sector_uses
+    return body.reply(await kept.of(query.days, lambda: _looked_up(hub, query.days)))
 
 
 async def _looked_up(hub: HubState, days: int) -> SectorUsePage:

@@ -14,7 +14,7 @@ from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of
 from scheduler.api.led import led
 from scheduler.api.openapi import answers
-from scheduler.api.usage_lately import UsageLately, Used
+from scheduler.api.usage_lately import Used, used_lately
 from scheduler.core.burndown import Forecast, forecast
 from scheduler.core.daily import Daily, Day, days_of, left_after
 from scheduler.core.ledger import NANO
@@ -59,8 +59,7 @@ async def usage_report(
 
     Those of a lead, an approver, an operator or an auditor are all accounts of that role.
     """
-    lately: UsageLately = request.app.state.usage_lately
-    used = await lately.of(hub_of(request), query.days)
+    used = await used_lately(hub_of(request), request.app.state.usage_lately, query.days)
     shown = _shown(caller, used.policy, query.account)
     return body.reply(
         UsagePage(

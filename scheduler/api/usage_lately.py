@@ -5,13 +5,13 @@ while, and everybody's Home wants it. So one reading serves all who ask meanwhil
 after, each of whom is told of their own accounts only.
 """
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.api.deps import HubState
+from scheduler.api.lately import Lately
 from scheduler.core.budgets import Budgets
 from scheduler.core.daily import Daily
 from scheduler.core.index import PolicyIndex
@@ -44,46 +44,24 @@ class Used:
     spent: Spent
 
 
-@dataclass(slots=True)
-class _Kept:
-    used: Used
-    began: float
-    ended: float
+def usage_lately(hub: HubState) -> Lately[Used]:
+    """Return where readings of the last seconds are kept, by days looked back and policy."""
+    return Lately(hub.clock, _seconds, KEPT)
 
 
-@dataclass
-class UsageLately:
-    """Readings of the last seconds, by how many days they look back."""
-
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _kept: dict[int, _Kept] = field(default_factory=dict)
-
-    async def of(self, hub: HubState, days: int) -> Used:
-        """Return what was used in the last days, today included.
-
-        Raises:
-            Refused: 503, the hub has no policy yet.
-        """
-        async with self.turn:
-            began = hub.clock.monotonic()
-            async with hub.db.reading() as conn:
-                policy = await hub.policies.current(conn)
-                kept = self._kept.get(days)
-                if kept is None or kept.used.policy is not policy or _is_old(kept, began):
-                    found = await _read(conn, policy, _window(hub.clock.now(), days))
-                    kept = _Kept(found, began, hub.clock.monotonic())
-                    self._keep(days, kept)
-        return kept.used
-
-    def _keep(self, days: int, kept: _Kept) -> None:
-        self._kept.pop(days, None)
-        while len(self._kept) >= KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[days] = kept
+def _seconds(took: float) -> float:
+    return KEEP_TIMES * took
 
 
-def _is_old(kept: _Kept, now: float) -> bool:
-    return now - kept.began >= KEEP_TIMES * (kept.ended - kept.began)
+async def used_lately(hub: HubState, lately: Lately[Used], days: int) -> Used:
+    """Return what was used in the last days, today included.
+
+    Raises:
+        Refused: 503, the hub has no policy yet.
+    """
+    policy = await hub.policy()
+    window = _window(hub.clock.now(), days)
+    return await lately.of((days, policy.revision), lambda: _read(hub, policy, window))
 
 
 def _window(now: datetime, days: int) -> tuple[datetime, datetime]:
@@ -91,7 +69,7 @@ def _window(now: datetime, days: int) -> tuple[datetime, datetime]:
     return today - timedelta(days=days - 1), now
 
 
-async def _read(conn: AsyncConnection, policy: Policy, window: tuple[datetime, datetime]) -> Used:
+async def _read(hub: HubState, policy: Policy, window: tuple[datetime, datetime]) -> Used:
     budgets = tuple(
         budget
         for budget in sorted(policy.budgets, key=lambda each: each.id)
@@ -99,9 +77,10 @@ async def _read(conn: AsyncConnection, policy: Policy, window: tuple[datetime, d
     )
     daily = Daily(policy, [account.name for account in policy.accounts], budgets, window)
     began = min((window[0], *(budget.valid_from for budget in budgets)))
-    async for lease in leases_between(conn, began, window[1]):
-        daily.add(lease)
-    return Used(policy, daily, budgets, await _spent(conn, policy, budgets, window[1]))
+    async with hub.db.reading() as conn:
+        async for lease in leases_between(conn, began, window[1]):
+            daily.add(lease)
+        return Used(policy, daily, budgets, await _spent(conn, policy, budgets, window[1]))
 
 
 async def _spent(
