@@ -47,63 +47,55 @@ GOALS = {"first": 1500.0, 20: 50.0, 50: 200.0, "table": 300.0}
 FOLLOWERS = 20
 
 
+JOB = {
+    "user": "dana",
+    "account": "arl-vision",
+    "request_sha256": "0" * 64,
+    "nodes": 1,
+    "gpus_per_node": 1,
+    "gpu_models": [],
+    "label": "public",
+    "tier_min": "team",
+    "tier_max": "national",
+    "preemptible": True,
+    "background": False,
+    "priority": "standard",
+    "time_limit_seconds": 600,
+    "entrypoint": "python train.py",
+    "runtime_env": {},
+    "user_metadata": {},
+    "entrypoint_options": {},
+    "packages": [],
+}
+RUN = {
+    "attempt": 1,
+    "site": "national",
+    "pool": "national-hub",
+    "quota_class": 1,
+    "token": 1,
+    "slots": [["national-1", [0]]],
+    "gpus": 1,
+    "bind_within_seconds": 60,
+    "after": [],
+    "simulated": True,
+    "why": "In quota.",
+    "acknowledged": True,
+}
+TIMES = {"account": "arl-vision", "pool": "national-hub", "gpus": 1, "factor": 1000}
+
+
 def a_day(number: int, now: datetime, rng: random.Random) -> tuple[dict[str, object], ...]:
     """Return rows of one ended job of the last day, its run, and what it is charged for."""
-    name, state = f"jbench{number:06d}", ENDS[number % len(ENDS)]
+    name, state = f"jbench{number:06d}", ENDS[number % len(ENDS)].value
     submitted = now - timedelta(days=1) + number * timedelta(days=1) / JOBS
     started = min(now, submitted + timedelta(seconds=rng.expovariate(1 / 90)))
     ended = min(now, started + timedelta(seconds=rng.expovariate(1 / 300)))
-    job = {
-        "id": name,
-        "user": "dana",
-        "account": "arl-vision",
-        "submission_id": f"bench-{number:06d}",
-        "request_sha256": "0" * 64,
-        "state": state.value,
-        "nodes": 1,
-        "gpus_per_node": 1,
-        "gpu_models": [],
-        "label": "public",
-        "tier_min": "team",
-        "tier_max": "national",
-        "preemptible": True,
-        "background": False,
-        "priority": "standard",
-        "time_limit_seconds": 600,
-        "submitted_at": submitted,
-        "entrypoint": "python train.py",
-        "runtime_env": {},
-        "user_metadata": {},
-        "entrypoint_options": {},
-        "packages": [],
-        "started_at": started,
-        "ended_at": ended,
-    }
-    run = {
-        "id": f"cp-{name}-1",
-        "job_id": name,
-        "attempt": 1,
-        "site": "national",
-        "pool": "national-hub",
-        "quota_class": 1,
-        "state": state.value,
-        "token": 1,
-        "slots": [["national-1", [0]]],
-        "gpus": 1,
-        "leased_at": submitted,
-        "ends_by": ended,
-        "bind_by": ended,
-        "bind_within_seconds": 60,
-        "started_at": started,
-        "ended_at": ended,
-        "after": [],
-        "simulated": True,
-        "why": "In quota.",
-        "acknowledged": True,
-    }
-    times = {"run_id": run["id"], "account": "arl-vision", "pool": "national-hub", "gpus": 1}
-    times |= {"factor": 1000, "started_at": submitted, "ended_at": ended}
-    return job, run, times
+    lasted = {"started_at": started, "ended_at": ended}
+    job = JOB | {"id": name, "submission_id": f"bench-{number:06d}", "state": state} | lasted
+    run = RUN | {"id": f"cp-{name}-1", "job_id": name, "state": state} | lasted
+    run |= {"leased_at": submitted, "ends_by": ended, "bind_by": ended}
+    times = TIMES | {"run_id": run["id"], "started_at": submitted, "ended_at": ended}
+    return job | {"submitted_at": submitted}, run, times
 
 
 async def generate(found: Town) -> None:
