@@ -9,7 +9,6 @@ import hmac
 import re
 import struct
 import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import expect
@@ -17,7 +16,7 @@ from playwright.sync_api import expect
 from portal.gate.gate import COOKIE
 from tests.e2e.hub_process import free_port
 from tests.e2e.real_provider import SECRET, nanoidp, oidc_provider
-from tests.e2e.town import chromium, settled, town
+from tests.e2e.town import chromium, for_days, settled, town
 
 pytestmark = pytest.mark.browser
 TWO = "urn:example:two-factors"
@@ -54,19 +53,8 @@ def settings(folder, url, assurance):
 
 def asked(place):
     """Have alex ask for a budget; return the request's id."""
-    now = datetime.now(UTC)
-    change = {
-        "kind": "budget",
-        "id": "next",
-        "account": "state-u",
-        "h100e_hours": 10,
-        "valid_from": now.isoformat(),
-        "valid_to": (now + timedelta(days=30)).isoformat(),
-    }
-    body = {"change": change, "reason": "a start"}
-    answer = place.ask("POST", "/v1/requests", place.token("alex"), json=body)
-    assert answer.is_success, answer.text
-    return answer.json()["id"]
+    change = {"kind": "budget", "id": "next", "account": "state-u", "h100e_hours": 10}
+    return place.asks_for("alex", change | for_days(30), "a start")["id"]
 
 
 def state(place, request):

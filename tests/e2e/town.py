@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 from playwright.sync_api import Page, expect, sync_playwright
@@ -38,6 +40,35 @@ class Town:
     def ask(self, method: str, path: str, secret: str, **options) -> httpx.Response:
         headers = {"Authorization": f"Bearer {secret}"}
         return httpx.request(method, self.hub + path, headers=headers, trust_env=False, **options)
+
+    def asks_for(self, who: str, change: dict[str, object], reason: str) -> dict[str, Any]:
+        """Ask for something that others decide on; return it as it waits for them."""
+        body = {"change": change, "reason": reason}
+        answer = self.ask("POST", "/v1/requests", self.token(who), json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+
+def for_days(days: int, after: int = 0) -> dict[str, object]:
+    """Return from when, so many days after now, and until when something is asked for."""
+    now = datetime.now(UTC) + timedelta(days=after)
+    return {
+        "valid_from": now.isoformat(),
+        "valid_to": (now + timedelta(days=days)).isoformat(),
+    }
+
+
+def an_agreement() -> dict[str, object]:
+    """Return the agreement by which a university lends to the laboratory for a month."""
+    return {
+        "kind": "agreement",
+        "id": "uni-lends-arl",
+        "lender": "state-u",
+        "borrower_account": "arl",
+        "pools": ["state-u-hpc"],
+        "cap": 8,
+        **for_days(30),
+    }
 
 
 @contextmanager

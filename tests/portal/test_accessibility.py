@@ -1,7 +1,6 @@
 """Every page by axe-core in both themes, the hub's own pages too; and the way by keyboard alone."""
 
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from portal.gate.gate import COOKIE
 from portal.pages import AWAY
-from tests.e2e.town import session_of, town
+from tests.e2e.town import an_agreement, session_of, town
 from tests.portal.axe import every_face, inject, violations
 from tests.portal.test_browser import (
     ARGUMENTS,
@@ -43,27 +42,8 @@ MANY_TABS = 80
 def real(tmp_path_factory):
     with town(tmp_path_factory.mktemp("town")) as found:
         found.secrets = {}
-        found.request = ask_for_an_agreement(found)
+        found.request = found.asks_for("alex", an_agreement(), "ARL asks for evenings")["id"]
         yield found
-
-
-def ask_for_an_agreement(found):
-    """Leave a request that waits for the approver; give its id."""
-    now = datetime.now(UTC)
-    change = {
-        "kind": "agreement",
-        "id": "uni-lends-arl",
-        "lender": "state-u",
-        "borrower_account": "arl",
-        "pools": ["state-u-hpc"],
-        "cap": 8,
-        "valid_from": now.isoformat(),
-        "valid_to": (now + timedelta(days=30)).isoformat(),
-    }
-    body = {"change": change, "reason": "ARL asks for evenings"}
-    answer = found.ask("POST", "/v1/requests", found.token("alex"), json=body)
-    assert answer.is_success, answer.text
-    return answer.json()["id"]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,9 @@
 """An approver decides on several requests at once, with the keyboard alone, and looks back."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.town import an_agreement, for_days
 from tests.portal.axe import inject, violations
 from tests.portal.real_pages import chromium, real, shot, shots_of, tab_to, visits
 
@@ -13,36 +12,13 @@ pytestmark = pytest.mark.browser
 
 
 def budget(name, hours, account="arl", year=0):
-    now = datetime.now(UTC) + timedelta(days=365 * year)
     return {
         "kind": "budget",
         "id": name,
         "account": account,
         "h100e_hours": hours,
-        "valid_from": now.isoformat(),
-        "valid_to": (now + timedelta(days=300)).isoformat(),
+        **for_days(300, after=365 * year),
     }
-
-
-def agreement():
-    now = datetime.now(UTC)
-    return {
-        "kind": "agreement",
-        "id": "uni-lends-arl",
-        "lender": "state-u",
-        "borrower_account": "arl",
-        "pools": ["state-u-hpc"],
-        "cap": 8,
-        "valid_from": now.isoformat(),
-        "valid_to": (now + timedelta(days=30)).isoformat(),
-    }
-
-
-def ask(real, who, change, reason):
-    body = {"change": change, "reason": reason}
-    answer = real.ask("POST", "/v1/requests", real.token(who), json=body)
-    assert answer.is_success, answer.text
-    return answer.json()
 
 
 def decide(real, who, request, approve, reason):
@@ -55,13 +31,15 @@ def decide(real, who, request, approve, reason):
 @pytest.fixture(scope="module")
 def waiting(real):
     """Two decided budgets, and three requests that wait for lee, one with a second approver."""
-    decide(real, "lee", ask(real, "dana", budget("arl-first", 4_000), "a start"), True, "small")
-    refused = ask(real, "dana", budget("arl-large", 900_000), "a large model")
+    decide(real, "lee", real.asks_for("dana", budget("arl-first", 4_000), "a start"), True, "small")
+    refused = real.asks_for("dana", budget("arl-large", 900_000), "a large model")
     decide(real, "lee", refused, False, "more than the institution has")
     return (
-        ask(real, "dana", budget("arl-next", 20_000, year=1), "the next milestone needs it"),
-        ask(real, "dana", budget("vision-more", 1_000, "arl-vision"), "a rerun of the evaluation"),
-        ask(real, "alex", agreement(), "ARL asks for evenings"),
+        real.asks_for("dana", budget("arl-next", 20_000, year=1), "the next milestone needs it"),
+        real.asks_for(
+            "dana", budget("vision-more", 1_000, "arl-vision"), "a rerun of the evaluation"
+        ),
+        real.asks_for("alex", an_agreement(), "ARL asks for evenings"),
     )
 
 
