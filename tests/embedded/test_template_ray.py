@@ -16,10 +16,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.browser, pytest.mark.timeout(600)]
 SECONDS = 1000
 
 
-def commonpool(layout, command, *words):
+def commonpool(layout, command, *words, **environment):
     argv = [sys.executable, "-m", "scheduler.main", command, "--data", str(layout.data), *words]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("COMMONPOOL_", "RAY_"))}
-    return subprocess.run(argv, capture_output=True, text=True, env=clean, check=False)
+    environment = clean | environment
+    return subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
 
 
 @pytest.fixture
