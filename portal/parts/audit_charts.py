@@ -7,6 +7,7 @@ import streamlit as st
 
 from portal.charts.audit import by_day, decisions, events, outcomes
 from portal.client.audit import AuditLog
+from portal.parts.drawn import picture
 from portal.parts.problems import told
 from portal.session import Visit, is_dark
 from scheduler.wire.audit import AuditCounts
@@ -48,10 +49,10 @@ def _counts(
 
 def _events(found: AuditCounts) -> None:
     st.subheader("Events by day and kind")
-    picture, table = st.tabs(["Picture", "Table"])
+    drawn, table = st.tabs(["Picture", "Table"])
     chart = events(found, dark=is_dark())
-    with picture:
-        st.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
     with table:
         rows = [
             {"Day": row["day"], "Kind": row["kind"], "Events": row["events"]}
@@ -68,4 +69,4 @@ def _decisions(found: AuditCounts) -> None:
         st.caption("None in this time, under these filters.")
         return
     chart = decisions(found.counts, dark=is_dark())
-    st.vega_lite_chart(chart.spec, alt=chart.alt)
+    picture(chart)

@@ -10,6 +10,7 @@ from portal.client import job_reports
 from portal.cost_words import FREE, hours, who_pays
 from portal.dry_run_words import hours_word
 from portal.format import TIER_WORDS, count, moment, plain, span
+from portal.parts.drawn import picture
 from portal.session import Visit, is_dark, latest, visit
 from scheduler.wire.job_reports import JobCost, JobUtilisation, Payer, RunCost, RunUse
 
@@ -83,7 +84,8 @@ def _picture(where: "st.delta_generator.DeltaGenerator", chart: Chart, said: str
     if said.startswith("nobody"):
         where.info("Nobody measured it.", icon=":material/visibility_off:")
         return
-    where.vega_lite_chart(chart.spec, alt=chart.alt)
+    with where:
+        picture(chart)
     where.caption(f"{said[0].upper()}{said[1:]}.")
 
 

@@ -8,6 +8,7 @@ from portal.charts import pair_balances as charts
 from portal.charts.sharing import amount
 from portal.client.ledger_pairs import pair_balances
 from portal.format import count, plain
+from portal.parts.drawn import picture
 from portal.session import is_dark, latest, visit
 from scheduler.core.ledger import By
 from scheduler.wire.pair_balances import PairPage, PairView
@@ -38,7 +39,8 @@ def draw_pairs(days: int, by: By) -> None:
         return
     chart = charts.over_time(found, dark=is_dark())
     drawn, table = st.tabs(["Chart", "View as a table"], key="pairs")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
     with drawn:
         _say_what_is_not_drawn(found)
     table.table([_row(pair) for pair in found.pairs[:ROWS_SHOWN]], hide_index=True, alt=chart.alt)

@@ -5,6 +5,7 @@ import streamlit as st
 
 from portal.charts.base import in_tree, usage
 from portal.format import plain
+from portal.parts.drawn import picture
 from portal.parts.problems import panel
 from portal.session import is_dark, latest, visit
 from scheduler.wire.accounts import AccountView
@@ -40,7 +41,8 @@ def _tree() -> None:
         hide_index=True,
         alt="Accounts as a tree with sector, weight, recent use, share, GPUs and waiting jobs",
     )
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
 
 
 def _row(account: AccountView, depth: int) -> dict[str, str | float]:

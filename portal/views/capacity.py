@@ -8,6 +8,7 @@ import streamlit as st
 from portal import topview
 from portal.charts.base import capacity, capacity_sentence, parts, pool_name
 from portal.format import TIER_WORDS, ago, count, plain
+from portal.parts.drawn import picture
 from portal.parts.problems import panel
 from portal.session import Visit, is_dark, latest, visit
 from scheduler.core.model import Tier
@@ -48,7 +49,7 @@ def _tiers(pools: Sequence[PoolView]) -> None:
             if of_tier:
                 st.subheader(f"{TIER_WORDS[tier]} tier")
                 chart = capacity(of_tier, legend=first, dark=is_dark())
-                st.vega_lite_chart(chart.spec, alt=chart.alt)
+                picture(chart)
                 first = False
     with table:
         _table([pool for _, of_tier in tiers for pool in of_tier])

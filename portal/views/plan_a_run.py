@@ -8,6 +8,7 @@ from portal.charts.plan import flop_scale, tier_days
 from portal.client.hub import HubUnreachable
 from portal.dry_run_words import chance_word, done_word, price_word, start_word, tier_word
 from portal.format import TIER_WORDS, count, plain
+from portal.parts.drawn import picture
 from portal.parts.problems import told
 from portal.parts.submit_start import blank
 from portal.plan_words import amount, days, power, short
@@ -164,7 +165,7 @@ def _advice(proposal: law.Proposal) -> str:
 def _scale(plan: Plan, here: Visit) -> None:
     st.subheader("Among models and thresholds")
     chart = flop_scale(plan.flop, here.now.date(), dark=is_dark())
-    st.vega_lite_chart(chart.spec, alt=chart.alt)
+    picture(chart)
     crossed = sorted(
         {row.flop for row in THRESHOLDS if row.holds(here.now.date()) and plan.flop >= row.flop}
     )
@@ -203,7 +204,7 @@ def _of(row: law.Published) -> str:
 def _tiers(plan: Plan) -> None:
     st.subheader("With all of a tier to itself")
     chart = tier_days(plan.found.tiers, law.PATIENCE_DAYS, dark=is_dark())
-    st.vega_lite_chart(chart.spec, alt=chart.alt)
+    picture(chart)
     with st.expander("View as a table", icon=":material/table:"):
         st.table(
             [

@@ -8,6 +8,7 @@ import streamlit as st
 from portal.charts.windows import MOST_ROWS, Span, gantt
 from portal.client.hub import Hub, HubProblem
 from portal.format import ahead, moment, plain, span, zone_name
+from portal.parts.drawn import picture
 from portal.parts.operators import say_done
 from portal.parts.problems import panel
 from portal.parts.windows import draw_operating
@@ -87,7 +88,7 @@ def _calendar(days: int, pool: str | None) -> None:
         chart = gantt(
             shown, Span(here.now - timedelta(days=days) / 10, here.now, until), dark=is_dark()
         )
-        st.vega_lite_chart(chart.spec, alt=chart.alt)
+        picture(chart)
         if len(shown) > MOST_ROWS:
             st.caption(f"The first {MOST_ROWS} of {len(shown):,}. Choose a pool to see others.")
     with table:

@@ -9,6 +9,7 @@ import streamlit as st
 from portal.charts import sharing as charts
 from portal.client.ledger import FileKind, ledger, ledger_file
 from portal.format import TIER_WORDS, count, moment, plain, zone_name
+from portal.parts.drawn import picture
 from portal.parts.pair_balances import draw_pairs
 from portal.parts.problems import panel
 from portal.session import Visit, is_dark, latest, visit
@@ -137,7 +138,8 @@ def _balances(found: LedgerPage) -> None:
     st.caption("Lent less borrowed: to the right, others had more of theirs than they of others'.")
     chart = charts.balances(found.balances, dark=is_dark())
     drawn, table = st.tabs(["Chart", "View as a table"], key="balances")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
     table.table(
         [
             {
@@ -167,7 +169,8 @@ def _loans(found: LedgerPage, here: Visit) -> None:
     window = charts.Window(found.since, found.until)
     chart = charts.loans(found.loans, window, dark=is_dark())
     drawn, table = st.tabs(["Chart", "View as a table"], key="loans")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
     if any(loan.recalled_at for loan in found.loans):
         drawn.caption("A triangle is a recall: the owner took its GPUs back.")
     table.table([_loan(found, row, here) for row in range(len(found.loans))], hide_index=True)
@@ -204,7 +207,8 @@ def _recalls(found: LedgerPage) -> None:
     )
     chart = charts.recalls(found.recalls, dark=is_dark())
     drawn, table = st.tabs(["Chart", "View as a table"], key="recalls")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
     table.table(
         [
             {

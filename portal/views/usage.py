@@ -10,6 +10,7 @@ from portal.charts import usage as charts
 from portal.charts.base import in_tree
 from portal.client.ledger import usage
 from portal.format import plain, when_used_up
+from portal.parts.drawn import picture
 from portal.parts.problems import panel
 from portal.session import is_dark, latest, visit
 from scheduler.wire.operating import WastePage
@@ -71,7 +72,8 @@ def _budgets(found: UsagePage) -> None:
     )
     chart = charts.bullets(found.budgets, dark=is_dark())
     drawn, table = st.tabs(["Chart", "View as a table"], key="bullets")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
     table.table([_budget(one) for one in found.budgets], hide_index=True, alt=chart.alt)
     _burn({one.budget: one for one in found.budgets})
 
@@ -97,7 +99,8 @@ def _burn(budgets: dict[str, BudgetView]) -> None:
     st.markdown(f"**{plain(name)}**: {plain(_outlook(budget))}")
     chart = charts.burn_down(budget, dark=is_dark())
     drawn, table = st.tabs(["Chart", "View as a table"], key="burn")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
     if budget.cone:
         drawn.caption(
             "The line is what was left; the dashed one goes on at the pace of the chosen time, and"
@@ -133,7 +136,8 @@ def _days(found: UsagePage) -> None:
     drawn, table = st.tabs(["Chart", "View as a table"], key="by-day")
     if account.gpu_hours:
         chart = charts.by_day(account, dark=is_dark())
-        drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+        with drawn:
+            picture(chart)
     else:
         drawn.info("No GPU-hours in this time.", icon=":material/bedtime:")
     table.table(
@@ -178,7 +182,8 @@ def _drawn_waste(found: WastePage) -> None:
         return
     chart = charts.waste(found.accounts, dark=is_dark())
     drawn, table = st.tabs(["Chart", "View as a table"], key="waste")
-    drawn.vega_lite_chart(chart.spec, alt=chart.alt)
+    with drawn:
+        picture(chart)
     table.table(
         [
             {

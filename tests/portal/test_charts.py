@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.charts.base import COLOURS, capacity, in_tree, parts, usage
+from portal.parts.drawn import arrow
 from tests.portal.fake_hub import FakeHub
 
 HUB = FakeHub()
@@ -61,3 +62,12 @@ def test_the_usage_picture_names_each_account_with_its_hours():
     chart = usage(HUB.accounts)
     assert "arl-vision: 30.25" in chart.alt
     assert len(chart.spec["data"]["values"]) == len(HUB.accounts)
+
+
+def test_rows_become_a_table_with_every_column_that_any_of_them_has():
+    rows = [{"a": 1, "b": "x"}, {"a": 2.5, "c": None}, {"a": 3, "c": "y"}]
+    assert arrow(rows).to_pydict() == {
+        "a": [1, 2.5, 3],
+        "b": ["x", None, None],
+        "c": [None, None, "y"],
+    }
