@@ -213,7 +213,7 @@ async def table(found: Town, secret: str) -> list[float]:
 
 
 def first_page(found: Town, secret: str) -> list[float]:
-    """Open Home in Chromium, its cache warm, until it is drawn."""
+    """Open Home in Chromium, its cache warm, until no part of it is a grey block any more."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         context = browser.new_context()

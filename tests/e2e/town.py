@@ -21,7 +21,15 @@ from tests.e2e.hub_process import COMMONPOOL, free_port
 from tests.waiting import until
 
 CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 SECONDS = 1000
 
@@ -127,8 +135,10 @@ def chromium() -> Iterator[Page]:
 
 
 def settled(page: Page) -> None:
+    """Wait until the page is drawn, and no part of it is still a grey block that stands for it."""
     page.locator("h1").first.wait_for()
     page.locator(READY).wait_for()
+    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
 
 
 def sign_in(page: Page, found: Town, user: str, path: str = "/") -> None:

@@ -7,8 +7,8 @@ from playwright.sync_api import expect, sync_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from scheduler.embedded.layout import Layout
+from tests.e2e.town import ARGUMENTS, CHROMIUM, READY
 from tests.embedded.test_template_ray import SECONDS, commonpool, portal
-from tests.portal.test_browser import ARGUMENTS, CHROMIUM, READY
 
 __all__ = ["portal"]
 pytestmark = [pytest.mark.ray, pytest.mark.browser, pytest.mark.timeout(600)]

@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 
 from scheduler.embedded.layout import Layout
 from scheduler.embedded.processes import belonging
-from tests.portal.test_browser import ARGUMENTS, CHROMIUM, READY
+from tests.e2e.town import ARGUMENTS, CHROMIUM, READY
 
 pytestmark = [pytest.mark.ray, pytest.mark.browser, pytest.mark.timeout(600)]
 SECONDS = 1000

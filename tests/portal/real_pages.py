@@ -7,10 +7,9 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from portal.gate.gate import COOKIE
-from tests.e2e.town import session_of, town
+from tests.e2e.town import ARGUMENTS, CHROMIUM, session_of, settled, town
 from tests.portal.axe import every_face, inject, violations
-from tests.portal.test_accessibility import settled as finished
-from tests.portal.test_browser import ARGUMENTS, CHROMIUM, NARROW, WIDE, fault
+from tests.portal.test_browser import NARROW, WIDE, fault
 
 SHOTS = os.environ.get("COMMONPOOL_SCREENSHOTS", "")
 MANY_TABS = 120
@@ -47,7 +46,7 @@ def visits(chromium, real):
         page.on("console", lambda said: faults.append(fault(said)))
         page.set_viewport_size({"width": size[0], "height": size[1]})
         page.goto(real.portal + path)
-        finished(page)
+        settled(page)
         return page
 
     with stack:
@@ -64,7 +63,7 @@ def shot(page, name):
     size = page.viewport_size
     high = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": size["width"], "height": max(size["height"], high)})
-    finished(page)
+    settled(page)
     page.screenshot(path=f"{SHOTS}/{name}.png")
     page.set_viewport_size(size)
 
@@ -81,7 +80,7 @@ def shots_of(visits, who, path, name):
         inject(page)
         found += [
             each
-            for face in every_face(page, finished)
+            for face in every_face(page, settled)
             for each in violations(page, f"{name} {theme} {face}")
         ]
     assert not found, "\n" + "\n".join(found)

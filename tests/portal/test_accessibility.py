@@ -8,11 +8,9 @@ from playwright.sync_api import expect, sync_playwright
 
 from portal.gate.gate import COOKIE
 from portal.pages import AWAY
-from tests.e2e.town import an_agreement, session_of, town
+from tests.e2e.town import ARGUMENTS, CHROMIUM, an_agreement, session_of, settled, town
 from tests.portal.axe import every_face, inject, violations
 from tests.portal.test_browser import (
-    ARGUMENTS,
-    CHROMIUM,
     OURS,
     PAGES,
     SECONDS,
@@ -22,7 +20,6 @@ from tests.portal.test_browser import (
     place,
     signed_in,
 )
-from tests.portal.test_browser import settled as finished
 
 __all__ = ["fresh_hub", "place"]
 pytestmark = [pytest.mark.browser, pytest.mark.axe]
@@ -76,12 +73,6 @@ def page(contexts, theme):
     yield found
     found.close()
     assert [each for each in faults if each] == []
-
-
-def settled(page):
-    """Wait until the page is drawn, and no part of it is still a grey block that stands for it."""
-    finished(page)
-    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
 
 
 def be(page, real, name):

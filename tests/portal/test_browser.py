@@ -12,23 +12,13 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from scheduler.core.lifecycle import JobState
+from tests.e2e.town import ARGUMENTS, CHROMIUM, READY, settled
 from tests.portal.fake_hub import FakeHub, serving
 from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDE, NARROW = (1366, 900), (390, 844)
-READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 OURS = re.compile(r"(https?|ws)://127\.0\.0\.1[:/]|data:|blob:")
 # A page's address is first tried as the server's own: what Streamlit does, and no fault.
 PROBE = re.compile(r"/_stcore/(health|host-config)$")
@@ -157,11 +147,6 @@ def signed_in(page, path, person="dana"):
     path, _, other = path.partition("?as=")
     page.goto(f"{page.portal}/auth/as-{other or person}")
     return path
-
-
-def settled(page):
-    page.locator("h1").first.wait_for(timeout=30 * SECONDS)
-    page.locator(READY).wait_for(timeout=30 * SECONDS)
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])

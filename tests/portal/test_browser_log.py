@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import expect
 
 from scheduler.core.lifecycle import JobState
+from tests.e2e.town import settled
 from tests.portal.axe import inject, violations
-from tests.portal.test_browser import NARROW, WIDE, browser, fresh_hub, go, place, settled, visitor
+from tests.portal.test_browser import NARROW, WIDE, browser, fresh_hub, go, place, visitor
 
 __all__ = ["browser", "fresh_hub", "place", "visitor"]
 pytestmark = pytest.mark.browser

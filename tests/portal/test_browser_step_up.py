@@ -5,11 +5,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.town import town
+from tests.e2e.town import settled, town
 from tests.portal.axe import inject, violations
 from tests.portal.real_pages import chromium, shot, visits
-from tests.portal.test_browser import settled
-from tests.portal.test_browser_decisions import ask, budget
+from tests.portal.test_browser_decisions import budget
 
 __all__ = ["chromium", "visits"]
 pytestmark = pytest.mark.browser
@@ -25,7 +24,7 @@ def real(tmp_path_factory):
 
 
 def test_who_must_sign_in_again_is_led_there_and_back(visits, real):
-    name = ask(real, "dana", budget("arl-next", 10), "a start")["id"]
+    name = real.asks_for("dana", budget("arl-next", 10), "a start")["id"]
     page = visits("lee", f"/request?id={name}")
     why = page.get_by_label("Reason (whoever asked reads it")
     why.fill("as planned")

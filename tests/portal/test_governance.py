@@ -19,7 +19,8 @@ from scheduler.db.policy_door import Change, replace_policy
 from scheduler.db.tokens import issue_token
 from scheduler.wire.accounts import Scope, TokenRequest
 from tests.e2e.hub_process import free_port
-from tests.portal.test_browser import ARGUMENTS, CHROMIUM, NARROW, WIDE, answers, fault, settled
+from tests.e2e.town import ARGUMENTS, CHROMIUM, settled
+from tests.portal.test_browser import NARROW, WIDE, answers, fault
 from tests.waiting import until
 
 pytestmark = pytest.mark.browser
