@@ -71,11 +71,12 @@ test-gpu: setup ## only the tests on a real NVIDIA GPU, minutes; it should be id
 test-prometheus: setup compiler prometheus ## only the tests with Debian's Prometheus and Alertmanager
 	$(PYTEST) -m prometheus
 
-check: setup ## format, lint, types, import contracts, migrations in step with the tables
+check: setup ## format, lint, types, import contracts, every test importable, migrations in step with the tables
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(PYTEST) --collect-only -qq >/dev/null || $(PYTEST) --collect-only -q
 	$(BIN)/python -m scheduler.db.migrate check
 
 bench: setup compiler chromium ## measure; prints each figure with its setting
