@@ -1,5 +1,6 @@
 """What a job costs and what its GPUs did, in a terminal: `cost`, and the end of `explain`."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import httpx
@@ -13,7 +14,8 @@ from portal.client.hub import Hub, HubProblem
 from portal.commands import tables
 from portal.commands.doors import with_hub
 from portal.cost_words import attempt, in_the_end, price, so_far, who_pays
-from scheduler.wire.job_reports import JobCost, JobUtilisation
+from portal.format import moment
+from scheduler.wire.job_reports import JobCost, JobUtilisation, RunUse
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -60,10 +62,17 @@ def print_cost(console: Console, found: JobCost) -> None:
     console.print(f"  {escape(who_pays(found))}", highlight=False)
 
 
+def until(run: RunUse, now: datetime) -> str:
+    """Return when the last point of a run was written: what came since is not in it."""
+    return moment(run.points[-1].at, now, now.tzinfo or UTC)
+
+
 def print_use(console: Console, found: JobUtilisation) -> None:
     """Print a line for each attempt whose GPUs somebody measured."""
+    now = tables.local_now()
     lines = [
-        f"  attempt {run.attempt} on {run.pool}: {activity_words(run)}; memory {memory_words(run)}"
+        f"  attempt {run.attempt} on {run.pool}, until {until(run, now)}: {activity_words(run)};"
+        f" memory {memory_words(run)}"
         for run in found.runs
         if run.points
     ]

@@ -115,6 +115,8 @@ def _print_outlook(console: Console, explanation: Explanation) -> None:
     """Print when it should start, who goes first, and what would start it sooner."""
     if explanation.eta is not None:
         console.print(explanation.eta.sentence, highlight=False)
+    elif explanation.state is JobState.PENDING and explanation.starts_at is None:
+        console.print("When it should start is not known yet.")
     for heading, said in (
         ("who is ahead", [one.sentence for one in explanation.ahead]),
         ("what would start it sooner", [one.sentence for one in explanation.sooner]),

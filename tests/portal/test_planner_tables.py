@@ -1,9 +1,14 @@
 """Tables of the planner's commands, as a person reads them."""
 
+from datetime import UTC, datetime
+
 from rich.console import Console
 
 from portal.commands.planner_tables import recalls_table, what_if_table
+from portal.commands.tables import print_explanation
+from scheduler.core.lifecycle import JobState
 from scheduler.wire.diagnostics import RecallPage, RecallView
+from scheduler.wire.jobs import Explanation
 from scheduler.wire.what_if import FaredView, OutcomeView, WhatIf
 
 
@@ -70,3 +75,11 @@ def test_what_if_shows_each_figure_without_and_with_the_changes():
     assert "2.00 -> 1.00" in said
     assert "1,234.5 -> 1,234.5" in said
     assert "All 2 jobs. Utilisation 50.0% -> 50.0%" in said
+
+
+def test_a_job_of_which_nobody_knows_the_start_yet_says_so():
+    console = Console(width=120)
+    waits = Explanation(job="jabc", state=JobState.PENDING, summary="It waits.", history=())
+    with console.capture() as seen:
+        print_explanation(console, waits, datetime(2026, 11, 28, tzinfo=UTC))
+    assert "When it should start is not known yet." in seen.get()
