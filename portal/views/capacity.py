@@ -189,7 +189,8 @@ def _gpus(pool: PoolView, found: TelemetryPage) -> None:
         return
     st.subheader("GPUs in use, or not well")
     st.caption(
-        "SM activity is the part of the time in which an SM had work. A dash was not measured."
+        "SM activity is the part of the time in which an SM had work. A dash was not measured, or"
+        " is of a job whose label you are not cleared for."
     )
     st.table(
         shown[:GPUS_SHOWN],
