@@ -64,7 +64,9 @@ async def overview(
 ) -> Response:
     """Say who the caller is, their newest jobs, what waits for them, and what quotas have left."""
     hub = hub_of(request)
-    pools = await request.app.state.pools_lately.of("pools", lambda: _pools(hub))
+    # By policy: quotas of before it would be cut to the accounts that one has under it.
+    revision = (await hub.policy()).revision
+    pools = await request.app.state.pools_lately.of(revision, lambda: _pools(hub))
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
         me = me_of(caller, policy)
