@@ -56,6 +56,14 @@ class Caller:
         return None if self.scope is Scope.ADMIN or self.sees_all else self._own
 
     @property
+    def own(self) -> Owner | None:
+        """Return whose jobs are the caller's own, whatever roles show besides.
+
+        None is everyone's: an administrator's token is nobody, and has none of its own.
+        """
+        return None if self.scope is Scope.ADMIN else self._own
+
+    @property
     def ends(self) -> Owner | None:
         """Return whose jobs the caller may end or forget; None is everyone's."""
         return None if self.scope is Scope.ADMIN or self.ends_all else self._own

@@ -6,6 +6,7 @@ from scheduler.api.overview import COUNTED
 from scheduler.db.policies import save_policy
 from scheduler.wire.overview import POOLS_SECONDS
 from tests.api.conftest import POLICY
+from tests.api.signing_in import signed_in, with_desk
 from tests.api.test_requests import ask, budget
 
 
@@ -101,3 +102,15 @@ async def test_another_policy_is_seen_at_once_with_its_quotas(busy):
     assert after != before
     (hub,) = (pool for pool in after if pool["pool"] == "national-hub")
     assert [quota["borrow_max"] for quota in hub["quotas"]] == [0]
+
+
+@pytest.mark.parametrize("who", ["ops", "audra"])
+async def test_ones_own_jobs_are_not_everybodys_for_who_sees_everybodys(small, who):
+    """Roles on the whole hub show all jobs; Home and "mine" are about the person."""
+    await small.submit("dana")
+    with_desk(small)
+    browser = await signed_in(small, who)
+    assert len((await browser.get("/v1/jobs")).json()["jobs"]) == 1
+    assert (await browser.get("/v1/jobs?scope=mine")).json()["jobs"] == []
+    found = (await browser.get("/v1/overview")).json()
+    assert (found["jobs"], found["counts"]) == ([], [])
