@@ -45,13 +45,13 @@ def cost(
 def print_reports(hub: Hub, job: str, console: Console) -> None:
     """Print what a job costs and did; a hub of an earlier version has no such answers."""
     try:
-        found, used = job_reports.cost(hub, job), job_reports.utilisation(hub, job)
+        print_cost(console, job_reports.cost(hub, job))
+        print_use(console, job_reports.utilisation(hub, job))
     except HubProblem as problem:
-        if problem.status != httpx.codes.NOT_FOUND:
+        if problem.status == httpx.codes.FORBIDDEN:
+            console.print(f"\nits GPUs\n  {escape(problem.detail)}", highlight=False)
+        elif problem.status != httpx.codes.NOT_FOUND:
             raise
-        return
-    print_cost(console, found)
-    print_use(console, used)
 
 
 def print_cost(console: Console, found: JobCost) -> None:

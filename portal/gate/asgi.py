@@ -15,7 +15,7 @@ import httpx
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.routing import Route
 
 from portal.config import PortalSettings
@@ -67,6 +67,12 @@ async def alive(_: Request) -> PlainTextResponse:
     return PlainTextResponse("ok\n")
 
 
+async def home(request: Request) -> RedirectResponse:
+    """Lead to Home, which is at `/`: the name of its page is what people type and link to."""
+    query = request.url.query
+    return RedirectResponse(f"/?{query}" if query else "/", 307)
+
+
 # A stream of events may be silent for long; a hub that is not there is told at once.
 _TIMEOUT = httpx.Timeout(None, connect=2.0)
 _settings = PortalSettings()
@@ -81,7 +87,7 @@ _sessions = Sessions(_hub, SystemClock()) if _settings.portal_token is None else
 app = st.App(
     SCRIPT,
     lifespan=prewarmed,
-    routes=[Route("/livez", alive), *_logs.routes()],
+    routes=[Route("/livez", alive), Route("/home", home), *_logs.routes()],
     middleware=[
         Middleware(Forward, hub=_hub),
         Middleware(SecurityHeaders),

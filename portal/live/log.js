@@ -226,8 +226,13 @@ function follower(root, address) {
     try {
       const answer = await fetch(address, { method: "HEAD", cache: "no-store" })
       if ([401, 403, 404].includes(answer.status)) {
-        refused(answer.status, "it is not yours to read, or it is gone.")
-        return
+        // The head of an answer has no words; whoever is refused is given them, and no stream.
+        const why = await fetch(address, { cache: "no-store" })
+        if (!why.ok) {
+          refused(why.status, await why.text())
+          return
+        }
+        why.body.cancel()
       }
     } catch {
       // nobody there: it is tried again below

@@ -16,12 +16,11 @@ from starlette.routing import Route
 from portal.config import PortalSettings
 from portal.live.follow import Follower
 from portal.live.reader import Away, Denied, LogReader
+from portal.live.seats import MOST_FOLLOWERS, Full, Seated, Seats
 from scheduler.clock import Clock
 from scheduler.wire.jobs import LogPage
 
 FOLLOW, WHOLE = "/live/jobs/{job}/log", "/live/jobs/{job}/log.txt"
-MOST_FOLLOWERS = 400
-"""Of one portal process; each holds one connection to the hub."""
 _STREAM = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # a proxy that collects an answer would hold lines back
@@ -38,8 +37,8 @@ def _answered(route: Answer) -> Answer:
     async def answered(self: "LiveLogs", request: Request) -> Response:
         try:
             return await route(self, request)
-        except Denied as denied:
-            return _plain(denied.why, denied.status)
+        except (Denied, Full) as no:
+            return _plain(no.why, no.status)
         except Away:
             return _plain("The hub does not answer. Try again later.", 503)
 
@@ -57,7 +56,7 @@ class LiveLogs:
         token = settings.portal_token
         self._token = None if token is None else token.get_secret_value()
         self._clock = clock
-        self._followers = 0
+        self._seats = Seats()
         # Their own: readers that wait for hours must not keep pages from the hub.
         self._hub = httpx.AsyncClient(
             base_url=settings.hub_url,
@@ -77,26 +76,19 @@ class LiveLogs:
     async def follow(self, request: Request) -> Response:
         """Send events until the job's log is complete; to HEAD, only whether one may."""
         reader, start = self._reader(request), _start(request)
-        page: LogPage | None = None
-        try:
-            page = await reader.page(start)
-        except Away:  # whoever follows stays connected until the hub is back
-            if request.method == "HEAD":
-                raise
         if request.method == "HEAD":
+            await reader.page(start)
             return _plain("", 200)
-        if self._followers >= MOST_FOLLOWERS:
-            return _plain("Too many people follow logs here. It is tried again by itself.", 503)
-        events = self._counted(Follower(reader, self._clock, offset=start).events(page))
-        return StreamingResponse(events, headers=_STREAM, media_type="text/event-stream")
-
-    async def _counted(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        self._followers += 1
+        person = request.headers.get(_WHO, "")
+        # Before the hub is asked: hundreds who come at once are not let in by one look.
+        self._seats.take(person)
         try:
-            async for each in events:
-                yield each
-        finally:
-            self._followers -= 1
+            page = await _first(reader, start)
+        except BaseException:
+            self._seats.leave(person)
+            raise
+        events = Follower(reader, self._clock, offset=start).events(page)
+        return Seated(self._seats, person, events, _STREAM)
 
     @_answered
     async def whole(self, request: Request) -> Response:
@@ -112,6 +104,18 @@ class LiveLogs:
         if secret is None:
             raise Denied(401, "Sign in first.")
         return LogReader(self._hub, secret, request.path_params["job"])
+
+
+async def _first(reader: LogReader, start: int) -> LogPage | None:
+    """Return the first piece; None: whoever follows stays connected until the hub is back.
+
+    Raises:
+        Denied: they may not read it.
+    """
+    try:
+        return await reader.page(start)
+    except Away:
+        return None
 
 
 async def _pieces(reader: LogReader, page: LogPage) -> AsyncIterator[bytes]:
@@ -134,6 +138,7 @@ def _start(request: Request) -> int:
     return int(asked)
 
 
+_WHO = "x-cp-sub"  # the gate's own word; what a client sends under this name is dropped
 _DIGITS = 16  # below 2**53, as the hub has it
 
 

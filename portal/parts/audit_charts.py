@@ -7,7 +7,7 @@ import streamlit as st
 
 from portal.charts.audit import by_day, decisions, events, outcomes
 from portal.client.audit import AuditLog
-from portal.parts.drawn import picture
+from portal.parts.drawn import markdown_table, picture
 from portal.parts.problems import told
 from portal.session import Visit, is_dark
 from scheduler.wire.audit import AuditCounts
@@ -59,7 +59,7 @@ def _events(found: AuditCounts) -> None:
             for row in by_day(found)
             if row["events"]
         ]
-        st.table(rows, hide_index=True, alt="Events of the audit log by day and kind")
+        markdown_table(rows, alt="Events of the audit log by day and kind")
     st.caption("Days are of UTC.")
 
 

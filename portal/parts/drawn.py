@@ -27,11 +27,29 @@ def picture(chart: Chart) -> None:
 
 def table(rows: Sequence[Mapping[str, str]], alt: str) -> None:
     """Draw rows of plain text."""
-    shown = [{name: plain(cell) for name, cell in row.items()} for row in rows]
-    st.table(arrow(shown), hide_index=True, alt=alt)
+    markdown_table([{name: plain(cell) for name, cell in row.items()} for row in rows], alt)
+
+
+def markdown_table(
+    rows: Sequence[Mapping[str, object]],
+    alt: str | None = None,
+    where: "st.delta_generator.DeltaGenerator | None" = None,
+) -> None:
+    """Draw rows whose texts are Markdown already, on the page or `where`."""
+    (where or st).table(arrow(rows), hide_index=True, alt=alt)
 
 
 def arrow(rows: Sequence[Mapping[str, object]]) -> pa.Table:
-    """Return rows as a table of Arrow's; a row without a column has nothing there."""
+    """Return rows as a table of Arrow's; a row without a column has nothing there.
+
+    A column that has numbers and words is one of words: Arrow's columns are of one type.
+    """
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: [row.get(name) for row in rows] for name in names})
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(cells: Sequence[object]) -> Sequence[object]:
+    kinds = {type(cell) for cell in cells if cell is not None}
+    if str in kinds and len(kinds) > 1:
+        return [None if cell is None else str(cell) for cell in cells]
+    return cells

@@ -21,6 +21,7 @@ NEARLY_USED = 0.1
 """A budget of which less than this part is left is worth a word."""
 
 STRIP_PIXELS = 150
+STRIP_JOBS = 20
 SHORTEST_SECONDS = 1.0
 # Each also has a sign of its own, and dark ones and light ones differ in lightness.
 SIGNS = {
@@ -161,10 +162,10 @@ def strip(jobs: Sequence[JobView], now: datetime, *, dark: bool = False) -> Char
         for place, job in enumerate(reversed(jobs))
     ]
     highest = 1.15 * max((_log(ran(job, now)) for job in jobs), default=1.0)  # room for signs
+    # Room for as many as are ever shown: the bar of an only job would fill the page.
+    scale = {"padding": 0.15, "domain": list(range(max(STRIP_JOBS, len(jobs))))}
     body: dict[str, object] = {
-        "encoding": {
-            "x": {"field": "place", "type": "ordinal", "axis": None, "scale": {"padding": 0.15}}
-        },
+        "encoding": {"x": {"field": "place", "type": "ordinal", "axis": None, "scale": scale}},
         "layer": [_bars(highest), _signs(highest, dark=dark)],
     }
     said = "; ".join(f"{row['job']} {row['state']}, ran {row['ran']}" for row in rows)

@@ -17,6 +17,7 @@ from portal.format import (
 )
 from portal.job_forms import request_of
 from portal.parts.approval import draw_approval
+from portal.parts.drawn import markdown_table
 from portal.parts.submit_cards import draw_request_forms
 from portal.session import Visit, latest, visit
 from scheduler.wire.jobs import Explanation, JobRun, JobView
@@ -28,7 +29,7 @@ def draw_verdicts(why: Explanation) -> None:
     if not why.verdicts:
         st.caption("The hub has not planned this job yet; it does so within seconds.")
         return
-    st.table(
+    markdown_table(
         [
             {
                 "Pool": plain(verdict.pool or "every pool"),
@@ -37,7 +38,6 @@ def draw_verdicts(why: Explanation) -> None:
             }
             for verdict in why.verdicts
         ],
-        hide_index=True,
         alt="Why the job waits, pool by pool",
     )
 
@@ -49,7 +49,7 @@ def draw_history(job: str) -> None:
     if not history:
         st.info("Nothing has happened yet.", icon=":material/history:")
         return
-    st.table(
+    markdown_table(
         [
             {
                 "When": f"{ago(event.at, here.now)} ({moment(event.at, here.now, here.zone)})",
@@ -58,7 +58,6 @@ def draw_history(job: str) -> None:
             }
             for event in history
         ],
-        hide_index=True,
         alt="The job's history, oldest first",
     )
     st.caption(f"Exact times are in {zone_name(here.now, here.zone)}.")

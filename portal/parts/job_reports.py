@@ -10,7 +10,7 @@ from portal.client import job_reports
 from portal.cost_words import FREE, hours, who_pays
 from portal.dry_run_words import hours_word
 from portal.format import TIER_WORDS, count, moment, plain, span
-from portal.parts.drawn import picture
+from portal.parts.drawn import markdown_table, picture
 from portal.session import Visit, is_dark, latest, visit
 from scheduler.wire.job_reports import JobCost, JobUtilisation, Payer, RunCost, RunUse
 
@@ -57,9 +57,8 @@ def _use(run: RunUse, found: JobUtilisation, here: Visit, *, is_open: bool) -> N
     else:
         _points(run, here)
     if is_open or run.points:
-        st.table(
+        markdown_table(
             gpu_rows(run.gpus[:MOST_ROWS], is_open=is_open),
-            hide_index=True,
             alt=f"Each GPU of attempt {run.attempt}",
         )
     if run.gpus_in_all > MOST_ROWS:
@@ -75,8 +74,8 @@ def _points(run: RunUse, here: Visit) -> None:
     else:
         _picture(tabs[0], activity(run, dark=dark), activity_words(run))
         _picture(tabs[1], memory(run, dark=dark), memory_words(run))
-    tabs[2].table(
-        point_rows(run, times)[-MOST_ROWS:], hide_index=True, alt=activity(run, dark=dark).alt
+    markdown_table(
+        point_rows(run, times)[-MOST_ROWS:], where=tabs[2], alt=activity(run, dark=dark).alt
     )
 
 
@@ -118,7 +117,7 @@ def draw_cost(job: str) -> None:
 
 
 def _attempts(found: JobCost, here: Visit) -> None:
-    st.table(
+    markdown_table(
         [
             {
                 "Attempt": run.attempt,
@@ -132,7 +131,6 @@ def _attempts(found: JobCost, here: Visit) -> None:
             }
             for run in reversed(found.runs)
         ],
-        hide_index=True,
         alt="What each attempt took and what of it is charged, the latest first",
     )
 
@@ -149,7 +147,7 @@ def _charged(run: RunCost) -> str:
 
 def _prices(found: JobCost) -> None:
     st.markdown("**Price by tier**, of an attempt that takes its whole time limit:")
-    st.table(
+    markdown_table(
         [
             {
                 "Tier": TIER_WORDS[one.tier],
@@ -160,6 +158,5 @@ def _prices(found: JobCost) -> None:
             }
             for one in found.prices
         ],
-        hide_index=True,
         alt="What the job would cost in each pool that may take it",
     )

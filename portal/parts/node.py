@@ -4,6 +4,7 @@ import streamlit as st
 from pydantic import ValidationError
 
 from portal.format import ago, moment, parse_duration, plain, span, zone_name
+from portal.parts.drawn import markdown_table
 from portal.parts.operations import Fleet, returns, state_of
 from portal.parts.operators import may, note_done, say_who_may, tried
 from portal.session import Visit, latest, visit
@@ -138,7 +139,7 @@ def _history(detail: NodeDetail, here: Visit) -> None:
         st.caption("Nothing is recorded of it yet.")
         return
     st.subheader("What happened to it")
-    st.table(
+    markdown_table(
         [
             {
                 "When": f"{ago(event.at, here.now)} ({moment(event.at, here.now, here.zone)})",
@@ -147,7 +148,6 @@ def _history(detail: NodeDetail, here: Visit) -> None:
             }
             for event in detail.history[:HISTORY_SHOWN]
         ],
-        hide_index=True,
         alt=f"What last happened to {detail.node.node}, newest first",
     )
     st.caption(

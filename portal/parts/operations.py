@@ -8,6 +8,7 @@ import streamlit as st
 
 from portal.client.hub import Hub
 from portal.format import ago, count, moment, plain
+from portal.parts.drawn import markdown_table
 from portal.session import Visit, latest, visit
 from scheduler.wire.operating import CordonView
 from scheduler.wire.telemetry import GpuTelemetry, NodeTelemetry
@@ -98,7 +99,7 @@ def _table(
     st.subheader(title)
     if caption:
         st.caption(caption)
-    st.table(rows[:most], hide_index=True, alt=alt)
+    markdown_table(rows[:most], alt=alt)
     if len(rows) > most:
         st.caption(f"The first {most} of {len(rows):,}. All: `commonpool top`.")
 

@@ -8,7 +8,7 @@ from portal.charts import pair_balances as charts
 from portal.charts.sharing import amount
 from portal.client.ledger_pairs import pair_balances
 from portal.format import count, plain
-from portal.parts.drawn import picture
+from portal.parts.drawn import markdown_table, picture
 from portal.session import is_dark, latest, visit
 from scheduler.core.ledger import By
 from scheduler.wire.pair_balances import PairPage, PairView
@@ -43,7 +43,7 @@ def draw_pairs(days: int, by: By) -> None:
         picture(chart)
     with drawn:
         _say_what_is_not_drawn(found)
-    table.table([_row(pair) for pair in found.pairs[:ROWS_SHOWN]], hide_index=True, alt=chart.alt)
+    markdown_table([_row(pair) for pair in found.pairs[:ROWS_SHOWN]], where=table, alt=chart.alt)
     if len(found.pairs) > ROWS_SHOWN:
         table.caption(f"The {ROWS_SHOWN} pairs that exchanged most.")
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from portal.format import count, plain
+from portal.parts.drawn import markdown_table
 from portal.parts.operators import may, say_who_may
 from portal.session import latest, visit
 from scheduler.core.roles import Action
@@ -49,7 +50,7 @@ def _numbers(found: Diagnostics) -> None:
 def _phases(found: Diagnostics) -> None:
     if not found.phases:
         return
-    st.table(
+    markdown_table(
         [
             {
                 "Phase of a cycle": plain(one.phase),
@@ -60,7 +61,6 @@ def _phases(found: Diagnostics) -> None:
             }
             for one in found.phases
         ],
-        hide_index=True,
         alt="How long each phase of a planning cycle took",
     )
 
@@ -69,7 +69,7 @@ def _decisions(found: Diagnostics) -> None:
     if not found.decisions:
         return
     most = sorted(found.decisions, key=lambda one: -one.count)[:REASONS_SHOWN]
-    st.table(
+    markdown_table(
         [
             {
                 "Decision": plain(one.kind),
@@ -78,7 +78,6 @@ def _decisions(found: Diagnostics) -> None:
             }
             for one in most
         ],
-        hide_index=True,
         alt="What the planner decided, most often first",
     )
 
@@ -93,7 +92,7 @@ def draw_waste() -> None:
         f"GPU-hours of the last {WASTE_DAYS} days, most unused first. Used is measured time times"
         " SM activity; a dash was not measured."
     )
-    st.table(
+    markdown_table(
         [
             {
                 "Account": plain(one.account),
@@ -106,7 +105,6 @@ def draw_waste() -> None:
             }
             for one in found.accounts[:ACCOUNTS_SHOWN]
         ],
-        hide_index=True,
         alt="Accounts by GPU-hours that they leased and left unused",
     )
     if len(found.accounts) > ACCOUNTS_SHOWN:

@@ -9,6 +9,7 @@ from portal.client.hub import HubProblem
 from portal.client.requests import PolicyTexts, Requests
 from portal.client.rollback import difference
 from portal.format import count
+from portal.parts.drawn import markdown_table
 from portal.parts.problems import say
 from portal.parts.request import draw_impact
 from portal.session import Visit
@@ -82,4 +83,4 @@ def _say(problem: HubProblem) -> None:
 
 def _faults(faults: tuple[PolicyFault, ...], alt: str) -> None:
     rows = [{"Line": one.line, "Field": one.field, "Reason": one.reason} for one in faults]
-    st.table(rows, hide_index=True, alt=alt)
+    markdown_table(rows, alt=alt)

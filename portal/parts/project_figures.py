@@ -10,6 +10,7 @@ import streamlit as st
 from portal.client.ledger import usage
 from portal.client.requests import Requests
 from portal.format import count, plain
+from portal.parts.drawn import markdown_table
 from portal.parts.request import draw_line
 from portal.session import Visit, latest, visit
 from scheduler.core.approvals import RequestState
@@ -81,7 +82,7 @@ def _by_account(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def draw_overview(projects: Sequence[ProjectView], found: Figures) -> None:
     """Draw the viewer's projects as rows: what is left, and what waits."""
-    st.table(
+    markdown_table(
         [
             {
                 "Project": plain(one.account),
@@ -93,7 +94,6 @@ def draw_overview(projects: Sequence[ProjectView], found: Figures) -> None:
             }
             for one in projects
         ],
-        hide_index=True,
         alt="Your projects: what is left of their budgets, and requests that wait",
     )
     st.caption(

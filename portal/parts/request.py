@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from portal.client.hub import HubProblem
 from portal.client.requests import Requests
 from portal.format import ago, ahead, count, moment, plain
+from portal.parts.drawn import markdown_table
 from portal.parts.precedents import draw_precedents
 from portal.parts.problems import say, told
 from portal.parts.request_looks import LOOKS, whole_titles
@@ -193,7 +194,7 @@ def draw_impact(found: RequestImpact) -> None:
     if len(found.rows) > SHOWN:
         st.caption(f"and {count(len(found.rows) - SHOWN, 'more row')}")
     if found.accounts:
-        st.table(
+        markdown_table(
             [
                 {
                     "Account": one.account,
@@ -202,7 +203,6 @@ def draw_impact(found: RequestImpact) -> None:
                 }
                 for one in found.accounts
             ],
-            hide_index=True,
             alt="GPUs of each account that would start in the next cycle, as it is and with it",
         )
     sentences = (*found.jobs, *found.runs)
@@ -221,7 +221,7 @@ def _asked(view: RequestView) -> None:
         for name, value in said.items()
         if value != []
     ]
-    st.table(rows, hide_index=True, alt="What is asked for, field by field")
+    markdown_table(rows, alt="What is asked for, field by field")
     if document is not None:
         with st.expander("The whole text that is proposed"):
             st.code(document, language=None, wrap_lines=True)
@@ -250,7 +250,7 @@ def _history(view: RequestView, here: Visit) -> None:
         }
         for one in view.history
     ]
-    st.table(rows, hide_index=True, alt="What happened to the request, oldest first")
+    markdown_table(rows, alt="What happened to the request, oldest first")
     void = [vote.by for vote in view.votes if not vote.counts]
     if void:
         people = ", ".join(dict.fromkeys(void))

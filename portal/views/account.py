@@ -4,6 +4,7 @@ import streamlit as st
 
 from portal.format import ahead, count, moment, plain, zone_name
 from portal.parts.account import ACTION_WORDS, draw_sessions, draw_tokens
+from portal.parts.drawn import markdown_table
 from portal.parts.identities import draw_identities
 from portal.parts.problems import panel
 from portal.session import Visit, latest, visit
@@ -39,12 +40,11 @@ def _who(me: Session, here: Visit) -> None:
             icon=":material/group_off:",
         )
     else:
-        st.table(
+        markdown_table(
             [
                 {"Account": plain(on.account), "You are": " and ".join(on.roles)}
                 for on in me.roles[:MOST_ROWS]
             ],
-            hide_index=True,
             alt="Your roles, account by account",
         )
         if len(me.roles) > MOST_ROWS:

@@ -10,6 +10,7 @@ from portal.about import link_to
 from portal.client.audit import AuditLog
 from portal.format import ago, count, moment, plain
 from portal.parts.audit_charts import draw_charts
+from portal.parts.drawn import markdown_table
 from portal.parts.problems import told
 from portal.session import Visit, latest, visit
 from scheduler.wire.audit import AuditRow, AuditVerdict
@@ -75,9 +76,8 @@ def _rows(key: str, asked: Mapping[str, str | None], here: Visit) -> None:
     if not found.rows:
         st.info("No row matches.", icon=":material/filter_alt_off:")
     else:
-        st.table(
+        markdown_table(
             [_line(row, here) for row in found.rows],
-            hide_index=True,
             alt="Rows of the audit log, newest first: when, who, what was done to what, and why",
         )
     with st.container(horizontal=True):
@@ -119,7 +119,7 @@ def _one(rows: Sequence[AuditRow], here: Visit) -> None:
         "Why": row.reason,
         "Decision": row.decision,
     }
-    st.table(
+    markdown_table(
         [
             {
                 "Field": name,
@@ -128,7 +128,6 @@ def _one(rows: Sequence[AuditRow], here: Visit) -> None:
             for name, said in words.items()
             if said
         ],
-        hide_index=True,
         alt=f"All that row {row.sequence} says",
     )
     values = {"Before": _text(row.before), "After": _text(row.after)}

@@ -8,7 +8,7 @@ import streamlit as st
 from portal import topview
 from portal.charts.base import capacity, capacity_sentence, parts, pool_name
 from portal.format import TIER_WORDS, ago, count, plain
-from portal.parts.drawn import picture
+from portal.parts.drawn import markdown_table, picture
 from portal.parts.problems import panel
 from portal.session import Visit, is_dark, latest, visit
 from scheduler.core.model import Tier
@@ -83,7 +83,7 @@ def _say_simulated(pools: Sequence[PoolView]) -> None:
 
 
 def _table(pools: Sequence[PoolView]) -> None:
-    st.table(
+    markdown_table(
         [
             {
                 "Tier": TIER_WORDS[pool.tier],
@@ -96,7 +96,6 @@ def _table(pools: Sequence[PoolView]) -> None:
             }
             for pool in pools
         ],
-        hide_index=True,
         alt=capacity_sentence(pools),
     )
 
@@ -120,7 +119,7 @@ def _quotas(pool: PoolView) -> None:
     if not pool.quotas:
         st.caption(f"No quotas: all of it is {plain(pool.owner)}'s.")
         return
-    st.table(
+    markdown_table(
         [
             {
                 "Account": quota.account,
@@ -131,7 +130,6 @@ def _quotas(pool: PoolView) -> None:
             }
             for quota in pool.quotas
         ],
-        hide_index=True,
         alt=f"Quotas of {pool.pool} by account",
     )
 
@@ -150,9 +148,8 @@ def _nodes(pool: PoolView, here: Visit) -> None:
             icon=":material/power_off:",
         )
         return
-    st.table(
+    markdown_table(
         [_node(node, here, found.at) for node in found.nodes],
-        hide_index=True,
         alt=f"Nodes of {pool.pool}, what is free on each, how busy, and why one is not usable",
     )
     if found.next:
@@ -189,11 +186,11 @@ def _gpus(pool: PoolView, found: TelemetryPage) -> None:
         return
     st.subheader("GPUs in use, or not well")
     st.caption(
-        "SM activity is the part of the time in which an SM had work. A dash was not measured."
+        "SM activity is the part of the time in which an SM had work. A dash was not measured, or"
+        " is of a job whose label you are not cleared for."
     )
-    st.table(
+    markdown_table(
         shown[:GPUS_SHOWN],
-        hide_index=True,
         alt=f"GPUs of {pool.pool} in use or not well: who has them, and how busy they are",
     )
     if len(shown) > GPUS_SHOWN:

@@ -15,6 +15,7 @@ from portal.client.overview import overview
 from portal.format import JOB_LOOKS, count, plain, rough
 from portal.parts.drawn import picture, table
 from portal.parts.home import (
+    STRIP_JOBS,
     budget_rows,
     failed,
     nearly_used,
@@ -35,7 +36,7 @@ from scheduler.wire.usage import BudgetView
 
 EVERY = "30s"
 SELDOM = "300s"
-SHOWN = 20
+SHOWN = STRIP_JOBS
 NOTICES = 5
 DAYS = 28
 IN_USE_DAYS = 14

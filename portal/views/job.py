@@ -140,7 +140,10 @@ def _cancel_button(job: JobView) -> None:
 
 
 def _again_buttons(job: JobView) -> None:
-    """Draw what makes another job of this one, with its files."""
+    """Draw what makes another job of this one, with its files: those are their owner's alone."""
+    person = visit().person
+    if person.signed_in and job.user != person.name:
+        return
     if job.state.is_terminal and st.button(
         "Retry", icon=":material/replay:", key="retry", help="The same once more, files and all."
     ):

@@ -8,7 +8,7 @@ from portal.charts.plan import flop_scale, tier_days
 from portal.client.hub import HubUnreachable
 from portal.dry_run_words import chance_word, done_word, price_word, start_word, tier_word
 from portal.format import TIER_WORDS, count, plain
-from portal.parts.drawn import picture
+from portal.parts.drawn import markdown_table, picture
 from portal.parts.problems import told
 from portal.parts.submit_start import blank
 from portal.plan_words import amount, days, power, short
@@ -192,7 +192,7 @@ def _scale(plan: Plan, here: Visit) -> None:
             for row in THRESHOLDS
         ]
         rows.append({"What": "this run", "FLOP": power(plan.flop), "In force": "", "Source": ""})
-        st.table(rows, hide_index=True, alt="Models and thresholds by FLOP")
+        markdown_table(rows, alt="Models and thresholds by FLOP")
 
 
 def _of(row: law.Published) -> str:
@@ -206,7 +206,7 @@ def _tiers(plan: Plan) -> None:
     chart = tier_days(plan.found.tiers, law.PATIENCE_DAYS, dark=is_dark())
     picture(chart)
     with st.expander("View as a table", icon=":material/table:"):
-        st.table(
+        markdown_table(
             [
                 {
                     "Tier": TIER_WORDS[row.tier],
@@ -217,7 +217,6 @@ def _tiers(plan: Plan) -> None:
                 }
                 for row in plan.found.tiers
             ],
-            hide_index=True,
             alt="Days per tier",
         )
 
@@ -279,7 +278,7 @@ def _foreseen(found: DryRunView, plan: Plan, pools: tuple[PoolView, ...], here: 
         }
         for one in found.candidates
     ]
-    st.table(rows, hide_index=True, alt="What would become of the run, by tier")
+    markdown_table(rows, alt="What would become of the run, by tier")
     first = found.candidates[0]
     # Why not: of what was asked for, or of the tiers on which it never starts.
     unseen = [one for one in found.candidates if one.start is None] or [first]
@@ -307,7 +306,7 @@ def _sources() -> None:
         ]
         mfu = "A. Chowdhery et al., PaLM, 2022, appendix B; 30 to 50 % where no run of yours says"
         rows.append({"Input": "MFU", "Source": mfu})
-        st.table(rows, hide_index=True, alt="Inputs and their sources")
+        markdown_table(rows, alt="Inputs and their sources")
 
 
 page()

@@ -4,6 +4,7 @@ import streamlit as st
 
 from portal.client.requests import PolicyTexts
 from portal.format import ago, moment, plain
+from portal.parts.drawn import markdown_table
 from portal.parts.policy_proposal import draw_check, draw_difference, draw_proposal
 from portal.parts.problems import told
 from portal.parts.rollback import draw_rollback
@@ -53,7 +54,7 @@ def _text(revision: int) -> str:
 
 
 def _history(found: tuple[PolicyRevision, ...], here: Visit) -> None:
-    st.table(
+    markdown_table(
         [
             {
                 "Revision": one.revision,
@@ -65,7 +66,6 @@ def _history(found: tuple[PolicyRevision, ...], here: Visit) -> None:
             }
             for one in found[:SHOWN]
         ],
-        hide_index=True,
         alt="Revisions of the policy, newest first",
     )
     if len(found) == 1:

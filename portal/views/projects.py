@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from portal.client.projects import change_member, membership, projects
 from portal.format import plain
+from portal.parts.drawn import markdown_table
 from portal.parts.no_account import whom_to_ask
 from portal.parts.operators import tried
 from portal.parts.problems import panel
@@ -59,7 +60,7 @@ def _project(name: str) -> None:
             {"Name": plain(person.user), "Roles": ", ".join(role.value for role in person.roles)}
             for person in one.people
         ]
-        st.table(rows, hide_index=True, alt=f"People of {one.account} and their roles")
+        markdown_table(rows, alt=f"People of {one.account} and their roles")
     else:
         st.info("Nobody has a role here yet.", icon=":material/group_off:")
     draw_figures(one, figures(found.projects, here))

@@ -8,7 +8,7 @@ import streamlit as st
 from portal.charts.windows import MOST_ROWS, Span, gantt
 from portal.client.hub import Hub, HubProblem
 from portal.format import ahead, moment, plain, span, zone_name
-from portal.parts.drawn import picture
+from portal.parts.drawn import markdown_table, picture
 from portal.parts.operators import say_done
 from portal.parts.problems import panel
 from portal.parts.windows import draw_operating
@@ -96,9 +96,8 @@ def _calendar(days: int, pool: str | None) -> None:
 
 
 def _table(windows: Sequence[Window], here: Visit) -> None:
-    st.table(
+    markdown_table(
         [_row(window, here) for window in windows[:ROWS_SHOWN]],
-        hide_index=True,
         alt="Reservations and maintenance by pool: for whom, when, which nodes, and why",
     )
     more = f" The first {ROWS_SHOWN} of {len(windows):,}." if len(windows) > ROWS_SHOWN else ""

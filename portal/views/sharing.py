@@ -9,7 +9,7 @@ import streamlit as st
 from portal.charts import sharing as charts
 from portal.client.ledger import FileKind, ledger, ledger_file
 from portal.format import TIER_WORDS, count, moment, plain, zone_name
-from portal.parts.drawn import picture
+from portal.parts.drawn import markdown_table, picture
 from portal.parts.pair_balances import draw_pairs
 from portal.parts.problems import panel
 from portal.session import Visit, is_dark, latest, visit
@@ -118,7 +118,7 @@ def _flows(found: LedgerPage) -> None:
     drawn, table = st.tabs(["Chart", "View as a table"], key="flows")
     with drawn:
         st.echarts_chart(chart.spec, height=charts.flows_pixels(found.matrix), alt=chart.alt)
-    table.table(
+    markdown_table(
         [
             {
                 "Lender": plain(cell.lender),
@@ -128,7 +128,7 @@ def _flows(found: LedgerPage) -> None:
             }
             for cell in found.matrix
         ],
-        hide_index=True,
+        where=table,
         alt=chart.alt,
     )
 
@@ -140,7 +140,7 @@ def _balances(found: LedgerPage) -> None:
     drawn, table = st.tabs(["Chart", "View as a table"], key="balances")
     with drawn:
         picture(chart)
-    table.table(
+    markdown_table(
         [
             {
                 GROUPS[found.by.value]: plain(row.name),
@@ -152,7 +152,7 @@ def _balances(found: LedgerPage) -> None:
             }
             for row in found.balances
         ],
-        hide_index=True,
+        where=table,
         alt=chart.alt,
     )
 
@@ -173,7 +173,7 @@ def _loans(found: LedgerPage, here: Visit) -> None:
         picture(chart)
     if any(loan.recalled_at for loan in found.loans):
         drawn.caption("A triangle is a recall: the owner took its GPUs back.")
-    table.table([_loan(found, row, here) for row in range(len(found.loans))], hide_index=True)
+    markdown_table([_loan(found, row, here) for row in range(len(found.loans))], where=table)
     table.caption(f"Times are in {zone_name(here.now, here.zone)}.")
     if found.next:
         st.caption(f"The newest {count(SHOWN, 'loan')}. All are in the files below.")
@@ -209,7 +209,7 @@ def _recalls(found: LedgerPage) -> None:
     drawn, table = st.tabs(["Chart", "View as a table"], key="recalls")
     with drawn:
         picture(chart)
-    table.table(
+    markdown_table(
         [
             {
                 "Owner": plain(row.lender or "all"),
@@ -223,7 +223,7 @@ def _recalls(found: LedgerPage) -> None:
             }
             for row in found.recalls
         ],
-        hide_index=True,
+        where=table,
         alt=chart.alt,
     )
 
@@ -235,7 +235,7 @@ def _concentration(found: LedgerPage) -> None:
         " of squared shares. 1 is one borrower alone, 0.25 is as four equal ones; above 0.18 is"
         " high."
     )
-    st.table(
+    markdown_table(
         [
             {
                 "Tier": TIER_WORDS[row.tier],
@@ -245,7 +245,6 @@ def _concentration(found: LedgerPage) -> None:
             }
             for row in found.concentration
         ],
-        hide_index=True,
         alt="Concentration of borrowing by tier",
     )
 

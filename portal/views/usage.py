@@ -10,7 +10,7 @@ from portal.charts import usage as charts
 from portal.charts.base import in_tree
 from portal.client.ledger import usage
 from portal.format import plain, when_used_up
-from portal.parts.drawn import picture
+from portal.parts.drawn import markdown_table, picture
 from portal.parts.problems import panel
 from portal.session import is_dark, latest, visit
 from scheduler.wire.operating import WastePage
@@ -74,7 +74,7 @@ def _budgets(found: UsagePage) -> None:
     drawn, table = st.tabs(["Chart", "View as a table"], key="bullets")
     with drawn:
         picture(chart)
-    table.table([_budget(one) for one in found.budgets], hide_index=True, alt=chart.alt)
+    markdown_table([_budget(one) for one in found.budgets], where=table, alt=chart.alt)
     _burn({one.budget: one for one in found.budgets})
 
 
@@ -106,12 +106,12 @@ def _burn(budgets: dict[str, BudgetView]) -> None:
             "The line is what was left; the dashed one goes on at the pace of the chosen time, and"
             " in 8 of 10 cases it stays within the shade."
         )
-    table.table(
+    markdown_table(
         [
             {"Day (UTC)": one.day.isoformat(), "Left": f"{one.left:,.1f}"}
             for one in reversed(budget.burn[-31:])
         ],
-        hide_index=True,
+        where=table,
         alt=chart.alt,
     )
 
@@ -140,9 +140,9 @@ def _days(found: UsagePage) -> None:
             picture(chart)
     else:
         drawn.info("No GPU-hours in this time.", icon=":material/bedtime:")
-    table.table(
+    markdown_table(
         [_account(row, depth) for row, depth in in_tree(found.accounts)],
-        hide_index=True,
+        where=table,
         alt="GPU-hours of each account in this time, by how they were had",
     )
 
@@ -184,7 +184,7 @@ def _drawn_waste(found: WastePage) -> None:
     drawn, table = st.tabs(["Chart", "View as a table"], key="waste")
     with drawn:
         picture(chart)
-    table.table(
+    markdown_table(
         [
             {
                 "Account": plain(row.account),
@@ -197,7 +197,7 @@ def _drawn_waste(found: WastePage) -> None:
             }
             for row in found.accounts
         ],
-        hide_index=True,
+        where=table,
         alt=chart.alt,
     )
 

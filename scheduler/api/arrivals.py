@@ -1,10 +1,11 @@
 """Somebody comes back from an issuer: from what it says of them to a session, or to a refusal."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -24,6 +25,7 @@ from scheduler.db.identities import (
     identities_of,
     note_identity,
     other_subject,
+    take_turn,
 )
 from scheduler.db.sessions import (
     SessionRow,
@@ -44,13 +46,17 @@ _COOKIE_BYTES = 3_500
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What an issuer said of somebody, checked; `then` is the page they wanted."""
+    """What an issuer said of somebody, checked; `then` is the page they wanted.
+
+    `is_linked` says that who they are here was not read from their claims: they had said it.
+    """
 
     subject: Subject
     claims: Mapping[str, object]
     assurance: str
     auth_time: datetime
     then: str
+    is_linked: bool = False
 
 
 async def arrive(request: Request, arrival: Arrival) -> Response:
@@ -62,16 +68,18 @@ async def arrive(request: Request, arrival: Arrival) -> Response:
     hub = hub_of(request)
     policy = await hub.policy()
     rules = hub.desk.rules(arrival.subject.issuer, policy)
-    said = read_claims(rules, arrival.claims, await _linked_to(hub, arrival.subject))
+    linked_to = await _linked_to(hub, arrival.subject)
+    arrival = replace(arrival, is_linked=linked_to is not None)
+    said = read_claims(rules, arrival.claims, linked_to)
     if isinstance(said, NotAdmitted):
         raise not_admitted(arrival.subject, said)
-    await _admitted(hub, policy, arrival.subject, said)
+    await _admitted(hub, policy, arrival, said)
     found = choices(policy, rules, said)
     if not found:
         raise not_admitted(arrival.subject, elsewhere(said))
     if len(found) > 1:
         return _which(hub, arrival, said, found)
-    return await _signed_in(request, arrival, said, found[0])
+    return await begin_session(request, arrival, said, found[0])
 
 
 async def chosen(request: Request, sealed: str, institution: str) -> Response:
@@ -87,10 +95,10 @@ async def chosen(request: Request, sealed: str, institution: str) -> Response:
     arrival, said = _arrival_of(value)
     # Minutes have gone by: the policy may have changed.
     policy = await hub.policy()
-    await _admitted(hub, policy, arrival.subject, said)
+    await _admitted(hub, policy, arrival, said)
     if institution not in choices(policy, hub.desk.rules(arrival.subject.issuer, policy), said):
         raise begun_elsewhere()
-    response = await _signed_in(request, arrival, said, AccountName(institution))
+    response = await begin_session(request, arrival, said, AccountName(institution))
     drop_cookie(response, CHOICE_COOKIE)
     return response
 
@@ -105,27 +113,43 @@ def begun_elsewhere() -> Refused:
     )
 
 
-async def _admitted(hub: HubState, policy: Policy, subject: Subject, said: Asserted) -> None:
+async def _admitted(hub: HubState, policy: Policy, arrival: Arrival, said: Asserted) -> None:
     """Hold a person against the policy, and against who they were before.
 
     Raises:
-        Refused: 403.
+        Refused: 403; 400, they were somebody by a link that is gone.
     """
-    rules = hub.desk.rules(subject.issuer, policy)
-    refused = admit(policy, rules, said)
+    refused = admit(policy, hub.desk.rules(arrival.subject.issuer, policy), said)
+    if refused is not None:
+        raise not_admitted(arrival.subject, refused)
     async with hub.db.reading() as conn:
-        known = await find_identity(conn, subject)
-        taken = await other_subject(conn, subject, said.user)
-        theirs = await identities_of(conn, said.user)
-    if refused is None and known is not None and known.user != said.user:
+        await _as_known(hub, conn, arrival, said)
+
+
+async def _as_known(
+    hub: HubState, conn: AsyncConnection, arrival: Arrival, said: Asserted
+) -> Sequence[Identity]:
+    """Hold a person against who they were before; return who that user is at every issuer.
+
+    Raises:
+        Refused: 403; 400, they were somebody by a link that is gone.
+    """
+    subject, refused = arrival.subject, None
+    rules = hub.desk.rules(subject.issuer, await hub.policies.current(conn))
+    known = await find_identity(conn, subject)
+    theirs = await identities_of(conn, said.user)
+    if arrival.is_linked and (known is None or known.linked_at is None):
+        raise begun_elsewhere()
+    if known is not None and known.user != said.user:
         before = f"you as '{known.user}', and your organisation now calls you"
         refused = _somebody_else(before, said)
-    if refused is None and taken:
+    elif await other_subject(conn, subject, said.user):
         refused = _somebody_else("another person as", said)
-    if refused is None and known is None and not rules.user.is_said:
+    elif known is None and not rules.user.is_said:
         refused = _by_name_alone(hub, subject, theirs)
     if refused is not None:
         raise not_admitted(subject, refused)
+    return theirs
 
 
 async def _linked_to(hub: HubState, subject: Subject) -> str | None:
@@ -197,9 +221,14 @@ def _which(
     return response
 
 
-async def _signed_in(
+async def begin_session(
     request: Request, arrival: Arrival, said: Asserted, institution: AccountName
 ) -> Response:
+    """Return the wanted page with a new session, in the place of the browser's old one.
+
+    Raises:
+        Refused: 403, another issuer named the user meanwhile; 400, the link is gone.
+    """
     hub = hub_of(request)
     now, before = hub.clock.now(), session_cookie(request)
     signed_in = SignedIn(
@@ -212,7 +241,9 @@ async def _signed_in(
     )
     replaced = None if before is None else await hub.callers.session(before)
     async with hub.db.transaction() as conn:
-        theirs = await identities_of(conn, said.user)
+        # Once more, and now alone: another issuer may have named the same user meanwhile.
+        await take_turn(conn)
+        theirs = await _as_known(hub, conn, arrival, said)
         if not await note_identity(conn, arrival.subject, said, arrival.assurance, now):
             raise begun_elsewhere()
         secret = await open_session(conn, signed_in, now, hub.desk.file.sessions.absolute)
@@ -254,6 +285,7 @@ def _plain(arrival: Arrival, said: Asserted, found: Sequence[AccountName]) -> di
         "assurance": arrival.assurance,
         "auth_time": arrival.auth_time.timestamp(),
         "then": arrival.then,
+        "is_linked": arrival.is_linked,
     }
 
 
@@ -271,7 +303,8 @@ def _arrival_of(value: Mapping[str, object]) -> tuple[Arrival, Asserted]:
     )
     at = datetime.fromtimestamp(float(str(value["auth_time"])), UTC)
     subject = Subject(*_texts(value["subject"]))
-    return Arrival(subject, {}, str(value["assurance"]), at, str(value["then"])), said
+    found = Arrival(subject, {}, str(value["assurance"]), at, str(value["then"]))
+    return replace(found, is_linked=bool(value["is_linked"])), said
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -56,6 +56,14 @@ class Caller:
         return None if self.scope is Scope.ADMIN or self.sees_all else self._own
 
     @property
+    def own(self) -> Owner | None:
+        """Return whose jobs are the caller's own, whatever roles show besides.
+
+        None is everyone's: an administrator's token is nobody, and has none of its own.
+        """
+        return None if self.scope is Scope.ADMIN else self._own
+
+    @property
     def ends(self) -> Owner | None:
         """Return whose jobs the caller may end or forget; None is everyone's."""
         return None if self.scope is Scope.ADMIN or self.ends_all else self._own
@@ -145,10 +153,11 @@ def caller_of_personal(row: PersonalRow | None, policy: Policy, now: datetime) -
     """Return the caller of a personal token that was found.
 
     Raises:
-        Refused: 401, unknown, revoked or expired, with the next step.
+        Refused: 401, unknown, revoked, expired, or of nobody whom the policy knows.
     """
     if row is None:
         raise unauthorized("The personal token is not known to this hub, or was revoked.")
+    check_is_known(row.user, policy)
     if row.expires_at <= now:
         raise unauthorized(f"The personal token expired at {row.expires_at:%Y-%m-%d %H:%M} UTC.")
     actor = Actor(row.user, row.institution)
@@ -178,6 +187,21 @@ def unauthorized(detail: str) -> Refused:
             " and send it as `Authorization: Bearer <token>`."
         ),
     )
+
+
+def is_known(user: str, policy: Policy) -> bool:
+    """Return whether the policy has somebody still: whoever it dropped is nobody here."""
+    return any(known.name == user for known in policy.users)
+
+
+def check_is_known(user: str, policy: Policy) -> None:
+    """Refuse whom the policy does not have any more.
+
+    Raises:
+        Refused: 401.
+    """
+    if not is_known(user, policy):
+        raise session_ended(f"The policy knows no user '{user}' any more.")
 
 
 def session_ended(detail: str) -> Refused:

@@ -1,9 +1,10 @@
-"""Whether somebody may read what another person's job printed: its label decides (R14).
+"""Whether somebody may read what another person's job is made of and does: its label decides (R14).
 
-A role shows that a job is there, where it is and why. What it prints is data of its label, so
-whoever reads another's log must be cleared for that label themselves. A failed run's message
-carries the end of its log along, so of those only the first line is told to who is not cleared.
-Whose job it is was cleared when they submitted it; an administrator's token is no person.
+A role shows that a job is there, where it is, why and for how much. Its name, command, metadata
+and environment, what it prints and what its GPUs do are data of its label, so whoever reads
+another's must be cleared for that label themselves. A failed run's message carries the end of its
+log along, so of those only the first line is told to who is not cleared. Whose job it is was
+cleared when they submitted it; an administrator's or a site's own token is no person.
 """
 
 from collections.abc import Sequence
@@ -18,27 +19,31 @@ from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 
 NOT_SHOWN = "(what it printed is shown to those who are cleared for its label)"
+COMMAND_NOT_SHOWN = "(not shown: you are not cleared for its label)"
 
 
-def reads_output(policy: Policy, caller: Caller, job: JobRow) -> bool:
-    """Return whether a caller who may see a job may also read what it prints."""
-    if caller.scope is Scope.ADMIN or caller.subject == job.user:
+def is_cleared(policy: Policy, caller: Caller, user: str, label: str) -> bool:
+    """Return whether a caller may read what a user's job of a label is made of, and does."""
+    if caller.scope is not Scope.USER or caller.subject == user:
         return True
-    return Lattice(policy.labels).covers(_labels(policy, caller.subject), job.shape.label)
+    return Lattice(policy.labels).covers(_labels(policy, caller.subject), label)
 
 
-def check_reads_output(policy: Policy, caller: Caller, job: JobRow) -> None:
-    """Hold a reader of a job's log to its label.
+def check_is_cleared(
+    policy: Policy, caller: Caller, job: JobRow, what: str = "What it prints"
+) -> None:
+    """Hold a reader of a job's log, or of what its GPUs do, to its label.
 
     Raises:
         Refused: 403, it is another's, of a label that the caller is not cleared for.
     """
-    if reads_output(policy, caller, job):
+    if is_cleared(policy, caller, job.user, job.shape.label):
         return
     held = _labels(policy, caller.subject)
     raise Refused(
         title="Not allowed",
-        detail=f"The log is of a job labelled '{job.shape.label}', which you are not cleared for.",
+        detail=f"{what} is data of a job labelled '{job.shape.label}', which you are not cleared"
+        " for.",
         status=403,
         field="label",
         value=job.shape.label,
@@ -48,10 +53,18 @@ def check_reads_output(policy: Policy, caller: Caller, job: JobRow) -> None:
 
 
 def told_to(policy: Policy, caller: Caller, facts: JobFacts) -> JobFacts:
-    """Return what a caller may know of a job: without what it printed where its label says so."""
-    if reads_output(policy, caller, facts.job):
+    """Return what a caller may know of a job: where its label says so, not what it is made of."""
+    if is_cleared(policy, caller, facts.job.user, facts.job.shape.label):
         return facts
-    job = replace(facts.job, message=_first_line(facts.job.message))
+    job = replace(
+        facts.job,
+        name="",
+        entrypoint=COMMAND_NOT_SHOWN,
+        metadata={},
+        runtime_env={},
+        entrypoint_options={},
+        message=_first_line(facts.job.message),
+    )
     runs = tuple(replace(run, message=_first_line(run.message)) for run in facts.runs)
     return replace(facts, job=job, runs=runs)
 
@@ -60,7 +73,7 @@ def events_told_to(
     policy: Policy, caller: Caller, job: JobRow, events: Sequence[EventRow]
 ) -> Sequence[EventRow]:
     """Return a job's history as a caller may see it, likewise."""
-    if reads_output(policy, caller, job):
+    if is_cleared(policy, caller, job.user, job.shape.label):
         return events
     return [replace(event, sentence=_first_line(event.sentence)) for event in events]
 

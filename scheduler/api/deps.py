@@ -19,6 +19,8 @@ from scheduler.api.auth import (
     caller_of,
     caller_of_personal,
     caller_of_session,
+    check_is_known,
+    is_known,
     missing_power,
     missing_role,
     secret_of,
@@ -207,8 +209,7 @@ async def _session_caller(conn: HTTPConnection, hub: HubState, secret: str) -> C
     if row is None:
         raise session_ended("There is no such session.")
     policy = await hub.policy()
-    if row.user not in {user.name for user in policy.users}:
-        raise session_ended(f"The policy knows no user '{row.user}' any more.")
+    check_is_known(row.user, policy)
     idle, now = idle_limit(hub, policy, row), hub.clock.now()
     if row.revoked_at is not None:
         raise session_ended("This session was ended.")
@@ -222,13 +223,14 @@ async def _session_caller(conn: HTTPConnection, hub: HubState, secret: str) -> C
 
 
 async def alive_session(conn: HTTPConnection) -> SessionRow | None:
-    """Return the session of the browser, if it may still be used."""
+    """Return the session of the browser, if it may still be used, by somebody who is known."""
     hub, secret = hub_of(conn), session_cookie(conn)
     row = None if secret is None else await hub.callers.session(secret)
     if row is None:
         return None
-    idle = idle_limit(hub, await hub.policy(), row)
-    return row if row.alive(idle, hub.clock.now()) else None
+    policy = await hub.policy()
+    alive = row.alive(idle_limit(hub, policy, row), hub.clock.now())
+    return row if alive and is_known(row.user, policy) else None
 
 
 def idle_limit(hub: HubState, policy: Policy, row: SessionRow) -> timedelta:

@@ -21,6 +21,7 @@ from scheduler.core.audit import Who
 from scheduler.db import audit, devices
 from scheduler.db.devices import Standing
 from scheduler.db.personal_tokens import MadeBy, issue_personal
+from scheduler.db.sessions import is_revoked
 from scheduler.errors import Refused
 from scheduler.wire.identity import DeviceAsked, DeviceToken, PersonalTokenRequest, Power
 
@@ -102,16 +103,13 @@ async def answer(request: Request) -> Response:
     form, secret = await form_of(request), session_cookie(request)
     session = await alive_session(request)
     if secret is None or session is None or not is_csrf(secret, form.get("csrf", "")):
-        raise Refused(
-            title="Not signed in",
-            detail="Your session has ended meanwhile.",
-            status=401,
-            next_step="Open the address that the command line shows once more.",
-        )
+        raise _signed_out()
     agreed = form.get("answer") == "approved"
     code, now = _tidy(form.get("user_code", "")), hub.clock.now()
     made_by = MadeBy(session.institution, session.iss)
     async with hub.db.transaction() as conn:
+        if await is_revoked(conn, session.id):  # by another replica, a moment ago
+            raise _signed_out()
         stored = await devices.answer(conn, code, (session.user, made_by), now, agreed=agreed)
     if not stored:
         raise Refused(
@@ -166,6 +164,15 @@ async def token(request: Request) -> Response:
 
 
 _NO_STORE = {"Cache-Control": "no-store"}
+
+
+def _signed_out() -> Refused:
+    return Refused(
+        title="Not signed in",
+        detail="Your session has ended meanwhile.",
+        status=401,
+        next_step="Open the address that the command line shows once more.",
+    )
 
 
 def _powers(scope: str) -> tuple[Power, ...] | None:

@@ -25,6 +25,7 @@ from scheduler.db.identities import (
     forget_identities,
     forget_identity,
     identities_of,
+    take_turn,
 )
 from scheduler.db.personal_tokens import revoke_personal_of
 from scheduler.db.sessions import revoke_all
@@ -76,6 +77,7 @@ async def forget(
     """
     hub = hub_of(request)
     async with hub.db.transaction() as conn:
+        await take_turn(conn)
         before = await identities_of(conn, user)
         await forget_identities(conn, user)
         after = await _ended(hub, conn, caller, user, None)
@@ -103,6 +105,7 @@ async def unlink(
     if user != caller.subject and not operates:
         raise _nobody(user)
     async with hub.db.transaction() as conn:
+        await take_turn(conn)
         before = await identities_of(conn, user)
         gone = next((one for one in before if one.issuer == issuer), None)
         if gone is None:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from scheduler.api import body, examples
 from scheduler.api.auth import Caller
-from scheduler.api.cleared import check_reads_output
+from scheduler.api.cleared import check_is_cleared
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.jobs import JobKey, visible_job
 from scheduler.api.openapi import answers
@@ -63,7 +63,7 @@ async def log(
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         found = await visible_job(hub, conn, job, user)
-        check_reads_output(await hub.policies.current(conn), user, found)
+        check_is_cleared(await hub.policies.current(conn), user, found)
         attempts = (await runs_of(conn, [found.id])).get(found.id, [])
     return body.reply(await _news(request, found, attempts, query))
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from scheduler.api import body
 from scheduler.api import examples_job_reports as examples
 from scheduler.api.auth import Caller
+from scheduler.api.cleared import check_is_cleared
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.jobs import JobKey, visible_job
 from scheduler.api.openapi import answers
@@ -54,6 +55,8 @@ async def utilisation(request: Request, user: User, job: JobKey) -> Response:
     hub = hub_of(request)
     async with hub.db.reading() as conn:
         found = await visible_job(hub, conn, job, user)
+        policy = await hub.policies.current(conn)
+        check_is_cleared(policy, user, found, "What its GPUs do")
         runs = (await runs_of(conn, [found.id])).get(found.id, [])[-MOST_RUNS:]
         told = [(await stretches_of(conn, run.id), await totals_of(conn, run.id)) for run in runs]
     return body.reply(

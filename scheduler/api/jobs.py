@@ -29,6 +29,7 @@ from scheduler.core.policy import Policy
 from scheduler.core.roles import Action
 from scheduler.db import audit
 from scheduler.db.jobs import (
+    Owner,
     cancel_job,
     events_of,
     find_job,
@@ -111,7 +112,7 @@ async def jobs(request: Request, user: User, query: Annotated[JobQuery, Query()]
         within = _within(await hub.policies.current(conn), user, query, mine)
         found = await list_jobs(
             conn,
-            owner=user.sees if within is None else None,
+            owner=_owner(user, query) if within is None else None,
             state=query.state,
             account=query.account if within is None else None,
             led=within,
@@ -122,6 +123,10 @@ async def jobs(request: Request, user: User, query: Annotated[JobQuery, Query()]
         views = await views_in(hub, conn, page, user)
     more = str(page[-1].sequence) if len(found) > query.limit else None
     return body.reply(JobPage(jobs=views, next=more))
+
+
+def _owner(user: Caller, query: JobQuery) -> Owner | None:
+    return user.own if query.scope == "mine" else user.sees
 
 
 def _within(

@@ -36,14 +36,23 @@ class Lately(Generic[Answer]):
         Raises:
             Exception: whatever `look` raises; nothing is kept then.
         """
+        kept = self._young(question)
+        if kept is not None:  # whoever looks for something else holds nobody up
+            return kept.answer
         async with self._turn:
-            began = self._clock.monotonic()
-            kept = self._kept.get(question)
-            if kept is None or began - kept.began >= self._keep(kept.took):
+            kept = self._young(question)
+            if kept is None:
+                began = self._clock.monotonic()
                 answer = await look()
                 kept = _Kept(answer, began, self._clock.monotonic() - began)
                 self._put(question, kept)
             return kept.answer
+
+    def _young(self, question: Hashable) -> _Kept[Answer] | None:
+        kept = self._kept.get(question)
+        if kept is None or self._clock.monotonic() - kept.began >= self._keep(kept.took):
+            return None
+        return kept
 
     def _put(self, question: Hashable, kept: _Kept[Answer]) -> None:
         self._kept.pop(question, None)

@@ -33,6 +33,7 @@ from scheduler.db.identities import (
     find_identity,
     identities_of,
     insert_linked,
+    take_turn,
 )
 from scheduler.db.identity_links import begin_link, take_link
 from scheduler.db.sessions import SessionRow, is_revoked
@@ -148,6 +149,7 @@ async def _link(
         Refused: the session ended meanwhile; the identity is another user's, or a second one of
             its issuer.
     """
+    await take_turn(conn)
     if await is_revoked(conn, row.id):
         raise _signed_out()
     subject, mine = found.subject, await identities_of(conn, row.user)

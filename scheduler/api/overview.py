@@ -64,11 +64,13 @@ async def overview(
 ) -> Response:
     """Say who the caller is, their newest jobs, what waits for them, and what quotas have left."""
     hub = hub_of(request)
-    pools = await request.app.state.pools_lately.of("pools", lambda: _pools(hub))
+    # By policy: quotas of before it would be cut to the accounts that one has under it.
+    revision = (await hub.policy()).revision
+    pools = await request.app.state.pools_lately.of(revision, lambda: _pools(hub))
     async with hub.db.reading() as conn:
         policy = await hub.policies.current(conn)
         me = me_of(caller, policy)
-        newest = await list_jobs(conn, owner=caller.sees, limit=query.jobs)
+        newest = await list_jobs(conn, owner=caller.own, limit=query.jobs)
         awaiting, more = await lines(hub, conn, caller, RequestQuery(awaiting="me", limit=COUNTED))
         open_ones = RequestQuery(who="me", state=RequestState.OPEN, limit=ASKED)
         asked, _ = await lines(hub, conn, caller, open_ones)
@@ -86,7 +88,7 @@ async def overview(
 
 
 async def _counts(conn: AsyncConnection, caller: Caller) -> tuple[JobCount, ...]:
-    found = await count_jobs(conn, caller.sees, PASSING, at_most=COUNTED + 1)
+    found = await count_jobs(conn, caller.own, PASSING, at_most=COUNTED + 1)
     return tuple(
         JobCount(state=state, jobs=min(number, COUNTED), more=number > COUNTED)
         for state, number in found.items()

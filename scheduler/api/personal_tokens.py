@@ -10,13 +10,14 @@ from starlette.responses import Response
 from scheduler.api import body
 from scheduler.api import examples_identity as examples
 from scheduler.api.audited import token_made, who
-from scheduler.api.auth import Caller, missing_power
+from scheduler.api.auth import Caller, missing_power, session_ended
 from scheduler.api.deps import current_user, hub_of
 from scheduler.api.openapi import accepts, answers
 from scheduler.core.audit import Entry
 from scheduler.core.roles import Action, may
 from scheduler.db import audit
 from scheduler.db.personal_tokens import issue_personal, list_personal, revoke_personal
+from scheduler.db.sessions import is_revoked
 from scheduler.errors import Refused
 from scheduler.wire.accounts import Scope
 from scheduler.wire.identity import (
@@ -58,6 +59,9 @@ async def create_personal_token(request: Request, caller: User) -> Response:
             next_step="Ask for fewer days, or sign in and make it there.",
         )
     async with hub.db.transaction() as conn:
+        # Who is behind a cookie is kept for a moment; what is made now lives for weeks.
+        if caller.session is not None and await is_revoked(conn, caller.session.id):
+            raise session_ended("This session was ended.")
         issued = await issue_personal(conn, caller.subject, asked, now, caller.signed_in)
         await audit.record(conn, [token_made(issued, who(caller), now)])
     return body.reply(issued, 201)

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from scheduler.api import body
 from scheduler.api.audited import RAY, who
 from scheduler.api.auth import Caller
-from scheduler.api.cleared import check_reads_output, told_to
+from scheduler.api.cleared import check_is_cleared, told_to
 from scheduler.api.deps import HubState, current_user, hub_of
 from scheduler.api.institutions import as_signed_in
 from scheduler.api.jobs import cancel_audited, job_facts, ring_cancelled
@@ -203,7 +203,7 @@ async def logs(request: Request, user: User, job: JobKey) -> Response:
         found = await find_job(conn, job, user.sees)
         if found is None:
             return absent(job)
-        check_reads_output(await hub.policies.current(conn), user, found)
+        check_is_cleared(await hub.policies.current(conn), user, found)
         runs = [run.id for run in (await runs_of(conn, [found.id])).get(found.id, [])]
     return StreamingResponse(_whole(hub, found, runs), media_type="application/json")
 

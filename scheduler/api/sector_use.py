@@ -46,7 +46,8 @@ async def sector_use(
 ) -> Response:
     """Say how many GPUs each sector had, hour by hour, and how many there are."""
     hub, kept = hub_of(request), request.app.state.sector_uses
-    return body.reply(await kept.of(query.days, lambda: _looked_up(hub, query.days)))
+    question = (query.days, (await hub.policy()).revision)
+    return body.reply(await kept.of(question, lambda: _looked_up(hub, query.days)))
 
 
 async def _looked_up(hub: HubState, days: int) -> SectorUsePage:

@@ -5,6 +5,7 @@ database knows, and says that it did not measure them.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,13 +17,14 @@ from starlette.responses import Response
 from scheduler.api import body
 from scheduler.api import examples_telemetry as examples
 from scheduler.api.auth import Caller
+from scheduler.api.cleared import is_cleared
 from scheduler.api.deps import HubState, hub_of, require
 from scheduler.api.openapi import answers
 from scheduler.api.prometheus import EVERY_SITE
 from scheduler.core.model import Pool, Tier
 from scheduler.core.policy import Policy
 from scheduler.db.telemetry import Asked, HeldGpu, KnownGpu, KnownNode, held_gpus, known_nodes
-from scheduler.fleet.latest import Said
+from scheduler.fleet.latest import GpuNow, Said
 from scheduler.wire.accounts import Scope
 from scheduler.wire.telemetry import (
     ForeignProcesses,
@@ -53,6 +55,18 @@ class TelemetryQuery(BaseModel):
     limit: int = Field(default=100, ge=1, le=500)
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who is shown the fleet, by the labels of the policy in force (R14)."""
+
+    caller: Caller
+    policy: Policy
+
+    def may_see(self, held: Sequence[HeldGpu]) -> bool:
+        """Return whether they may know what a GPU does that these runs have."""
+        return all(is_cleared(self.policy, self.caller, one.user, one.label) for one in held)
+
+
 @router.get("/telemetry", response_model=TelemetryPage, responses=answers(examples.TELEMETRY_PAGE))
 async def telemetry(
     request: Request,
@@ -72,7 +86,9 @@ async def telemetry(
     return body.reply(
         TelemetryPage(
             at=hub.clock.now(),
-            nodes=tuple(_node(hub, node, pools[node.pool], held, caller) for node in page),
+            nodes=tuple(
+                _node(hub, node, pools[node.pool], held, Reader(caller, policy)) for node in page
+            ),
             next=page[-1].name if len(found) > query.limit else None,
         )
     )
@@ -106,7 +122,7 @@ def _node(
     node: KnownNode,
     pool: Pool,
     held: Mapping[tuple[str, int], Sequence[HeldGpu]],
-    caller: Caller,
+    reader: Reader,
 ) -> NodeTelemetry:
     seat, heard = hub.fleet.seat(node.name), hub.fleet.heard_at(node.name)
     said = seat.said if seat is not None and seat.said is not None else Said()
@@ -124,7 +140,7 @@ def _node(
         measured=heard is not None,
         reported_at=max(at, node.reported_at),
         gpus=tuple(
-            _gpu(hub, node.name, gpu, said, held.get((node.name, gpu.index), ()), caller)
+            _gpu(hub, node.name, gpu, said, held.get((node.name, gpu.index), ()), reader)
             for gpu in node.gpus
         ),
     )
@@ -149,9 +165,10 @@ def _gpu(
     gpu: KnownGpu,
     said: Said,
     held: Sequence[HeldGpu],
-    caller: Caller,
+    reader: Reader,
 ) -> GpuTelemetry:
-    now = hub.fleet.now(node, gpu.index)
+    is_shown, caller = reader.may_see(held), reader.caller
+    now = hub.fleet.now(node, gpu.index) if is_shown else GpuNow()
     known = gpu.index < len(said.memory_mib)
     return GpuTelemetry(
         index=gpu.index,
@@ -164,7 +181,7 @@ def _gpu(
         memory_mib=said.memory_mib[gpu.index] if known else None,
         power_watts=now.power_watts,
         temperature_celsius=now.temperature_celsius,
-        idle_since=_idle_since(hub, node, gpu, held),
+        idle_since=_idle_since(hub, node, gpu, held) if is_shown else None,
         held_by=tuple(_holding(one, caller) for one in held),
         foreign=tuple(
             ForeignProcesses(
@@ -173,6 +190,7 @@ def _gpu(
             for one in said.foreign
             if one.gpu == gpu.index
         ),
+        withheld=not is_shown,
     )
 
 

@@ -14,7 +14,7 @@ from scheduler.api.auth import Caller
 from scheduler.api.deps import current_user, hub_of
 from scheduler.api.led import led
 from scheduler.api.openapi import answers
-from scheduler.api.usage_lately import Used, used_lately
+from scheduler.api.usage_lately import WINDOWS, Used, used_lately
 from scheduler.core.burndown import Forecast, forecast
 from scheduler.core.daily import Daily, Day, days_of, left_after
 from scheduler.core.ledger import NANO
@@ -45,7 +45,7 @@ class UsageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    days: int = Field(default=28, ge=1, le=92)
+    days: int = Field(default=28, ge=1, le=WINDOWS[-1])
     account: str | None = None
 
 
@@ -60,13 +60,13 @@ async def usage_report(
     Those of a lead, an approver, an operator or an auditor are all accounts of that role.
     """
     used = await used_lately(hub_of(request), request.app.state.usage_lately, query.days)
-    shown = _shown(caller, used.policy, query.account)
+    shown, since = _shown(caller, used.policy, query.account), used.since(query.days)
     return body.reply(
         UsagePage(
-            since=used.daily.since,
+            since=since,
             until=used.daily.until,
-            accounts=tuple(_account(each, used.daily) for each in shown),
-            budgets=tuple(_budget(each, used) for each in _binding(used, shown)),
+            accounts=tuple(_account(each, used.daily, since) for each in shown),
+            budgets=tuple(_budget(each, used, since) for each in _binding(used, shown, since)),
         )
     )
 
@@ -97,16 +97,16 @@ def _shown(caller: Caller, policy: Policy, only: str | None) -> list[Account]:
     return sorted((known[name] for name in chosen), key=lambda each: parties.chain(each.name)[::-1])
 
 
-def _binding(used: Used, shown: Sequence[Account]) -> list[Budget]:
-    """Return the budgets of these accounts and of all above them."""
+def _binding(used: Used, shown: Sequence[Account], since: datetime) -> list[Budget]:
+    """Return the budgets of these accounts and of all above them, but for those that were over."""
     parties = Parties(used.policy)
     binding = {name for account in shown for name in parties.chain(account.name)}
-    return [budget for budget in used.budgets if budget.account in binding]
+    return [one for one in used.budgets if one.account in binding and one.valid_to > since]
 
 
-def _account(account: Account, daily: Daily) -> AccountUsage:
+def _account(account: Account, daily: Daily, since: datetime) -> AccountUsage:
     found = daily.accounts[account.name]
-    days = [(day, found.get(day, Day())) for day in days_of(daily.since, daily.until)]
+    days = [(day, found.get(day, Day())) for day in days_of(since, daily.until)]
     gpus = sum(sum(one.gpus.values()) for _, one in days)
     return AccountUsage(
         account=account.name,
@@ -131,7 +131,7 @@ def _gpu_hours(day: Day, quota_class: QuotaClass) -> float:
     return round(day.gpus.get(quota_class, 0) / _HOUR_MICROSECONDS, 6)
 
 
-def _budget(budget: Budget, all_used: Used) -> BudgetView:
+def _budget(budget: Budget, all_used: Used, since: datetime) -> BudgetView:
     daily, spent = all_used.daily, all_used.spent
     used = spent.used.get(budget.id, 0) / _HOUR_MILLI
     reserved = spent.reserved.get(budget.id, 0) / _HOUR_MILLI
@@ -140,7 +140,7 @@ def _budget(budget: Budget, all_used: Used) -> BudgetView:
     days = list(days_of(budget.valid_from, last_seen))
     limit = budget.h100e_hours * _HOUR_NANO
     left = [one / _HOUR_NANO for one in left_after(limit, burned, iter(days))]
-    begun = max(daily.since, budget.valid_from).astimezone(UTC).date()
+    begun = max(since, budget.valid_from).astimezone(UTC).date()
     # Today is not over: as a day of little use it would flatten the burn.
     whole = [burned.get(day, 0) / _HOUR_NANO for day in days if begun <= day][:-1]
     ahead = _ahead(budget, whole, max(0.0, left[-1]), daily.until)

@@ -22,6 +22,9 @@ from scheduler.db.loading import reservation_claims_of
 
 KEEP_TIMES = 20
 """An answer is shown again for so many times as long as it took: one part in 20 of a core."""
+WINDOWS = (7, 28, 92)
+"""Days that are read: what is asked of fewer is cut out of these, so that whoever asks for each
+number of days in turn costs three readings, and keeps nobody from theirs."""
 KEPT = 4
 """Of how many windows at most; each holds days of every account."""
 
@@ -43,6 +46,10 @@ class Used:
     budgets: tuple[Budget, ...]
     spent: Spent
 
+    def since(self, days: int) -> datetime:
+        """Return when the last days began, today included."""
+        return _window(self.daily.until, days)[0]
+
 
 def usage_lately(hub: HubState) -> Lately[Used]:
     """Return where readings of the last seconds are kept, by days looked back and policy."""
@@ -54,14 +61,15 @@ def _seconds(took: float) -> float:
 
 
 async def used_lately(hub: HubState, lately: Lately[Used], days: int) -> Used:
-    """Return what was used in the last days, today included.
+    """Return what was used in the last days, today included, and maybe in some before them.
 
     Raises:
         Refused: 503, the hub has no policy yet.
     """
     policy = await hub.policy()
-    window = _window(hub.clock.now(), days)
-    return await lately.of((days, policy.revision), lambda: _read(hub, policy, window))
+    read = next(each for each in WINDOWS if days <= each)
+    window = _window(hub.clock.now(), read)
+    return await lately.of((read, policy.revision), lambda: _read(hub, policy, window))
 
 
 def _window(now: datetime, days: int) -> tuple[datetime, datetime]:

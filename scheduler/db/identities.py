@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.core.claims import Asserted
 from scheduler.db.identity_tables import identities
+
+# Any constant does, as long as every hub of one database uses the same.
+_IDENTITIES_LOCK = 0x636F6D6D04
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,16 @@ def mark_of(subject: Subject) -> str:
 
 
 _COLUMNS = tuple(identities.c[name] for name in Identity.__slots__)
+
+
+async def take_turn(conn: AsyncConnection) -> None:
+    """Look at identities and change them alone, until the transaction ends.
+
+    Whether a name is believed rests on what is not there: that no other issuer knows the user,
+    that another identity is left. No row holds that still; SQLite's writers are alone already.
+    """
+    if conn.dialect.name == "postgresql":
+        await conn.execute(text(f"SELECT pg_advisory_xact_lock({_IDENTITIES_LOCK})"))
 
 
 async def find_identity(conn: AsyncConnection, subject: Subject) -> Identity | None:

@@ -124,9 +124,9 @@ async def revoke_session(
 
 
 async def is_revoked(conn: AsyncConnection, session: str) -> bool:
-    """Return whether a session was ended, or is not there, as the database has it now."""
+    """Return whether a session was ended, or is not there; else it lasts until the transaction."""
     query = select(sessions.c.id).where(sessions.c.id == session, sessions.c.revoked_at.is_(None))
-    return (await conn.execute(query)).first() is None
+    return (await conn.execute(query.with_for_update())).first() is None
 
 
 async def revoke_all(

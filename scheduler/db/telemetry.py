@@ -57,6 +57,7 @@ class HeldGpu:
     account: str
     leased_at: datetime
     guest: bool
+    label: str
 
 
 async def known_nodes(conn: AsyncConnection, asked: Asked) -> list[KnownNode]:
@@ -115,6 +116,7 @@ def _leases() -> Select[Any]:
             jobs.c.account,
             runs.c.leased_at,
             lease_gpus.c.guest,
+            jobs.c.label,
         )
         .join(runs, runs.c.id == lease_gpus.c.run_id)
         .join(jobs, jobs.c.id == runs.c.job_id)

@@ -27,7 +27,11 @@ class ForeignProcesses(Message):
 
 
 class GpuTelemetry(Message):
-    """A GPU as its node last reported it. Null was not measured, and is never to be read as 0."""
+    """A GPU as its node last reported it. Null was not measured, and is never to be read as 0.
+
+    Of one that is leased to a job whose label the caller is not cleared for, what it does is null
+    too, and `withheld` says so (R14); how well it is, everybody is told.
+    """
 
     index: int
     uuid: str
@@ -48,6 +52,9 @@ class GpuTelemetry(Message):
         description="Two while a GPU is handed over: who leaves it, and who follows; a guest last",
     )
     foreign: tuple[ForeignProcesses, ...] = ()
+    withheld: bool = Field(
+        default=False, description="What it does is data of a label that the caller may not read"
+    )
 
 
 class NodeTelemetry(Message):

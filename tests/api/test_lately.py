@@ -59,3 +59,20 @@ async def test_a_look_that_fails_is_told_and_not_kept():
     with pytest.raises(ValueError, match="away"):
         await lately.of("a", fails)
     assert await lately.of("a", looks.of("a")) == 1
+
+
+async def test_what_is_young_enough_waits_for_nobody_who_looks_for_something_else():
+    clock, going = HandClock(), asyncio.Event()
+    lately, looks = Lately(clock, lambda _: 60), Looks(clock)
+    await lately.of("a", looks.of("a"))
+
+    async def for_long():
+        going.set()
+        await asyncio.Event().wait()
+        return 0
+
+    dear = asyncio.create_task(lately.of("b", for_long))
+    await going.wait()
+    async with asyncio.timeout(1):
+        assert await lately.of("a", looks.of("a")) == 1
+    dear.cancel()

@@ -3,7 +3,10 @@
 import pytest
 
 from scheduler.api.overview import COUNTED
+from scheduler.db.policies import save_policy
 from scheduler.wire.overview import POOLS_SECONDS
+from tests.api.conftest import POLICY
+from tests.api.signing_in import signed_in, with_desk
 from tests.api.test_requests import ask, budget
 
 
@@ -87,3 +90,27 @@ async def test_too_many_jobs_are_refused_with_the_limit(house):
     answer = await house.call("dana", "GET", "/v1/overview", params={"jobs": 101})
     assert answer.status_code == 422
     assert answer.json()["field"] == "jobs"
+
+
+async def test_another_policy_is_seen_at_once_with_its_quotas(busy):
+    before = (await looked(busy, "dana"))["pools"]
+    lent = "{account: arl-vision, pool: national-hub, nominal: 8, lend_max: 8, borrow_max: "
+    less = POLICY.replace(f"{lent}24}}", f"{lent}0}}")
+    async with busy.hub.db.transaction() as conn:
+        await save_policy(conn, less, busy.clock.now(), "admin")
+    after = (await looked(busy, "dana"))["pools"]
+    assert after != before
+    (hub,) = (pool for pool in after if pool["pool"] == "national-hub")
+    assert [quota["borrow_max"] for quota in hub["quotas"]] == [0]
+
+
+@pytest.mark.parametrize("who", ["ops", "audra"])
+async def test_ones_own_jobs_are_not_everybodys_for_who_sees_everybodys(small, who):
+    """Roles on the whole hub show all jobs; Home and "mine" are about the person."""
+    await small.submit("dana")
+    with_desk(small)
+    browser = await signed_in(small, who)
+    assert len((await browser.get("/v1/jobs")).json()["jobs"]) == 1
+    assert (await browser.get("/v1/jobs?scope=mine")).json()["jobs"] == []
+    found = (await browser.get("/v1/overview")).json()
+    assert (found["jobs"], found["counts"]) == ([], [])

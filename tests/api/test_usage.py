@@ -169,13 +169,23 @@ async def test_a_reading_is_shown_again_for_as_long_as_its_cost_allows(
     assert ((await asked_soon(used))["until"] > before["until"]) == is_read_anew
 
 
-async def test_no_more_windows_are_kept_than_there_is_room_for(used, monkeypatch):
+async def test_every_number_of_days_is_cut_out_of_three_readings(used, monkeypatch):
+    """Whoever asks for each in turn, and each time anew, makes the hub read no more than these."""
+    readings = []
+
+    def counted(*words):
+        readings.append(words)
+        return leases_between(*words)
+
+    monkeypatch.setattr(usage_lately, "leases_between", counted)
     monkeypatch.setattr(usage_lately, "KEEP_TIMES", 1e9)
-    first = await asked_soon(used, days=1)
-    for days in range(2, 2 + usage_lately.KEPT):
-        await asked_soon(used, days=days)
-    used.clock.forward(MINUTE)
-    assert (await asked_soon(used, days=1))["until"] > first["until"]
+    whole = await asked_soon(used, days=92)
+    for days in (1, 5, 7, 8, 20, 28, 29, 60, 91):
+        found = await asked_soon(used, days=days)
+        assert found["since"][:10] == found["accounts"][0]["days"][0]["day"]
+        for one, all_days in zip(found["accounts"], whole["accounts"], strict=True):
+            assert one["days"] == all_days["days"][-days:]
+    assert len(readings) == len(usage_lately.WINDOWS)
 
 
 async def test_another_policy_is_read_anew(used, monkeypatch):

@@ -11,52 +11,39 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import uvicorn
-from fastapi import Depends, FastAPI, Header, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import FastAPI, Header, Request
+from fastapi.responses import JSONResponse
 
-from portal.gate.gate import COOKIE
-from portal.job_forms import request_of
-from scheduler.api.examples_projects import PROJECT_LIST
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Tier
-from scheduler.core.roles import Role
-from scheduler.wire.accounts import (
-    AccountList,
-    Me,
-    NodePage,
-    PoolList,
-    Problem,
-    Scope,
-)
-from scheduler.wire.drafts import Draft, DraftRequest, SubmitAgain
-from scheduler.wire.dry_run import DryRunRequest, DryRunView
-from scheduler.wire.identity import Kind, RolesOn, Session
-from scheduler.wire.jobs import (
-    Explanation,
-    JobPage,
-    JobRequest,
-    JobView,
-    LogPage,
-)
-from scheduler.wire.telemetry import TelemetryPage
+from scheduler.wire.accounts import Me, Scope
 from tests.portal import asked as asked_for
 from tests.portal import (
     busy_day,
     dry_runs,
+    fake_fleet,
+    fake_jobs,
+    fake_people,
     first_looks,
     identities,
     job_days,
     lent_days,
     operated_days,
 )
+from tests.portal.refusals import Refuse
 
-LOG_STEP = 65_536
-
-
-class Refuse(Exception):  # noqa: N818
-    def __init__(self, status, title, detail, **more):
-        super().__init__(detail)
-        self.problem = Problem(title=title, status=status, detail=detail, **more)
+PARTS = (
+    fake_people,
+    fake_fleet,
+    fake_jobs,
+    first_looks,
+    job_days,
+    lent_days,
+    asked_for,
+    identities,
+    operated_days,
+)
+"""What serves the hub's routes, each for a room of its own."""
 
 
 class FakeHub:
@@ -193,7 +180,7 @@ class FakeHub:
         return job
 
 
-def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
+def _application(hub):
     app = FastAPI()
 
     @app.exception_handler(Refuse)
@@ -213,167 +200,8 @@ def _application(hub):  # noqa: C901, PLR0915  # one endpoint after the other
             raise Refuse(401, "Unauthorized", "the token is unknown or revoked")
         return user
 
-    who = Annotated[str, Depends(caller)]
-
-    @app.get("/v1/session")
-    def session(user: who, authorization: Annotated[str, Header()] = "") -> Session:
-        signed_in = "cp_session_" in authorization
-        account = busy_day.PEOPLE[user][0]
-        return Session(
-            user=user,
-            kind=Kind.SESSION if signed_in else Kind.TOKEN,
-            id=f"session-{user}",
-            issuer="development" if signed_in else None,
-            email=hub.emails.get(user, ""),
-            roles=(RolesOn(account=account, roles=(Role.RESEARCHER,)),) if account else (),
-            actions=operated_days.MAY if user in hub.operators else (),
-        )
-
-    @app.get("/auth/{page}")
-    def sign_in_page(page: str, request: Request) -> Response:
-        html = f"<h1>the hub's {page}</h1>{request.url.query}"
-        response = Response(html, media_type="text/html")
-        if page.startswith("as-"):  # as after a sign-in
-            session = f"cp_session_{page.removeprefix('as-')}"
-            response.set_cookie(COOKIE, session, secure=True, httponly=True, samesite="lax")
-        return response
-
-    @app.get("/v1/me")
-    def me(user: who) -> Me:
-        return hub.me(user)
-
-    @app.get("/v1/pools")
-    def pools(_: who) -> PoolList:
-        return PoolList(pools=tuple(hub.pools))
-
-    @app.get("/v1/nodes")
-    def nodes(_: who, pool: str | None = None, limit: int = 100) -> NodePage:
-        found = [node for node in hub.nodes if pool in (None, node.pool)]
-        return NodePage(nodes=tuple(found[:limit]))
-
-    @app.get("/v1/telemetry")
-    def telemetry(_: who, pool: str | None = None, limit: int = 100) -> TelemetryPage:
-        found = [node for node in hub.nodes if pool in (None, node.pool)]
-        known = busy_day.telemetry(found, hub.now)
-        shown = tuple(operated_days.telemetry(hub, known))[:limit]
-        return TelemetryPage(at=hub.now, nodes=shown)
-
-    @app.get("/v1/projects")
-    def projects() -> dict[str, object]:
-        return PROJECT_LIST
-
-    @app.get("/v1/accounts")
-    def accounts(_: who) -> AccountList:
-        return AccountList(accounts=tuple(hub.accounts))
-
-    @app.get("/v1/jobs")
-    def jobs(
-        user: who,
-        state: JobState | None = None,
-        account: str | None = None,
-        after: int = 0,
-        limit: int = 50,
-    ) -> JobPage:
-        found = [
-            job
-            for job in hub.jobs_of(user)
-            if state in (None, job.state) and account in (None, job.account)
-        ]
-        rest = found[after:]
-        return JobPage(
-            jobs=tuple(rest[:limit]), next=str(after + limit) if len(rest) > limit else None
-        )
-
-    @app.post("/v1/jobs", status_code=201)
-    def submit(
-        user: who, asked: JobRequest, idempotency_key: Annotated[str | None, Header()] = None
-    ) -> JobView:
-        return hub.submit(user, asked, idempotency_key)
-
-    @app.post("/v1/jobs/dry-run")
-    def dry_run(user: who, asked: DryRunRequest) -> DryRunView:
-        hub.check(user, asked.job)
-        return hub.foresee(hub.now, asked.job, busy_day.PEOPLE[user][0])
-
-    @app.post("/v1/jobs/{key}/again", status_code=201)
-    def again(
-        user: who,
-        key: str,
-        asked: SubmitAgain,
-        idempotency_key: Annotated[str | None, Header()] = None,
-    ) -> JobView:
-        old = hub.own(user, key)
-        fields = request_of(old).model_dump(mode="json") | {
-            name: value for name, value in asked.change.items() if value is not None
-        }
-        made = hub.submit(user, JobRequest.model_validate(fields), idempotency_key)
-        if asked.replace:
-            hub.change(old.id, state=JobState.STOPPED, reason=f"Cancelled by {user}.")
-        return made
-
-    @app.get("/v1/drafts/{page}")
-    def draft(user: who, page: str) -> Draft:
-        if (user, page) not in hub.drafts:
-            raise Refuse(404, "Not found", "You have no draft of that page.")
-        return hub.drafts[user, page]
-
-    @app.put("/v1/drafts/{page}")
-    def put_draft(user: who, page: str, asked: DraftRequest) -> Draft:
-        kept = Draft(page=page, content=asked.content, updated_at=datetime.now(UTC))
-        hub.drafts[user, page] = kept
-        return kept
-
-    @app.delete("/v1/drafts/{page}")
-    def delete_draft(user: who, page: str) -> Response:
-        hub.drafts.pop((user, page), None)
-        return Response(status_code=204)
-
-    @app.get("/v1/jobs/{key}")
-    def job(user: who, key: str) -> JobView:
-        return hub.own(user, key)
-
-    @app.post("/v1/jobs/{key}/cancel")
-    def cancel(user: who, key: str) -> JobView:
-        found = hub.own(user, key)
-        if not found.state.is_terminal:
-            end = JobState.STOPPED if found.state is JobState.PENDING else JobState.STOPPING
-            hub.change(found.id, state=end, reason=f"Cancelled by {user}.")
-        return hub.jobs[found.id]
-
-    @app.get("/v1/jobs/{key}/explanation")
-    def explanation(user: who, key: str) -> Explanation:
-        return busy_day.explanation(hub.own(user, key))
-
-    @app.get("/v1/jobs/{key}/log")
-    def log(user: who, key: str, offset: int = 0, limit: int = LOG_STEP) -> LogPage:
-        # `wait` is not waited for: whoever follows paces its questions by itself.
-        found = hub.own(user, key)
-        said = hub.logs.get(found.id, "").encode()
-        piece = said[offset : offset + limit]
-        return LogPage(
-            text=piece.decode(errors="replace"),
-            next_offset=offset + len(piece),
-            complete=found.state.is_terminal and offset + len(piece) >= len(said),
-            size=len(said),
-            state=found.state,
-        )
-
-    first_looks.serve(app, hub, caller)
-    job_days.serve(app, hub, caller)
-    lent_days.serve(app, hub, caller)
-    asked_for.serve(app, hub, caller)
-    identities.serve(app, hub, caller, Refuse)
-    operated_days.serve(app, hub, caller)
-
-    @app.get("/api/packages/gcs/{name}")
-    def has_package(_: who, name: str) -> Response:
-        return Response(status_code=200 if name in hub.packages else 404)
-
-    @app.put("/api/packages/gcs/{name}")
-    async def put_package(_: who, name: str, request: Request) -> Response:
-        hub.packages[name] = await request.body()
-        return Response()
-
+    for part in PARTS:
+        part.serve(app, hub, caller)
     return app
 
 

@@ -17,6 +17,7 @@ from scheduler.wire.identity import (
     SessionList,
     SessionView,
 )
+from tests.portal.refusals import Refuse
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 SAFARI = (
@@ -101,14 +102,14 @@ def linked(now):
     return {one.issuer: one for one in found}
 
 
-def serve(app, hub, caller, refuse):
-    """Serve people's own tokens and sessions; `refuse` makes the hub's error."""
-    _serve_tokens(app, hub, Annotated[str, Depends(caller)], refuse)
-    _serve_sessions(app, hub, Annotated[str, Depends(caller)], refuse)
-    _serve_identities(app, hub, Annotated[str, Depends(caller)], refuse)
+def serve(app, hub, caller):
+    """Serve people's own tokens, sessions and identities."""
+    _serve_tokens(app, hub, Annotated[str, Depends(caller)])
+    _serve_sessions(app, hub, Annotated[str, Depends(caller)])
+    _serve_identities(app, hub, Annotated[str, Depends(caller)])
 
 
-def _serve_tokens(app, hub, who, refuse):
+def _serve_tokens(app, hub, who):
 
     @app.get("/v1/personal-tokens")
     def list_tokens(user: who) -> PersonalTokenList:
@@ -133,12 +134,12 @@ def _serve_tokens(app, hub, who, refuse):
     def revoke(user: who, token: str) -> Response:
         found = hub.tokens.get(token)
         if found is None or found.user != user or found.revoked:
-            raise refuse(404, "Not found", "You have no personal token of that id.")
+            raise Refuse(404, "Not found", "You have no personal token of that id.")
         hub.tokens[token] = found.model_copy(update={"revoked": True})
         return Response(status_code=204)
 
 
-def _serve_sessions(app, hub, who, refuse):
+def _serve_sessions(app, hub, who):
     @app.get("/v1/sessions")
     def list_sessions(user: who) -> SessionList:
         return SessionList(sessions=tuple(one for one in hub.sessions.values() if one.user == user))
@@ -147,14 +148,14 @@ def _serve_sessions(app, hub, who, refuse):
     def end(user: who, session: str) -> Response:
         found = hub.sessions.get(session)
         if found is None or found.user != user or not found.alive:
-            raise refuse(404, "Not found", "There is no session of that id that is alive.")
+            raise Refuse(404, "Not found", "There is no session of that id that is alive.")
         hub.sessions[session] = found.model_copy(update={"alive": False})
         if found.current:
             hub.signed_out.add(user)
         return Response(status_code=204)
 
 
-def _serve_identities(app, hub, who, refuse):
+def _serve_identities(app, hub, who):
     @app.get("/v1/identities")
     def list_identities(user: who) -> IdentityList:
         mine = tuple(one for one in hub.identities.values() if one.user == user)
@@ -163,8 +164,8 @@ def _serve_identities(app, hub, who, refuse):
     @app.delete("/v1/identities/{user}/{issuer}", status_code=204)
     def unlink(caller: who, user: str, issuer: str) -> Response:
         if caller != user or issuer not in hub.identities:
-            raise refuse(404, "Not found", f"'{user}' has no identity of '{issuer}' here.")
+            raise Refuse(404, "Not found", f"'{user}' has no identity of '{issuer}' here.")
         if len(hub.identities) == 1:
-            raise refuse(409, "It is the last one", "Without it you could sign in nowhere.")
+            raise Refuse(409, "It is the last one", "Without it you could sign in nowhere.")
         del hub.identities[issuer]
         return Response(status_code=204)

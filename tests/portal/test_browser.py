@@ -166,6 +166,13 @@ def test_each_page_draws_without_a_fault_and_fits(visitor, shots, name, size):
     )
 
 
+@pytest.mark.parametrize("path", ["/home", "/home?from=a-bookmark"])
+def test_the_name_of_home_leads_home(visitor, path):
+    go(visitor, path)
+    expect(visitor.get_by_text("Page not found")).to_have_count(0)
+    expect(visitor).to_have_url(f"{visitor.portal}/{path.removeprefix('/home')}")
+
+
 def test_each_chart_says_in_words_what_it_shows(visitor):
     go(visitor, "/capacity")
     charts = visitor.locator('[data-testid="stVegaLiteChart"]')

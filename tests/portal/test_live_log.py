@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,10 +18,11 @@ from portal.gate.gate import COOKIE, Gate, Sessions, session_secret
 from portal.live.follow import MOST_BEHIND_BYTES, Follower
 from portal.live.reader import PIECE_BYTES, Away, Denied
 from portal.live.routes import LiveLogs
+from portal.live.seats import Full, Seated, Seats
 from scheduler.clock import SystemClock
 from scheduler.core.lifecycle import JobState
 from scheduler.wire.jobs import LogPage
-from tests.portal.fake_hub import Refuse
+from tests.portal.refusals import Refuse
 
 RUNNING, ENDED = "jdigits0001", "jended00001"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -260,3 +262,71 @@ async def test_reading_along_keeps_no_session_alive(door, hub, monkeypatch):
     await door("dana", f"/live/jobs/{RUNNING}/log")
     assert seen
     assert set(seen) == {"1"}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=40))
+def test_seats_are_as_many_as_were_taken_and_not_given_back(steps):
+    seats, held = Seats(most=5, most_of_one=3), []
+    for comes, person in steps:
+        if comes:
+            full = len(held) >= 5 or held.count(person) >= 3
+            with pytest.raises(Full) if full else nullcontext():
+                seats.take(person)
+            held += [] if full else [person]
+        elif person in held:
+            held.remove(person)
+            seats.leave(person)
+        assert seats.taken == len(held)
+
+
+async def test_one_person_does_not_take_all_seats():
+    seats = Seats(most=400, most_of_one=2)
+    seats.take("dana")
+    seats.take("dana")
+    with pytest.raises(Full, match="You follow 2 logs already") as no:
+        seats.take("dana")
+    assert no.value.status == 429
+    seats.take("alex")
+
+
+async def streamed(seats, send, receive):
+    seats.take("dana")
+
+    async def events():
+        while True:
+            yield b"event: beat\n\n"
+            await asyncio.sleep(0)
+
+    await Seated(seats, "dana", events(), {})({"type": "http"}, receive, send)
+
+
+async def never():
+    await asyncio.Event().wait()
+
+
+async def test_a_reader_that_takes_nothing_for_long_loses_its_seat(monkeypatch):
+    monkeypatch.setattr("portal.live.seats.STALLED_SECONDS", 0.01)
+    seats = Seats()
+
+    async def stalled(message):
+        if message["type"] == "http.response.body":
+            await never()
+
+    await streamed(seats, stalled, never)
+    assert seats.taken == 0
+
+
+async def test_a_reader_that_hangs_up_gives_its_seat_back_at_once():
+    seats, left = Seats(), asyncio.Event()
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            left.set()
+
+    async def receive():
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async with asyncio.timeout(5):
+        await streamed(seats, send, receive)
+    assert seats.taken == 0

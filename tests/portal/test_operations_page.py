@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tests.portal.fake_hub import Refuse
+from tests.portal.refusals import Refuse
 from tests.portal.test_pages import button, closed_connections, field, said
 
 __all__ = ["closed_connections"]

@@ -7,7 +7,7 @@ from portal.session import _connections
 from scheduler.core.lifecycle import JobState
 from scheduler.core.model import RunState, Tier
 from tests.portal.conftest import APP, NOBODY_LISTENS
-from tests.portal.fake_hub import Refuse
+from tests.portal.refusals import Refuse
 
 VIEWS = ["capacity", "submit", "plan_a_run", "jobs", "job", "accounts", "usage", "sharing"]
 VIEWS += ["home", "account", "operations", "reservations"]

@@ -11,7 +11,7 @@ from portal.plan_words import amount, days, power, short
 from scheduler.core import compute_law as law
 from scheduler.core.plan_sources import ALPHAS, THRESHOLDS
 from tests.portal import dry_runs
-from tests.portal.fake_hub import Refuse
+from tests.portal.refusals import Refuse
 from tests.portal.test_pages import field, said
 
 TODAY = date(2026, 11, 27)

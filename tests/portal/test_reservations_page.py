@@ -7,7 +7,7 @@ import pytest
 from portal.charts.windows import Span, gantt
 from portal.windows import of_operators, of_policy
 from tests.portal import operated_days
-from tests.portal.fake_hub import Refuse
+from tests.portal.refusals import Refuse
 from tests.portal.test_operations_page import labels, of, press
 from tests.portal.test_pages import button, closed_connections, field, said
 

@@ -9,7 +9,7 @@ from scheduler.core.lifecycle import JobState
 from scheduler.core.model import Sector
 from scheduler.wire.explanations import AheadView
 from tests.portal import busy_day
-from tests.portal.fake_hub import Refuse
+from tests.portal.refusals import Refuse
 from tests.portal.test_pages import button, field, said
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

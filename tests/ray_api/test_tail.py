@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from scheduler.api import ray_jobs_tail, whole_log
+from scheduler.api import ray_jobs_socket, ray_jobs_tail, whole_log
 from scheduler.api.ray_jobs_tail import frames
 from scheduler.db.personal_tokens import issue_personal
+from scheduler.db.policies import save_policy
 from scheduler.errors import StorageUnavailable
 from scheduler.wire.identity import PersonalTokenRequest, Power
+from tests.ray_api.live import POLICY
 from tests.waiting import eventually
 
 
@@ -264,6 +266,43 @@ async def test_whoever_is_not_cleared_for_a_jobs_label_follows_nothing_of_it(liv
         await connect(address, additional_headers=headers, compression=None)
     assert caught.value.response.status_code == 403
     assert b"public" in caught.value.response.body
+
+
+async def revoked(live, token_id):
+    answer = await live.call("admin", "DELETE", f"/v1/personal-tokens/{token_id}")
+    assert answer.status_code == 204, answer.text
+
+
+async def no_label(live, _):
+    state = live.hub.state
+    without = POLICY.replace("{name: audra, labels: [public]}", "{name: audra, labels: []}")
+    async with state.db.transaction() as conn:
+        await save_policy(conn, without, state.clock.now(), "admin")
+
+
+@pytest.mark.parametrize(
+    ("loses", "words"),
+    [
+        pytest.param(revoked, "was revoked", id="the token"),
+        pytest.param(no_label, "which you are not cleared for", id="the clearance"),
+    ],
+)
+async def test_whoever_loses_the_right_to_read_follows_no_longer(live, monkeypatch, loses, words):
+    monkeypatch.setattr(ray_jobs_socket, "CHECK_SECONDS", 0.1)
+    job, state = await live.submit(), live.hub.state
+    cleared = POLICY.replace("{name: audra, labels: []}", "{name: audra, labels: [public]}")
+    request = PersonalTokenRequest(name="t", powers=(Power.MANAGE,))
+    async with state.db.transaction() as conn:
+        await save_policy(conn, cleared, state.clock.now(), "admin")
+        token = await issue_personal(conn, "audra", request, state.clock.now())
+    live.tokens["audra"] = token.token
+    reader = await live.tail(job, "audra")
+    await reader.until("queued: ")
+    await loses(live, token.id)
+    with pytest.raises(Exception, match="no close frame"):
+        await reader.until("never", seconds=10)
+    assert reader.socket.close_code == 1006
+    assert words in ours(reader.text)[-1]
 
 
 @given(st.text(st.sampled_from("ab\n\r€"), max_size=400), st.integers(1, 60), st.integers(1, 5))
