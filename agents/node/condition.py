@@ -1,6 +1,7 @@
 """The questions about a GPU that are asked seldom: their answers change seldom or cost more."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol
 
 from agents.node.fields import LINK_ERRORS, SELDOM, total
@@ -62,9 +63,14 @@ def condition(ask: Ask, ask_fields: AskFields) -> Condition:
     )
 
 
+@cache
+def _every_error(links: int) -> tuple[tuple[int, int], ...]:
+    return tuple((kind, link) for kind in LINK_ERRORS for link in range(links))
+
+
 def _link_errors(ask_fields: AskFields, links: range) -> list[int | None]:
     """Return each kind of error summed over the links that are there."""
     if not links:  # A real driver refuses to be asked for nothing.
         return [None] * len(LINK_ERRORS)
-    values = ask_fields([(kind, link) for kind in LINK_ERRORS for link in links])
+    values = ask_fields(_every_error(len(links)))
     return [total(values[k * len(links) : (k + 1) * len(links)]) for k in range(len(LINK_ERRORS))]

@@ -99,6 +99,8 @@ class Agent:
     def _taken(self, reply: Reply) -> None:
         self._untold = {}
         self._leases.heard(reply.leases, reply.leases_seconds_old, self._asked_at)
+        if reply.leases:
+            self.look_up.hurry()
         if self.launcher is not None:
             self.launcher.obey(reply.launches, self._asked_at)
 

@@ -14,11 +14,9 @@ from prometheus_client.registry import Collector
 from agents.metric_sets import MetricSet, is_in
 from agents.node.attribution import Holder, Standing
 from agents.node.samples import Gpu, GpuSample, NodeView
-from agents.node.scrapes import Page, serve_pages
+from agents.node.scrapes import Labels, Page, serve_pages
 from agents.node.series import DEVICE, OURS, PROFILING, SLICE, Series, nvlink_kib
 from scheduler.wire.reports import SamplerState
-
-Labels = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,10 @@ class Exporter(Collector):
         metrics: MetricSet = MetricSet.DEFAULT,
     ) -> None:
         """Name this machine `host` under `host_label`: dcgm-exporter has used two spellings."""
-        self._facts, self._host, self._metrics = facts, {host_label: host}, metrics
+        self._facts, self._host, self._metrics = facts, Labels({host_label: host}), metrics
+        self._dcgm = _chosen((*DEVICE, *PROFILING), metrics)
+        self._own = _chosen(OURS, metrics)
+        self._known: dict[Gpu, tuple[Labels, Labels]] = {}
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: names depend on what the driver supports."""
@@ -65,8 +66,10 @@ class Exporter(Collector):
         yield from _of_agent(facts, self._host)
 
     def _of_gpus(self, facts: Facts, whole: Sequence[tuple[GpuSample, Labels]]) -> Iterator[Metric]:
-        yield from _counted_by_dcgm(whole)
-        yield from self._ours([sample for sample, _ in whole])
+        yield from _counted_by_dcgm(self._dcgm, whole)
+        short = [(sample, self._short(sample.gpu)) for sample, _ in whole]
+        for series in self._own:  # Without dcgm-exporter's labels, which are camelCase.
+            yield _metric(series, short)
         yield self._xids_last(facts.view)
         yield self._xids(facts.view)
         yield self._up(facts.view)
@@ -74,23 +77,20 @@ class Exporter(Collector):
             yield from self._of_holders(facts.holders, [sample for sample, _ in whole])
 
     def _labels(self, gpu: Gpu) -> Labels:
-        return {
-            "gpu": str(gpu.index),
-            "UUID": gpu.uuid,
-            "pci_bus_id": gpu.bus_id,
-            "device": f"nvidia{gpu.index if gpu.minor is None else gpu.minor}",
-            "modelName": gpu.model,
-            **self._host,
-        }
+        return self._both(gpu)[0]
 
-    def _short(self, gpu: Gpu) -> dict[str, str]:
-        return {"gpu": str(gpu.index), "UUID": gpu.uuid, **self._host}
+    def _short(self, gpu: Gpu) -> Labels:
+        return self._both(gpu)[1]
 
-    def _ours(self, samples: Iterable[GpuSample]) -> Iterator[Metric]:
-        """Yield what dcgm-exporter does not have; without its labels, which are camelCase."""
-        whole = [(sample, self._short(sample.gpu)) for sample in samples]
-        for series in OURS:
-            yield _metric(series, whole)
+    def _both(self, gpu: Gpu) -> tuple[Labels, Labels]:
+        """Return dcgm-exporter's labels of a GPU and ours, the same at each scrape."""
+        both = self._known.get(gpu)
+        if both is None:
+            short = {"gpu": str(gpu.index), "UUID": gpu.uuid, **self._host}
+            device = f"nvidia{gpu.index if gpu.minor is None else gpu.minor}"
+            more = {"pci_bus_id": gpu.bus_id, "device": device, "modelName": gpu.model}
+            both = self._known[gpu] = Labels(short | more), Labels(short)
+        return both
 
     def _xids_last(self, view: NodeView) -> Metric:
         last = Metric("DCGM_FI_DEV_XID_ERRORS", "Value of the last XID error.", "gauge")
@@ -149,8 +149,14 @@ _STANDINGS = {
 }
 
 
-def _counted_by_dcgm(whole: Iterable[tuple[GpuSample, Labels]]) -> Iterator[Metric]:
-    for series in (*DEVICE, *PROFILING):
+def _chosen(series: Iterable[Series], metrics: MetricSet) -> tuple[Series, ...]:
+    return tuple(one for one in series if is_in(metrics, one.name))
+
+
+def _counted_by_dcgm(
+    chosen: Iterable[Series], whole: Iterable[tuple[GpuSample, Labels]]
+) -> Iterator[Metric]:
+    for series in chosen:
         metric = _metric(series, whole)
         _add_slices(metric, whole)
         yield metric

@@ -41,6 +41,7 @@ _MIB = 1024 * 1024
 
 _ENTRY = "4x4x8x8xIiQ"
 _GPM_ENTRY = "4xid24x"
+_GPM_FIRST, _GPM_SAMPLES = 8, struct.Struct("<QQ")
 _GPM_HEADER = 24
 _DOUBLE, _UNSIGNED, _SIGNED = 0, 1, 5
 _LOW = 0xFFFFFFFF
@@ -73,6 +74,11 @@ def _whole(kind: int, bits: int) -> int:
 
 _GPM_LAYOUT = struct.Struct("<" + _GPM_ENTRY * len(GPM))
 _GPM_SCALES = tuple(0.01 if place < _GPM_RATIOS else _MIB for place in range(len(GPM)))
+
+
+def compare_gpm(buffer: object, earlier: int, later: int) -> None:
+    """Ask for the difference of two samples, by address: a tenth of what ctypes' pointers take."""
+    _GPM_SAMPLES.pack_into(buffer, _GPM_FIRST, earlier, later)  # type: ignore[arg-type]  # as below
 
 
 def gpm_values(buffer: object) -> list[float | None]:

@@ -1,4 +1,7 @@
-"""Looks up whose processes are on GPUs, in a thread of its own: /proc and kubelets may block."""
+"""Looks up whose processes are on GPUs, in a thread of its own: /proc and kubelets may block.
+
+It looks when a process came or went, or leases are others; otherwise seldom.
+"""
 
 import json
 import subprocess
@@ -16,7 +19,8 @@ from agents.node.pods import PodsUnknown
 from agents.node.sampler import Sampler
 from scheduler.clock import Clock
 
-_EVERY_SECONDS = 5.0
+_EVERY_SECONDS = 15.0
+"""Also when no process came or went: a number may be another process's by now."""
 _FRESH_SECONDS = 30.0
 _AGAIN_SECONDS = 60.0
 _KUBELET_SECONDS = 15.0
@@ -66,6 +70,7 @@ class LookUp:
     ) -> None:
         """Ask the kubelet by `ask`; by default in a process of its own."""
         self._clock, self._sampler, self._leases = clock, sampler, leases
+        self._news = sampler.moved
         self._origins = Origins(node)
         self._book = PodBook(ask or asked_aside, clock)
         self._found: tuple[float, tuple[Holder, ...]] | None = None
@@ -84,7 +89,12 @@ class LookUp:
     def stop(self, seconds: float) -> None:
         """End."""
         self._told.set()
+        self._news.set()
         self._thread.join(seconds)
+
+    def hurry(self) -> None:
+        """Look now: leases are others than they were."""
+        self._news.set()
 
     def known(self) -> tuple[Holder, ...] | None:
         """Return whose the processes are, or None if that is not known now."""
@@ -95,6 +105,7 @@ class LookUp:
 
     def _run(self) -> None:
         while not self._told.is_set():
+            self._news.clear()
             samples = tuple(self._sampler.view().samples.values())
             # Before /proc is read: what is heard meanwhile is for the next look.
             leased = self._leases.now(sample.gpu for sample in samples)
@@ -103,7 +114,7 @@ class LookUp:
             found = holders(samples, rights, seen)
             self._origins.forget_others()
             self._found = (self._clock.monotonic(), found)
-            self._told.wait(_EVERY_SECONDS)
+            self._news.wait(_EVERY_SECONDS)
 
 
 def asked_aside(socket: Path = pods.SOCKET) -> Mapping[str, Pod]:

@@ -6,6 +6,7 @@ Source: NVIDIA's public nvml.h, for the layouts.
 """
 
 import ctypes
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ PROCESSES = "processes_v3"
 NO_INSTANCE = 0xFFFFFFFF
 _HIDDEN = 0xFFFFFFFFFFFFFFFF
 """What the driver writes for the memory of a process that it may not tell."""
+_RESIZED_V3 = re.compile(r"535\.(4[3-9]|[5-8]\d|9[0-7])\b")
+"""Drivers that changed the structure of a process without saying so. Source: nvitop #88."""
 _SM, _MEMORY, _CORE = 1, 2, 0
 _ROOM = 32
 _PROCESS = struct.Struct("<I4xQII")
@@ -32,7 +35,8 @@ _PROCESS = struct.Struct("<I4xQII")
 class Question:
     """A call with its arguments. By its `key` a refusal is remembered.
 
-    `places` are those of its answers in a GPU's buffer.
+    `places` are those of its answers in a GPU's buffer; `fills` is the address of a sample of the
+    monitors that it fills.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Question:
     call: Callable[..., int]
     arguments: tuple[object, ...]
     places: range = range(0)
+    fills: int = 0
 
 
 class _Answers(ctypes.Structure):
@@ -100,6 +105,11 @@ def _question(
     return Question(name, key, find(name), arguments, places)
 
 
+def processes_by(driver: str) -> tuple[str, ...]:
+    """Return by which functions to ask a driver for processes, the best one first."""
+    return ("processes_v2",) if _RESIZED_V3.match(driver) else (PROCESSES, "processes_v2")
+
+
 class Listing:
     """The processes on one GPU. Where they are as before, so are the values that tell of them."""
 
@@ -152,11 +162,11 @@ def batch_question(find: Find, handle: object, values: object, decoder: FieldDec
 
 def gpm_question(find: Find, handle: object, instance: int, sample: object) -> Question:
     """Return the question that fills a sample of the monitors, of a GPU or of a slice of it."""
-    key = ("sample_gpm", instance)
-    if instance == NO_INSTANCE:
-        return Question("nvmlGpmSampleGet", key, find("nvmlGpmSampleGet"), (handle, sample))
-    name = "nvmlGpmMigSampleGet"
-    return Question(name, key, find(name), (handle, instance, sample))
+    whole = instance == NO_INSTANCE
+    name = "nvmlGpmSampleGet" if whole else "nvmlGpmMigSampleGet"
+    arguments = (handle, sample) if whole else (handle, instance, sample)
+    fills = ctypes.cast(sample, ctypes.c_void_p).value or 0  # type: ignore[arg-type]  # a ctypes pointer
+    return Question(name, ("sample_gpm", instance), find(name), arguments, fills=fills)
 
 
 def metrics_question(find: Find, request: ctypes.Structure) -> Question:

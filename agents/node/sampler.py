@@ -94,6 +94,8 @@ class Sampler:
         self._lock = threading.Lock()
         self.stirred = threading.Event()
         """Set when `news` are others because of what was seen; by the clock they change without."""
+        self.moved = threading.Event()
+        """Set when other processes are on a GPU than at the look before."""
         self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._busy_since: float | None = None
@@ -221,14 +223,22 @@ class Sampler:
         now = self._clock.monotonic()
         with self._lock:
             left = self._left
-            if _faults(samples) != _faults(left.samples):
-                self._stir()
+            self._compare(left.samples, samples)
             left.state, left.detail = SamplerState.OK, ""
             left.samples, left.taken_at = samples, now
             left.errors = dict(self._session.errors)
             left.passes, left.pass_seconds = left.passes + 1, now - began
             for uuid in here:
                 self._windows.add(samples[uuid])
+
+    def _compare(self, before: Mapping[str, GpuSample], now: Mapping[str, GpuSample]) -> None:
+        """Wake those who wait for a GPU to answer otherwise, or to have other processes."""
+        for uuid, sample in now.items():
+            old = before.get(uuid)
+            if old is None or sample.fault is not old.fault:
+                self._stir()
+            if old is None or _pids(sample) != _pids(old):
+                self.moved.set()
 
     def _stir(self) -> None:
         self._left.news += 1
@@ -258,8 +268,8 @@ class Sampler:
             self._left.last_xids[xid.uuid] = xid.number
 
 
-def _faults(samples: Mapping[str, GpuSample]) -> list[Fault | None]:
-    return [sample.fault for sample in samples.values()]
+def _pids(sample: GpuSample) -> list[int]:
+    return [process.pid for process in sample.processes or ()]
 
 
 class XidWatch:

@@ -8,6 +8,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -36,37 +37,39 @@ def text(collectors: Iterable[Collector]) -> str:
     They must have no histograms and no time stamps, as agents have none.
     """
     lines: list[str] = []
-    labels = _Labels()
     for collector in collectors:
         for metric in collector.collect():
-            _add(lines, labels, metric)
+            _add(lines, metric)
     return "".join(lines)
 
 
-def _add(lines: list[str], labels: "_Labels", metric: Metric) -> None:
+def _add(lines: list[str], metric: Metric) -> None:
     suffix, kind = _KINDS.get(metric.type, ("", metric.type))
     name, told = metric.name + suffix, metric.documentation
     told = told.replace("\\", r"\\").replace("\n", r"\n")
     lines.append(f"# HELP {name} {told}\n# TYPE {name} {kind}\n")
     lines.extend(
-        f"{sample.name}{labels.text(sample.labels)} {_number(sample.value)}\n"
+        f"{sample.name}{_labels(sample.labels)} {_number(sample.value)}\n"
         for sample in metric.samples
     )
 
 
-class _Labels:
-    """The text of labels. Those of a GPU are one object in all its lines, and made text of once."""
+class Labels(dict[str, str]):
+    """Labels that many lines have, scrape after scrape: not to be changed once they are text."""
 
-    def __init__(self) -> None:
-        # With the labels themselves, so that no others can come to be in their place.
-        self._known: dict[int, tuple[Mapping[str, str], str]] = {}
+    @cached_property
+    def text(self) -> str:
+        """Return them as a line has them."""
+        return _written(self)
 
-    def text(self, labels: Mapping[str, str]) -> str:
-        known = self._known.get(id(labels))
-        if known is None:
-            pairs = ",".join(f'{name}="{_escaped(labels[name])}"' for name in sorted(labels))
-            known = self._known[id(labels)] = (labels, f"{{{pairs}}}" if pairs else "")
-        return known[1]
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return labels.text if isinstance(labels, Labels) else _written(labels)
+
+
+def _written(labels: Mapping[str, str]) -> str:
+    pairs = ",".join(f'{name}="{_escaped(labels[name])}"' for name in sorted(labels))
+    return f"{{{pairs}}}" if pairs else ""
 
 
 def _escaped(value: str) -> str:

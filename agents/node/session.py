@@ -6,7 +6,6 @@ whole pass.
 Sources: NVIDIA's NVML API reference; nvitop #88 and #139 for drivers that break the rules.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from agents.node.questions import (
     batch_question,
     gpm_question,
     metrics_question,
+    processes_by,
 )
 from agents.node.refusals import Declined, DriverAway, DriverReplaced, GpuAway
 from agents.node.samples import (
@@ -39,16 +39,7 @@ from agents.node.samples import (
 )
 from scheduler.clock import Clock, SystemClock
 
-_RESIZED_V3 = re.compile(r"535\.(4[3-9]|[5-8]\d|9[0-7])\b")
-"""Drivers that changed the structure of a process without saying so. Source: nvitop #88."""
-
-
 _Memory = tuple[int | None, int | None, int | None, int | None]
-
-
-def processes_by(driver: str) -> tuple[str, ...]:
-    """Return by which functions to ask a driver for processes, the best one first."""
-    return ("processes_v2",) if _RESIZED_V3.match(driver) else (PROCESSES, "processes_v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +82,7 @@ class Session:
         self._gpm_request = nvml.gpm_request()
         self._metrics: Question | None = None
         self._batches: dict[tuple[tuple[int, int], ...], nvml.Batch] = {}
+        self._of_readings = self._batch_of(fields.READINGS)
 
     def open(self) -> Found:
         """Begin, and list the GPUs.
@@ -199,7 +191,7 @@ class Session:
         return device
 
     def _prepared(self, handle: object, gpu: Gpu) -> _Device:
-        batch, find = self._batch_of(fields.READINGS), nvml.function
+        batch, find = self._of_readings, nvml.function
         return _Device(
             handle=handle,
             gpu=gpu,
@@ -246,17 +238,23 @@ class Session:
 
     def _got(self, device: _Device, question: Question) -> bool:
         """Ask what was prepared; return whether it was answered."""
-        if question.key in device.refused:
-            return False
-        self.doing = question.name
-        code = question.call(*question.arguments)
-        if not code:
-            return True
-        why = nvml.refusal(question.name, code)
-        if not isinstance(why, Declined):
-            raise why
-        self._declined(device, question.key, why)
-        return False
+        return not self._unanswered(device, (question,))
+
+    def _unanswered(self, device: _Device, questions: Iterable[Question]) -> list[Question]:
+        """Ask what was prepared, in turn; return what was not answered."""
+        refused, missed = device.refused, []
+        for question in questions:
+            if question.key not in refused:
+                self.doing = question.name
+                code = question.call(*question.arguments)
+                if not code:
+                    continue
+                why = nvml.refusal(question.name, code)
+                if not isinstance(why, Declined):
+                    raise why
+                self._declined(device, question.key, why)
+            missed.append(question)
+        return missed
 
     def _first(self, device: _Device, names: Iterable[str]) -> Any:  # noqa: ANN401  # as above
         """Ask by the newest name of a function that the driver knows."""
@@ -287,8 +285,8 @@ class Session:
         return answer
 
     def _readings(self, device: _Device) -> Readings:
-        questions, batch = device.steady.questions, self._batch_of(fields.READINGS)
-        absent = [question.places for question in questions if not self._got(device, question)]
+        missed = self._unanswered(device, device.steady.questions)
+        absent, batch = [question.places for question in missed], self._of_readings
         told = self._got(device, device.readings)
         values = batch.decoder.decode(batch.values) if told else [None] * len(fields.READINGS)
         readings = device.steady.readings(absent, values)
@@ -341,7 +339,7 @@ class Session:
             return Gpm()
         pair.earlier, pair.later = pair.later, pair.earlier
         request, question = self._gpm_request, self._metrics
-        request.sample1, request.sample2 = pair.earlier.arguments[-1], pair.later.arguments[-1]
+        fields.compare_gpm(request, pair.earlier.fills, pair.later.fills)
         if not was_filled or question is None or not self._got(device, question):
             return Gpm()
         values = fields.gpm_values(request)

@@ -58,7 +58,7 @@ class Windows:
 
     def _all(self) -> Mapping[str, Mapping[str, Statistic]]:
         lately = {uuid: _added_up(kept) for uuid, kept in self._kept.items()}
-        return merged(self._folded, lately) if self._folded else lately
+        return merged(self._folded, lately)
 
 
 def _added_up(kept: Sequence[_Values]) -> Mapping[str, Statistic]:
@@ -75,6 +75,8 @@ def merged(
     earlier: Mapping[str, Mapping[str, Statistic]], later: Mapping[str, Mapping[str, Statistic]]
 ) -> Mapping[str, Mapping[str, Statistic]]:
     """Return the windows over two times that follow one another."""
+    if not earlier:  # As after each report that was taken.
+        return later
     return {
         uuid: {
             name: _joined(earlier.get(uuid, {}).get(name), later.get(uuid, {}).get(name))

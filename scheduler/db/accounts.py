@@ -20,14 +20,17 @@ _OPEN = (~runs.c.acknowledged, runs.c.ended_at.is_(None))
 
 
 async def pool_views(conn: AsyncConnection, policy: Policy, now: datetime) -> tuple[PoolView, ...]:
-    """Return every pool of the policy as it stands. Draining runs count for nobody."""
+    """Return every pool of the policy as it stands. Draining runs count for nobody.
+
+    A GPU counts once, for whoever has it leased: guests are left out (R18).
+    """
     del now
     machines = await _machines(conn)
     used = (
         await conn.execute(
             select(runs.c.pool, jobs.c.account, runs.c.quota_class, func.sum(runs.c.gpus))
             .join(jobs, jobs.c.id == runs.c.job_id)
-            .where(*_OPEN, ~runs.c.draining)
+            .where(*_OPEN, ~runs.c.draining, runs.c.over.is_(None))
             .group_by(runs.c.pool, jobs.c.account, runs.c.quota_class)
         )
     ).all()

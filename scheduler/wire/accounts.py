@@ -37,7 +37,10 @@ class QuotaView(Message):
 
 
 class PoolView(Message):
-    """A pool now. `capacity` is by policy, `up` by the nodes that report."""
+    """A pool now. `capacity` is by policy, `up` by the nodes that report.
+
+    GPUs in use count once, for whoever has them leased: guests on idle leases are left out.
+    """
 
     pool: str
     site: str

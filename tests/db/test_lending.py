@@ -10,6 +10,7 @@ from scheduler.core.decisions import Preempt, apply
 from scheduler.core.model import QuotaClass, RunId, RunState, Slot, StopReason
 from scheduler.core.plan import plan as decide
 from scheduler.core.world import World
+from scheduler.db.accounts import pool_views
 from scheduler.db.jobs import events_of, runs_of
 from scheduler.db.planning import commit_plan, load_snapshot
 from scheduler.db.tables import lease_gpus
@@ -48,6 +49,15 @@ async def test_a_guest_is_stored_in_the_second_layer_and_its_host_is_told(db):
     assert on_first == {(HOST.id, False), (run.id, True)}
     why = "background work of national sits on 2 GPUs of it, and leaves when they are used again"
     assert told == [("guest_started", why)]
+
+
+async def test_a_gpu_with_a_guest_counts_once_in_what_its_pool_says(db):
+    """For whoever has it leased: else a pool would have more GPUs in use than it has."""
+    await commit(db, HOST, seat("b3"))
+    async with db.reading() as conn:
+        (pool,) = await pool_views(conn, HUB, NOON)
+    assert (pool.in_quota, pool.borrowed, pool.background) == (10, 0, 0)
+    assert pool.quotas[0].used == pool.in_quota
 
 
 @pytest.mark.parametrize(

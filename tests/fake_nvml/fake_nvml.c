@@ -18,7 +18,7 @@
  * Env      FAKE_NVML_STATE    state file; without one: 8 idle H100s
  *          FAKE_NVML_POLL_MS  how often the file is looked at again (default 50)
  *          FAKE_NVML_TRACE    append "function gpu rc" for each call to this file
- *          FAKE_NVML_CPU      keep two doubles in this file: CPU seconds spent in here by
+ *          FAKE_NVML_TIME     keep two doubles in this file: seconds spent working in here by
  *                             all threads, and calls (what a driver would cost, not we)
  * State    INI, re-read when its mtime, size or inode changes (write a temporary file
  *          and rename it). Unknown keys are reported on stderr, not ignored silently.
@@ -263,20 +263,21 @@ static void trace(const char *fn, int g, int rc) {
   static FILE *f; static int once; if (!once) { once = 1; const char *p = getenv("FAKE_NVML_TRACE"); if (p) f = fopen(p, "a"); }
   if (f) { fprintf(f, "%s %d %d\n", fn, g, rc); fflush(f); }
 }
-/* The time in here by the calling thread's CPU clock, in a file that a benchmark reads meanwhile. */
-static double *cpu_total(void) {
+/* The time in here, in a file that a benchmark reads meanwhile. By the machine's clock: the calling thread's own
+   is a system call, twice for each of ours, and those took more than all that is done in here. */
+static double *time_total(void) {
   static double *p; static int once;
   if (!once) {
-    once = 1; const char *path = getenv("FAKE_NVML_CPU"); int fd = path ? open(path, O_RDWR | O_CREAT, 0600) : -1;
+    once = 1; const char *path = getenv("FAKE_NVML_TIME"); int fd = path ? open(path, O_RDWR | O_CREAT, 0600) : -1;
     if (fd >= 0 && !ftruncate(fd, 2 * sizeof *p)) { void *m = mmap(NULL, 2 * sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0); if (m != MAP_FAILED) p = m; }
     if (fd >= 0) close(fd);
   }
   return p;
 }
-static __thread double cpu_from;
-static double cpu_s(void) { struct timespec t; clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); return t.tv_sec + t.tv_nsec / 1e9; }
-static void cpu_in(void) { if (cpu_total()) cpu_from = cpu_s(); } /* mu held, as below */
-static void cpu_out(void) { double *p = cpu_total(); if (p) { p[0] += cpu_s() - cpu_from; p[1] += 1; } }
+static __thread double time_from;
+static double clock_s(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec / 1e9; }
+static void time_in(void) { if (time_total()) time_from = clock_s(); } /* mu held, as below */
+static void time_out(void) { double *p = time_total(); if (p) { p[0] += clock_s() - time_from; p[1] += 1; } }
 static int failing(const fail_t *f, int n, const char *fn) { for (int i = 0; i < n; i++) if (!strcmp(f[i].fn, fn) || !strcmp(f[i].fn, "*")) return f[i].rc; return 0; }
 
 /* Block as a wedged driver does, without the lock; looks at the state again, so that a test can end it. */
@@ -291,7 +292,7 @@ static void hold(int g, double us) {
 
 /* Enter an API call: takes the lock; on failure releases it and returns a code. */
 static ret_t enter(const char *fn, void *h, int *g) {
-  pthread_mutex_lock(&mu); cpu_in(); load(0);
+  pthread_mutex_lock(&mu); time_in(); load(0);
   ret_t r = OK; double hang = 0;
   if (!refs) r = E_UNINIT;
   else if (!S->loaded) r = E_NODRV;
@@ -308,10 +309,10 @@ static ret_t enter(const char *fn, void *h, int *g) {
   }
   trace(fn, g && !r ? *g : -1, r);
   if (hang > 0) hold(*g, hang);
-  if (r) { cpu_out(); pthread_mutex_unlock(&mu); }
+  if (r) { time_out(); pthread_mutex_unlock(&mu); }
   return r;
 }
-#define LEAVE(x) do { ret_t r_ = (x); cpu_out(); pthread_mutex_unlock(&mu); return r_; } while (0)
+#define LEAVE(x) do { ret_t r_ = (x); time_out(); pthread_mutex_unlock(&mu); return r_; } while (0)
 #define SYS() ret_t rc_ = enter(__func__, NULL, NULL); if (rc_) return rc_
 #define DEV(h) int g; ret_t rc_ = enter(__func__, h, &g); if (rc_) return rc_
 #define MIGOF(h) (((dev_t_ *)(h))->mig)
@@ -325,7 +326,7 @@ static void integrate(int g) {
 /* ---------- system ---------- */
 API const int fake_nvml = 1; /* by which a program can tell this from NVIDIA's */
 static ret_t do_init(const char *fn) {
-  pthread_mutex_lock(&mu); cpu_in(); load(1);
+  pthread_mutex_lock(&mu); time_in(); load(1);
   ret_t r = !S->loaded ? E_NODRV : strcmp(lib_driver, S->driver) ? E_MISMATCH : failing(S->f, S->nf, fn);
   trace(fn, -1, r);
   if (!r && !refs++) {
@@ -338,7 +339,7 @@ static ret_t do_init(const char *fn) {
 API ret_t nvmlInit_v2(void) { return do_init(__func__); }
 API ret_t nvmlInit(void) { return do_init(__func__); }
 API ret_t nvmlInitWithFlags(unsigned flags) { (void)flags; return do_init(__func__); }
-API ret_t nvmlShutdown(void) { pthread_mutex_lock(&mu); cpu_in(); ret_t r = refs > 0 ? OK : E_UNINIT; if (refs > 0) refs--; LEAVE(r); }
+API ret_t nvmlShutdown(void) { pthread_mutex_lock(&mu); time_in(); ret_t r = refs > 0 ? OK : E_UNINIT; if (refs > 0) refs--; LEAVE(r); }
 API const char *nvmlErrorString(ret_t r) {
   switch (r) { case 0: return "Success"; case 1: return "Uninitialized"; case 2: return "Invalid Argument"; case 3: return "Not Supported"; case 4: return "Insufficient Permissions";
     case 6: return "Not Found"; case 7: return "Insufficient Size"; case 9: return "Driver Not Loaded"; case 10: return "Timeout"; case 13: return "Function Not Found"; case 15: return "GPU is lost";

@@ -40,6 +40,8 @@ mount --bind {python} /opt/commonpool/python
 mount --bind {packages} /opt/commonpool/packages
 mount --bind {source} /opt/commonpool/source
 cp -r {folder}/opt/. /opt/commonpool
+ln -s /opt/commonpool/python/bin/python3 /opt/commonpool/bin/python3
+ln -s python3 /opt/commonpool/bin/python
 cp -r {folder}/etc/. /etc
 echo 'commonpool:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin' >> /etc/passwd
 echo 'commonpool:x:{uid}:' >> /etc/group
@@ -53,13 +55,15 @@ container=test exec {systemd} --system --unit=test.target --log-target=null --sh
 # The machine's own units are not there: of what ours ask for only the names, without any work.
 _TARGETS = ("test", "basic", "sysinit", "shutdown", "network-online", "multi-user")
 _TARGET = "[Unit]\nDescription=What a test starts\nDefaultDependencies=no\n"
-# Python and its packages may lie in a home folder that is closed to the units' users.
-_PYTHON = """\
+# Python and its packages may lie in a home folder that is closed to the units' users, so there is
+# a virtual environment as an installation has one: a run's PYTHONPATH is its own.
+_PROGRAM = """\
 #!/bin/sh
 export LD_LIBRARY_PATH="/opt/commonpool/python/lib:$LD_LIBRARY_PATH"
-export PYTHONHOME=/opt/commonpool/python PYTHONPATH=/opt/commonpool/source:/opt/commonpool/packages
-exec /opt/commonpool/python/bin/python3 -m {module} "$@"
+exec /opt/commonpool/bin/python3 -m {module} "$@"
 """
+_ENVIRONMENT = "home = /opt/commonpool/python/bin\ninclude-system-site-packages = false\n"
+_PACKAGES = f"lib/python3.{sys.version_info.minor}/site-packages"
 
 
 def why_not() -> str:
@@ -109,7 +113,9 @@ class Booted:
 def booted(folder: Path, files: dict[str, str]) -> Iterator[Booted]:
     """Boot one with our units, and with `files` by their paths below /opt/commonpool or /etc."""
     modules = {"commonpool": "scheduler.main", "ray": "ray.scripts.scripts"}
-    files |= {f"opt/bin/{name}": _PYTHON.format(module=of) for name, of in modules.items()}
+    files |= {f"opt/bin/{name}": _PROGRAM.format(module=of) for name, of in modules.items()}
+    places = "/opt/commonpool/source\n/opt/commonpool/packages\n"
+    files |= {"opt/pyvenv.cfg": _ENVIRONMENT, f"opt/{_PACKAGES}/commonpool.pth": places}
     files |= {f"etc/systemd/system/{name}.target": _TARGET for name in _TARGETS}
     files |= {f"etc/systemd/system/{unit.name}": unit.read_text() for unit in UNITS.iterdir()}
     for name, text in files.items():

@@ -1,6 +1,5 @@
 """What a real H100 was seen to do, and the public documentation does not say."""
 
-import dataclasses
 import time
 
 import pytest
@@ -16,7 +15,7 @@ def test_a_virtual_machine_without_nvlinks_says_nothing_of_them(gpus, session):
     gpus.write("[gpu]\nnvlinks = 0\nfabric_state = 0\nsm_active = 40\n")
     session.open()
     sample = read_twice(session)
-    parts = {**sample.readings._asdict(), **dataclasses.asdict(sample.condition)}
+    parts = {**sample.readings._asdict(), **sample.condition._asdict()}
     assert {name for name, value in parts.items() if value is None} == {
         *("nvlink_tx_kib", "nvlink_rx_kib", "nvlinks", "nvlinks_up", "fabric"),
         *("nvlink_replays", "nvlink_recoveries", "nvlink_crc_errors"),

@@ -179,7 +179,7 @@ def test_whose_processes_are_on_gpus_is_shown_to_prometheus_and_the_hub(start, s
         assert (labels["gpu"], labels["job_id"], labels["run_id"]) == ("1", "abc234", "cp-abc234-1")
         foreign = {x["gpu"]: value for x, value in found["commonpool_gpu_foreign_processes"]}
         assert foreign == {str(n): float(n == 1) for n in range(8)}
-        (stray,) = until(lambda: wire.decode(hub.heard[-1]).reports[0].foreign)
+        (stray,) = until(lambda: hub.heard and wire.decode(hub.heard[-1]).reports[0].foreign)
         assert stray == wire.ForeignUse(gpu=1, run="", processes=1)
     finally:
         for process in (mine, stranger):

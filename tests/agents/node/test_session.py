@@ -1,14 +1,13 @@
 """What is read of GPUs through the real nvidia-ml-py, and every refusal that a driver can give."""
 
-import dataclasses
-
 import pynvml
 import pytest
 
 from agents.node import nvml, refusals
+from agents.node.questions import processes_by
 from agents.node.refusals import Declined, DriverAway, DriverReplaced
 from agents.node.samples import Driver, Fault, Gpm, MigDevice, Process, Readings
-from agents.node.session import Session, processes_by
+from agents.node.session import Session
 from tests.waiting import until
 
 MIB = 1024 * 1024
@@ -96,7 +95,7 @@ def test_a_busy_gpu_says_so_in_every_counter(gpus, session):
 def test_every_reading_and_condition_of_a_new_driver_is_there(session):
     session.open()
     sample = read(session)
-    parts = {**sample.readings._asdict(), **dataclasses.asdict(sample.condition)}
+    parts = {**sample.readings._asdict(), **sample.condition._asdict()}
     assert [name for name, value in parts.items() if value is None] == []
 
 

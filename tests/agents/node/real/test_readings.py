@@ -1,6 +1,5 @@
 """What the agent reads of a real GPU is what the driver says, and the rest is absent."""
 
-import dataclasses
 import time
 
 import pynvml
@@ -51,7 +50,7 @@ def said(sample) -> dict[str, object]:
     return {
         **sample.readings._asdict(),
         **sample.gpm._asdict(),
-        **{f.name: getattr(sample.condition, f.name) for f in dataclasses.fields(sample.condition)},
+        **sample.condition._asdict(),
     }
 
 
