@@ -14,7 +14,7 @@ SLOW   := ray or browser or faults or prometheus
 SECONDS := 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo prometheus-demo test test-slow test-axe test-long fuzz test-ray test-browser test-prometheus test-machines test-gpu check bench bench-portal tour old-client compiler chromium nginx prometheus provider zsh lock clean
+.PHONY: help setup compiled interpreted up down demo prometheus-demo test test-slow test-axe test-long fuzz test-ray test-browser test-prometheus test-compiled test-machines test-gpu check bench bench-portal tour old-client compiler chromium nginx prometheus provider zsh lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ test-gpu: setup ## only the tests on a real NVIDIA GPU, minutes; it should be id
 test-prometheus: setup compiler prometheus ## only the tests with Debian's Prometheus and Alertmanager
 	$(PYTEST) -m prometheus
 
+test-compiled: compiled ## the planner's tests with the compiled planner, and that its plans are the same, minutes
+	$(PYTEST) -m slow tests/replay/test_compiled.py
+	$(BIN)/python -m scheduler.compiled -m pytest -m "not ($(SLOW) or slow or fuzz)" tests/core tests/replay tests/sim tests/loops
+
 check: setup ## format, lint, types, import contracts, every test importable, migrations in step with the tables
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -78,6 +82,12 @@ check: setup ## format, lint, types, import contracts, every test importable, mi
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST) --collect-only -qq >/dev/null || $(PYTEST) --collect-only -q
 	$(BIN)/python -m scheduler.db.migrate check
+
+compiled: setup compiler ## compile the planner for this environment and these sources: the same plans sooner, a few minutes
+	@$(BIN)/python infra/planner/build.py
+
+interpreted: ## take every compiled planner away again
+	rm -rf $(VENV)/lib/commonpool-planner
 
 bench: setup compiler chromium ## measure; prints each figure with its setting
 	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from scheduler import logs
+from scheduler import compiled, logs
 from scheduler.api.app import create_app
 from scheduler.api.deps import HubState
 from scheduler.api.ray_jobs_socket import DroppingWebSocket
@@ -279,7 +279,16 @@ class _Server(uvicorn.Server):
         async with state.db.transaction():
             pass  # Told as a sentence here; during start-up it would be a traceback.
         host, port = listener.getsockname()[:2]
-        log.info("hub_starts", url=f"http://{host}:{port}", database=state.db.dialect)
+        log.info(
+            "hub_starts",
+            url=f"http://{host}:{port}",
+            database=state.db.dialect,
+            planner=compiled.planner(),
+        )
+        if compiled.is_outdated():
+            log.warning(
+                "compiled_planner_is_of_other_sources", instead="python", do="make compiled"
+            )
         await self.serve(sockets=[listener])
         if not self.started:
             raise SystemExit("the hub did not start: see the lines above")

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from scheduler import complaints
+from scheduler import compiled, complaints
 
 _HERE = "On this machine"
 _WORK = "Your work"
@@ -34,6 +34,7 @@ class Late:
         Raises:
             ModuleNotFoundError: the part that it belongs to is not installed.
         """
+        compiled.prefer()  # before anything that plans is imported
         name, _, attribute = self.module.partition(":")
         command: Any = typer.main.get_command(getattr(importlib.import_module(name), attribute))
         found: TyperCommand | TyperGroup = command.commands[self.member] if self.member else command

@@ -155,7 +155,9 @@ def prio_table(page: PrioPage) -> Table:
 def print_diagnostics(console: Console, found: Diagnostics) -> None:
     """Print how planning goes, as `sdiag` does."""
     leads = "this process plans" if found.leads else "another process plans, or none"
-    console.print(f"policy revision {found.policy}; {leads}", highlight=False)
+    console.print(
+        f"policy revision {found.policy}; {leads}; planner: {found.planner}", highlight=False
+    )
     console.print(
         f"waiting: {count(found.waiting, 'job')}; on GPUs: {count(found.runs, 'run')}; usable: "
         f"{found.usable_nodes} of {count(found.nodes, 'node')}; {count(found.gpus, 'GPU')} in "

@@ -18,6 +18,7 @@ from scheduler.api.explanations import eta_view, state_of
 from scheduler.api.jobs import job_facts
 from scheduler.api.openapi import answers
 from scheduler.api.views import JobFacts, reason
+from scheduler.compiled import planner
 from scheduler.core import diagnostics
 from scheduler.core.diagnostics import Factors
 from scheduler.core.lifecycle import JobState
@@ -182,6 +183,7 @@ def _diagnostics(hub: HubState, policy: Policy, snapshot: Snapshot, leads: bool)
         at=hub.clock.now(),
         policy=policy.revision,
         leads=leads,
+        planner=planner(),
         cycles={
             outcome: count for (outcome,), count in metrics.counts(metrics.CYCLES).items() if count
         },

@@ -297,6 +297,7 @@ DIAGNOSTICS: Example = {
     "at": _LATER,
     "policy": 2,
     "leads": True,
+    "planner": "python",
     "cycles": {"committed": 41, "unchanged": 7},
     "phases": [
         {

@@ -37,6 +37,9 @@ class Diagnostics(Message):
     at: AwareDatetime
     policy: int
     leads: bool = Field(description="Whether the process that answers is the one that plans")
+    planner: str = Field(
+        default="python", description="What it plans with: `python`, or `compiled`, which is faster"
+    )
     cycles: dict[str, int] = Field(description="By outcome: committed, unchanged, failed")
     phases: tuple[PhaseView, ...]
     decisions: tuple[DecisionCount, ...]

@@ -194,7 +194,7 @@ def house(*pools):
     """A policy of one account, whose member is dana."""
     dana = build.user("dana")
     account = build.account("national", None, members=frozenset({"dana"}))
-    return build.policy(pools=pools, accounts=[account], users=[dana])
+    return build.policy(pools=pools, accounts=[account], users=(dana,))
 
 
 def test_the_likely_end_is_never_before_the_likely_start():
