@@ -51,7 +51,7 @@ TraceFile = Annotated[
     Path,
     typer.Argument(
         metavar="TRACE",
-        help="Jobs: CSV (docs/simulator.md) or `sacct --parsable2`, plain or gzip.",
+        help="Jobs: CSV (docs/simulator.md) or `sacct --parsable2`, plain or gzip; - is stdin.",
     ),
 ]
 Nodes = Annotated[int | None, typer.Option(min=1, max=100_000, help="Nodes of the cluster.")]
@@ -226,9 +226,14 @@ def _run(setting: Setting, costs: Costs, name: str) -> History:
 
 def _title(asked: _Asked, told: dict[str, Any]) -> str:
     return (
-        f"{asked.trace.file.name}: {len(asked.trace.jobs):,} jobs on {told['nodes']:,} nodes, "
-        f"{told['gpus']:,} GPUs; policy {told['policy']}, limits {told['limits']}"
+        f"{asked.trace.file.name}: {_counted(len(asked.trace.jobs), 'job')} on "
+        f"{_counted(told['nodes'], 'node')}, {_counted(told['gpus'], 'GPU')}; "
+        f"policy {told['policy']}, limits {told['limits']}"
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _cluster(nodes: int | None, gpus_per_node: int | None) -> Cluster | None:

@@ -29,7 +29,7 @@ _ELAPSED = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)(?:\.\d+)?", re.ASCII)
 _GPUS = re.compile(r"(?:^|,)gres/gpu(:[^=,]+)?=(\d+)", re.ASCII)
 _RUNNING = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "COMPLETING"})
 _MOST_DIGITS = 7  # of one part of a time: far beyond any job, and within a timedelta
-_WITHOUT_GPUS, _NEVER_RAN, _RUN_STILL = "without GPUs", "never ran", "still running"
+WITHOUT_GPUS, _NEVER_RAN, _RUN_STILL = "without GPUs", "never ran", "still running"
 _REQUEUED = "requeued"
 
 
@@ -89,7 +89,7 @@ def _why_left_out(row: Row) -> str:
         return _REQUEUED
     if state == "PENDING" or not _elapsed(row):
         return _NEVER_RAN
-    return "" if _gpus(row) else _WITHOUT_GPUS
+    return "" if _gpus(row) else WITHOUT_GPUS
 
 
 def _job(row: Row) -> TraceJob:

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from math import isfinite
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,11 +16,17 @@ from scheduler.errors import Fault, Refused
 from scheduler.policy_text import not_utf8
 
 WHOLE_FILE = "(the file)"
+STANDARD_INPUT = Path("-")
 LONGEST = timedelta(days=3660)
 """No time of a trace is longer: ten years, as in policies."""
 
-_MOST = 20
-_MOST_DIGITS = 9
+_MOST_PROBLEMS = 20
+_MOST_DIGITS = 15
+_MOST = 10**9
+# What programs print a number as: 90, 90.0, .5, 1.5e+03. More digits name no longer time.
+_NUMBER = re.compile(
+    r"[-+]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][-+]?\d{1,4})?", re.ASCII
+)
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib's code for "a gzip header, the largest window"
 
@@ -36,7 +45,7 @@ class Problems:
             Refused: there are so many that the rest would tell nobody more.
         """
         self._found.append(Fault(field, reason, line))
-        if len(self._found) >= _MOST:
+        if len(self._found) >= _MOST_PROBLEMS:
             self.refuse()
 
     def settle(self) -> None:
@@ -51,7 +60,11 @@ class Problems:
     def refuse(self) -> NoReturn:
         """Raise what was found as `Refused`."""
         count = len(self._found)
-        many = f"the first {_MOST} problems" if count >= _MOST else f"{count} problems"
+        many = (
+            f"the first {_MOST_PROBLEMS} problems"
+            if count >= _MOST_PROBLEMS
+            else f"{count} problems"
+        )
         raise Refused(
             title=f"{self._file} is refused: {many}",
             detail=f"{self._file} is refused",
@@ -61,14 +74,14 @@ class Problems:
 
 
 def read_text(file: Path) -> str:
-    """Return a file's text, unpacked where it is gzip, whatever its name says.
+    """Return a file's text, unpacked where it is gzip, whatever its name says; `-` is stdin.
 
     Raises:
         Refused: it cannot be opened, is empty, damaged, cut short, or not UTF-8.
     """
     problems = Problems(file)
     try:
-        data = file.read_bytes()
+        data = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
     except OSError as error:
         told = f"{file} cannot be read: {error.strerror or error}"
         raise Refused("no such file", told, next_step="check the name") from error
@@ -146,7 +159,7 @@ class Row:
         text = self.text(field)
         value = _number(text)
         if value is None:
-            self.wrong(field, f"{_shown(text)} is not a number of seconds")
+            self.wrong(field, f"{_shown(text)} is not a number of seconds such as 90, 0.5 or 1.5e3")
         elif value < 0:
             self.wrong(
                 field,
@@ -159,19 +172,20 @@ class Row:
         elif (read := timedelta(seconds=value)) or zero_is_fine:
             return read
         else:
-            self.wrong(field, "is zero; it must be more than 0")
+            self.wrong(field, f"{text} is zero, to a microsecond; it must be more than 0")
         return timedelta(0)
 
-    def count(self, field: str) -> int:
-        """Return a whole number of at least 1."""
+    def count(self, field: str, least: int = 1) -> int:
+        """Return a whole number of at least so much; `8.0` is one, as tables of floats say it."""
         text = self.text(field)
-        if not (text.isascii() and text.lstrip("-").isdigit() and len(text) <= _MOST_DIGITS):
-            self.wrong(field, f"{_shown(text)} is not a whole number")
-        elif int(text) < 1:
-            self.wrong(field, f"{text} is less than 1, the least")
+        value = _number(text)
+        if value is None or value != int(value) or abs(value) >= _MOST:
+            self.wrong(field, f"{_shown(text)} is not a whole number below {_MOST:,}")
+        elif value < least:
+            self.wrong(field, f"{text} is less than {least}, the least")
         else:
-            return int(text)
-        return 1
+            return int(value)
+        return max(1, least)
 
 
 def _shown(text: str) -> str:
@@ -179,9 +193,10 @@ def _shown(text: str) -> str:
 
 
 def _number(text: str) -> int | float | None:
-    """Return a plain decimal number, without exponents, underscores, infinities and the like."""
-    digits = text.removeprefix("-")
-    whole, _, fraction = digits.partition(".")
-    if not (digits.isascii() and whole.isdigit() and (not fraction or fraction.isdigit())):
+    """Return a decimal number, perhaps with an exponent; none are underscores and infinities."""
+    if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
+        return int(text)
+    if not _NUMBER.fullmatch(text):
         return None
-    return float(text) if "." in digits else int(text)
+    value = float(text)
+    return value if isfinite(value) else None

@@ -29,10 +29,16 @@ def read_trace(file: Path) -> Trace:
         return sacct.read(file, text, problems)
     jobs = _jobs(text, problems)
     problems.settle()
-    return Trace(file, BEGINS_AT, jobs)
+    on_gpus = tuple(job for job in jobs if job.gpus)
+    without = len(jobs) - len(on_gpus)
+    if not on_gpus:
+        problems.add(1, "gpus", f"is 0 in all {without:,} rows: there is nothing to place")
+        problems.settle()
+    return Trace(file, BEGINS_AT, on_gpus, {sacct.WITHOUT_GPUS: without} if without else {})
 
 
 def _jobs(text: str, problems: Problems) -> tuple[TraceJob, ...]:
+    """Return every row that can be read, those without GPUs too; a job at least."""
     table = rows(text, ",", problems)
     line, header = next(table, (1, []))
     columns = [name.strip() for name in header]
@@ -52,7 +58,7 @@ def _jobs(text: str, problems: Problems) -> tuple[TraceJob, ...]:
         jobs.append(job)
     problems.settle()
     if not jobs:
-        problems.add(line, WHOLE_FILE, "has no jobs")
+        problems.add(line, WHOLE_FILE, "has no jobs: a row each belongs below the header")
     return tuple(jobs)
 
 
@@ -66,11 +72,8 @@ def _check_header(line: int, columns: Sequence[str], problems: Problems) -> None
             problems.add(line, name, "the column is missing")
     for at, name in enumerate(columns):
         if name not in COLUMNS:
-            problems.add(
-                line,
-                name or f"column {at + 1}",
-                f"is not known here; known are {', '.join(COLUMNS)}",
-            )
+            known = f"is not known here: leave it out; known are {', '.join(COLUMNS)}"
+            problems.add(line, name or f"column {at + 1}", known)
         elif name in columns[:at]:
             problems.add(line, name, "the column is there twice")
     problems.settle()
@@ -78,6 +81,8 @@ def _check_header(line: int, columns: Sequence[str], problems: Problems) -> None
 
 def _no_header(columns: Sequence[str]) -> str:
     """Say what the first line should be, where it names no column that is known."""
+    if {name.lower() for name in columns} & set(COLUMNS):
+        return f"names its columns in other letters: they are {', '.join(COLUMNS)}"
     only = columns[0] if len(columns) == 1 else ""
     for name, mark in (("semicolons", ";"), ("tabs", "\t")):
         if mark in only:
@@ -92,7 +97,7 @@ def _job(row: Row) -> TraceJob:
         id=JobId(row.needed("job_id")),
         submit=row.seconds("submit_s", zero_is_fine=True),
         duration=row.seconds("duration_s"),
-        gpus=row.count("gpus"),
+        gpus=row.count("gpus", least=0),
         nodes=row.count("nodes") if row.text("nodes") else None,
         user=row.text("user") or tenant,
         tenant=tenant,

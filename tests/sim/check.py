@@ -44,7 +44,7 @@ class Row:
 
 def violations(trace: str, jobs: str, terms: Terms) -> list[str]:
     """Return everything that is wrong, in words; nothing where all is well."""
-    wanted = {row["job_id"]: row for row in csv.DictReader(io.StringIO(trace))}
+    wanted = _jobs(trace)
     rows: dict[str, list[Row]] = defaultdict(list)
     for line in csv.DictReader(io.StringIO(jobs)):
         rows[line["job_id"]].append(_row(line))
@@ -57,7 +57,7 @@ def violations(trace: str, jobs: str, terms: Terms) -> list[str]:
 
 def mean_wait(trace: str, jobs: str) -> float:
     """Return the mean of completion - submission - duration, of jobs that were completed."""
-    wanted = {row["job_id"]: row for row in csv.DictReader(io.StringIO(trace))}
+    wanted = _jobs(trace)
     waits = []
     for line in csv.DictReader(io.StringIO(jobs)):
         if line["ended_by"] == "completed":
@@ -65,6 +65,14 @@ def mean_wait(trace: str, jobs: str) -> float:
             submit, duration = Decimal(job["submit_s"]), Decimal(job["duration_s"])
             waits.append(Decimal(line["end_s"]) - submit - duration)
     return float(sum(waits) / len(waits)) if waits else 0.0
+
+
+def _jobs(trace: str) -> dict[str, dict[str, str]]:
+    """Return the rows that ask for GPUs, by job."""
+    lines = csv.reader(io.StringIO(trace.removeprefix("\ufeff")))
+    names = [name.strip() for name in next(lines)]
+    rows = (dict(zip(names, map(str.strip, line), strict=True)) for line in lines if line)
+    return {row["job_id"]: row for row in rows if Decimal(row["gpus"])}
 
 
 def _row(line: dict[str, str]) -> Row:
@@ -102,8 +110,8 @@ def _job(name, job, attempts, terms):
 
 def _gang(job, attempts, terms):
     """Yield where an attempt did not hold exactly its gang, alike on each node."""
-    gpus, most = int(job["gpus"]), terms.gpus_per_node
-    nodes = int(job.get("nodes") or 0)
+    gpus, most = int(Decimal(job["gpus"])), terms.gpus_per_node
+    nodes = int(Decimal(job.get("nodes") or 0))
     if not nodes or gpus % nodes or gpus // nodes > most:
         nodes = math.ceil(gpus / most)
     expected = [math.ceil(gpus / nodes)] * nodes

@@ -58,6 +58,13 @@ def test_it_writes_every_figure_and_every_attempt(trace, tmp_path):
     assert violations(trace.read_text(), jobs.read_text(), Terms(2, 8)) == []
 
 
+def test_a_trace_may_come_from_standard_input(trace):
+    words = ["simulate", "-", *CLUSTER]
+    done = CliRunner().invoke(app, words, input=trace.read_bytes())
+    assert done.exit_code == 0, done.output
+    assert "-: 4 jobs on 2 nodes, 16 GPUs" in done.output
+
+
 def test_json_on_standard_output_is_json_alone(trace):
     done = simulate(trace, *CLUSTER, "--json", "-")
     assert json.loads(done.stdout)["trace"] == "small.csv"

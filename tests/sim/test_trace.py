@@ -43,6 +43,24 @@ def test_columns_that_are_not_needed_may_be_left_out_and_stand_in_any_order(tmp_
     assert [(job.id, job.gpus) for job in read_trace(file).jobs] == [("j1", 1)]
 
 
+def test_numbers_may_be_written_as_tables_of_floats_write_them(tmp_path):
+    file = tmp_path / "trace.csv"
+    file.write_text(HEAD + "j1,0.0,1e2,8.0,1.0,,,t,\nj2,1.5E+01,.5,+16,2.00,,,t,\n")
+    first, second = read_trace(file).jobs
+    assert (first.submit, first.duration) == (timedelta(0), timedelta(seconds=100))
+    assert (first.gpus, first.nodes) == (8, 1)
+    assert (second.submit, second.duration) == (timedelta(seconds=15), timedelta(seconds=0.5))
+    assert (second.gpus, second.nodes) == (16, 2)
+
+
+def test_jobs_without_gpus_are_left_out_and_counted_as_of_slurm(tmp_path):
+    file = tmp_path / "trace.csv"
+    file.write_text(HEAD + "j1,0,60,8,,,,t,\ncpu,5,60,0,,,,t,\nj2,9,60,0.0,,,,t,\nj3,9,5,1,,,,t,\n")
+    trace = read_trace(file)
+    assert [job.id for job in trace.jobs] == ["j1", "j3"]
+    assert trace.left_out == {"without GPUs": 2}
+
+
 ROW = "j1,0,60,8,1,,,t,\n"
 
 
@@ -54,12 +72,20 @@ ROW = "j1,0,60,8,1,,,t,\n"
         pytest.param(HEAD + "j1,-1,5,8,,,,t,\n", 2, "submit_s", "negative", id="before time"),
         pytest.param(HEAD + "j1,0,soon,8,,,,t,\n", 2, "duration_s", "'soon' is not", id="words"),
         pytest.param(HEAD + "j1,0,nan,8,,,,t,\n", 2, "duration_s", "'nan' is not", id="nan"),
-        pytest.param(HEAD + "j1,0,1e9,8,,,,t,\n", 2, "duration_s", "'1e9' is not", id="1e9"),
+        pytest.param(HEAD + "j1,0,1e9,8,,,,t,\n", 2, "duration_s", "longer than", id="1e9"),
+        pytest.param(HEAD + "j1,0,1e999,8,,,,t,\n", 2, "duration_s", "'1e999' is no", id="1e999"),
         pytest.param(HEAD + "j1,0,,8,,,,t,\n", 2, "duration_s", "an empty field", id="empty"),
         pytest.param(
             HEAD + "j1,0,999999999,8,,,,t,\n", 2, "duration_s", "longer than", id="too long"
         ),
-        pytest.param(HEAD + "j1,0,5,0,,,,t,\n", 2, "gpus", "less than 1", id="no GPUs"),
+        pytest.param(HEAD + "j1,0,5,-1,,,,t,\n", 2, "gpus", "less than 0", id="GPUs owed"),
+        pytest.param(
+            HEAD + "j1,0,5,0,,,,t,\n", 1, "gpus", "is 0 in all 1 rows", id="no GPUs at all"
+        ),
+        pytest.param(HEAD + "j1,0,5,1e300,,,,t,\n", 2, "gpus", "below 1,000,000", id="too many"),
+        pytest.param(
+            HEAD.upper() + "j1,0,5,8,,,,t,\n", 1, "(the file)", "other letters", id="capitals"
+        ),
         pytest.param(HEAD + "j1,0,5,2.5,,,,t,\n", 2, "gpus", "not a whole", id="half a GPU"),
         pytest.param(HEAD + "j1,0,5,8,x,,,t,\n", 2, "nodes", "not a whole", id="odd nodes"),
         pytest.param(HEAD + ",0,5,8,,,,t,\n", 2, "job_id", "is empty", id="no name"),
