@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from scheduler.compiled import planner
 from scheduler.core.plan import plan
 from scheduler.core.snapshot import DropRun, Put, Snapshot
 from scheduler.core.world import World
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     look_seldom()  # as the hub does
+    print(f"planner: {planner()}")
     measure("small", SMALL, options.rounds)
     if options.large:
         measure("large", LARGE, options.rounds)
