@@ -304,7 +304,7 @@ def _arrival_of(value: Mapping[str, object]) -> tuple[Arrival, Asserted]:
     at = datetime.fromtimestamp(float(str(value["auth_time"])), UTC)
     subject = Subject(*_texts(value["subject"]))
     found = Arrival(subject, {}, str(value["assurance"]), at, str(value["then"]))
-    return replace(found, is_linked=bool(value["is_linked"])), said
+    return replace(found, is_linked=bool(value.get("is_linked"))), said
 
 
 def _texts(value: object) -> tuple[str, ...]:
