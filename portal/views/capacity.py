@@ -1,12 +1,13 @@
 """What each tier has, who uses it, and what is free."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import streamlit as st
 
 from portal import topview
 from portal.charts.base import capacity, capacity_sentence, parts, pool_name
+from portal.client.hub import HubProblem, HubUnreachable
 from portal.format import TIER_WORDS, ago, count, plain
 from portal.parts.drawn import markdown_table, picture
 from portal.parts.problems import panel
@@ -16,6 +17,7 @@ from scheduler.wire.accounts import PoolView
 from scheduler.wire.telemetry import GpuTelemetry, NodeTelemetry, TelemetryPage
 
 EVERY = "5s"
+JUST_DRAWN = timedelta(seconds=5)
 NODES_SHOWN, GPUS_SHOWN = 50, 64
 
 
@@ -23,6 +25,25 @@ def page() -> None:
     """Draw the page: all tiers, then one pool closely."""
     st.title("Capacity")
     panel(_all, EVERY)()
+    name = _chosen()
+    if name is not None:
+        panel(_one_pool, EVERY)(name)
+
+
+def _chosen() -> str | None:
+    """Draw the choice of a pool; None where there is none, which the part above has told.
+
+    No part that redraws itself holds it: that would close the list under the hand that chooses.
+    """
+    try:
+        pools = latest("pools", visit().hub.pools, quietly=True, keep=JUST_DRAWN).pools
+    except (HubUnreachable, HubProblem):
+        return None
+    if not pools:
+        return None
+    st.header("Look into a pool", divider=True)
+    names = [pool.pool for pool in pools]
+    return st.selectbox("Pool", names, key="pool", bind="query-params") or names[0]
 
 
 def _all() -> None:
@@ -37,7 +58,6 @@ def _all() -> None:
     _say_simulated(pools)
     _numbers(pools)
     _tiers(pools)
-    _one_pool({pool.pool: pool for pool in pools})
 
 
 def _tiers(pools: Sequence[PoolView]) -> None:
@@ -100,10 +120,12 @@ def _table(pools: Sequence[PoolView]) -> None:
     )
 
 
-def _one_pool(pools: Mapping[str, PoolView]) -> None:
-    st.header("Look into a pool", divider=True)
-    name = st.selectbox("Pool", list(pools), key="pool", bind="query-params")
-    pool = pools[name or next(iter(pools))]
+def _one_pool(name: str) -> None:
+    pools = latest("pools", visit().hub.pools, quietly=True, keep=JUST_DRAWN).pools
+    pool = next((one for one in pools if one.pool == name), None)
+    if pool is None:
+        st.info(f"The policy has no pool {plain(name)} any more.", icon=":material/dns:")
+        return
     st.markdown(
         f"{TIER_WORDS[pool.tier]} tier, site {plain(pool.site)}, owned by **{plain(pool.owner)}**:"
         f" nodes of {pool.gpus_per_node} × {plain(pool.gpu_model)}, accredited for"  # noqa: RUF001

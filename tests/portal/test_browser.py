@@ -173,6 +173,21 @@ def test_the_name_of_home_leads_home(visitor, path):
     expect(visitor).to_have_url(f"{visitor.portal}/{path.removeprefix('/home')}")
 
 
+def test_a_list_stays_open_while_the_page_looks_again(visitor, fresh_hub):
+    go(visitor, "/capacity")
+    expect(visitor.get_by_role("heading", name="GPUs in use, or not well")).to_be_visible()
+    choice = visitor.get_by_role("combobox")
+    choice.scroll_into_view_if_needed()
+    settled(visitor)
+    choice.click()
+    expect(visitor.get_by_role("option", name="national-hub")).to_be_visible()
+    asked = fresh_hub.requests.count("GET /v1/pools")
+    until(lambda: fresh_hub.requests.count("GET /v1/pools") > asked + 1, 30)
+    visitor.get_by_role("option", name="national-hub").click()
+    expect(visitor).to_have_url(re.compile("pool=national-hub"))
+    expect(visitor.get_by_text("National tier, site")).to_be_visible()
+
+
 def test_each_chart_says_in_words_what_it_shows(visitor):
     go(visitor, "/capacity")
     charts = visitor.locator('[data-testid="stVegaLiteChart"]')
