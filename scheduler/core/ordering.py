@@ -22,6 +22,7 @@ Age = tuple[datetime, int, JobId]
 """A job's place among all of its shape: age, then submission."""
 
 
+_TICK = timedelta(microseconds=1)
 _UNKNOWN = timedelta(hours=1)
 """What a job is taken to run that nothing is known of."""
 
@@ -34,8 +35,22 @@ def entry(job: Job, rules: Rules) -> Entry:
     """
     at = job.submitted_at
     if rules.short_first:
-        at += (_UNKNOWN if job.predicted is None else job.predicted) * rules.short_first
+        at += _handicap(job, rules)
     return (job.priority.rank, at, job.sequence, job.id)
+
+
+def _handicap(job: Job, rules: Rules) -> timedelta:
+    """Return how much later than it came a job goes for the time that it is predicted to run.
+
+    Where that is bounded, it grows ever more slowly towards the bound: of two jobs the one that
+    is predicted to be shorter goes first still, and nobody is overtaken by who comes later than
+    the bound says. A plain cut would treat all longer ones alike, which most GPU time is of.
+    """
+    later = (_UNKNOWN if job.predicted is None else job.predicted) * rules.short_first
+    if not rules.short_first_max:
+        return later
+    ticks, most = later // _TICK, rules.short_first_max // _TICK
+    return _TICK * (ticks * most // (ticks + most))
 
 
 _LOAD = 256

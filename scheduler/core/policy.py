@@ -72,7 +72,9 @@ class Rules:
     """Knobs that are not about one account or pool.
 
     `half_life` is that of recorded use (R3). `short_first`: in an account's queue a job goes as
-    if it had come so many times its predicted run time later; 0 is plain age (R2).
+    if it had come so many times its predicted run time later; 0 is plain age (R2). However long
+    it is predicted to run, it goes at most as if it had come `short_first_max` later; zero is no
+    bound.
 
     `reserve_depth` is how many blocked heads of each shape get a planned start (R6, K), from
     gangs of `reserve_nodes` on: smaller ones find room soon, and a hold for each costs others.
@@ -97,6 +99,7 @@ class Rules:
     order: Order = Order.FAIR
     backfill: Backfill = Backfill.HOLDS
     short_first: int = 0
+    short_first_max: timedelta = timedelta(0)
     share_as_age: timedelta = timedelta(days=4)
     reserve_depth: int = 1
     reserve_nodes: int = 1

@@ -1,6 +1,7 @@
 """The difference between two simulations, drawn: a PNG, and an HTML page without a network."""
 
 import io
+import warnings
 from html import escape
 from pathlib import Path
 
@@ -48,9 +49,14 @@ def draw(first: Simulated, second: Simulated, stem: Path) -> tuple[Path, Path]:
     svg = io.StringIO()
     # Ids in an SVG are random unless they are salted, and text stays text, for readers.
     # A name with dollars in it is a name, not a formula.
-    with rc_context(
-        {"svg.hashsalt": "commonpool", "svg.fonttype": "none", "text.parse_math": False}
+    with (
+        rc_context(
+            {"svg.hashsalt": "commonpool", "svg.fonttype": "none", "text.parse_math": False}
+        ),
+        warnings.catch_warnings(),
     ):
+        # A name may have letters that the font lacks: boxes in the PNG, and itself in the page.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = _figure(first, second)
         figure.savefig(png, dpi=120, metadata={"Software": None})
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})

@@ -3,8 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scheduler.core.model import QuotaClass
+from scheduler.core.ordering import entry
 from scheduler.core.plan import plan
 from scheduler.core.policy import Backfill, Order, Rules
 from scheduler.core.snapshot import DropRun, Put
@@ -138,3 +141,16 @@ def test_r2_short_first_goes_by_predicted_time_and_starves_nobody():
     assert started(decide(policy, build.snapshot(build.nodes(), [old, short]))) == ["j1"]
     plain = build.snapshot(build.nodes(), [long, short])
     assert started(decide(one_queue(), plain)) == ["j1"]
+
+
+@given(
+    run_times=st.lists(st.timedeltas(MINUTE, 3650 * DAY), min_size=2, max_size=9),
+    most=st.timedeltas(MINUTE, 30 * DAY),
+)
+def test_r2_nobody_is_overtaken_by_short_work_that_comes_later_than_the_bound(run_times, most):
+    """However long it is predicted to run; and the shorter of two goes no later than the other."""
+    rules = Rules(short_first=1000, short_first_max=most)
+    jobs = [build.job(f"j{n}", predicted=time) for n, time in enumerate(sorted(run_times))]
+    handicaps = [entry(job, rules)[1] - job.submitted_at for job in jobs]
+    assert handicaps == sorted(handicaps)
+    assert all(timedelta(0) <= handicap < most for handicap in handicaps)

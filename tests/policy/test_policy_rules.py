@@ -62,10 +62,11 @@ rules:
 
 def test_rules_alone_are_a_document_too():
     hour = timedelta(hours=1)
-    assert policy_file.read_rules(RULES) == Rules(
+    assert policy_file.read_rules(RULES + "  short_first_max: 2d\n") == Rules(
         order=Order.FIFO,
         backfill=Backfill.EASY,
         short_first=4,
+        short_first_max=48 * hour,
         hold_after=2 * hour,
         hold_depth=8,
         hold_share=10,

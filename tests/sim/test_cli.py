@@ -86,6 +86,17 @@ def test_two_policies_are_shown_side_by_side_and_drawn(trace, tmp_path):
     assert "<link" not in page
 
 
+def test_tenants_are_drawn_whatever_letters_their_names_have(tmp_path):
+    """A font may lack some: the picture has boxes for them, the page has the names."""
+    file = tmp_path / "trace.csv"
+    file.write_text(text_of([(0, 60, 16, "Zürich"), (0, 60, 16, "日本"), (0, 9, 16, "[b]x[/b]")]))
+    done = simulate(file, *CLUSTER, "--compare", "default", "easy", "--charts", tmp_path / "drawn")
+    assert done.exit_code == 0, done.output
+    assert "Glyph" not in done.output
+    page = (tmp_path / "drawn.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("Zürich", "日本", "[b]x[/b]"))
+
+
 def test_drawing_twice_gives_the_same_files(trace, tmp_path):
     for name in ("one", "two"):
         simulate(trace, *CLUSTER, "--compare", "easy", "fifo", "--charts", tmp_path / name)
