@@ -105,13 +105,21 @@ def _end(text: str, node: yaml.Node) -> int:
 
 def _flow(row: Row) -> str:
     """Return a row on one line, as people write most rows of a policy."""
-    said = yaml.safe_dump(
-        dict(row), default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True
-    )
+    said = _dumped(row, as_it_is=True)
+    if _NEXT_LINE in said:
+        said = _dumped(row, as_it_is=False)
     # Dates need no quotes here: a policy's reader takes them as text (`policy_text.Document`).
     return _DATE.sub(r"\1", said.strip())
 
 
+def _dumped(row: Row, *, as_it_is: bool) -> str:
+    return yaml.safe_dump(
+        dict(row), default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=as_it_is
+    )
+
+
+_NEXT_LINE = "\x85"
+"""PyYAML writes this letter as it is, and reads it as the end of a line."""
 _DATE = re.compile(r"'(\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}:\d{2}Z)?)'")
 
 

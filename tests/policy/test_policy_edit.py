@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scheduler import policy_file
@@ -98,6 +98,7 @@ VALUES = NAMES | st.integers(0, 9) | st.lists(NAMES, max_size=3) | st.text(max_s
     st.sampled_from(["users", "accounts", "quotas", "budgets"]),
     st.dictionaries(NAMES, VALUES, max_size=3),
 )
+@example("users", {"x": "a\x85"})  # written as it is, it would end the line
 def test_whatever_the_row_all_else_stays(section, more):
     row = {"name": "some-name", "account": "a", "pool": "p"} | more
     text = edited(SMALL, [Put(section, row, ("name",))])
