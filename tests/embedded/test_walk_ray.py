@@ -8,6 +8,7 @@ import re
 import sys
 
 import pytest
+from playwright.sync_api import TimeoutError as TookTooLong
 from playwright.sync_api import expect
 
 from scheduler.embedded.layout import Layout
@@ -92,11 +93,20 @@ def submit_to_the_team_only(page):
     page.get_by_text("Costs").first.wait_for()  # the cards: the page is drawn whole
     settled(page)
     page.get_by_text("Adjust", exact=True).click()
-    page.get_by_label("Highest tier").click()
-    page.get_by_role("option", name="Team").click()
+    until(lambda: chosen(page, "Highest tier", "Team"), 60)
     settled(page)
     page.get_by_role("button", name="Submit job").click()
     page.wait_for_url(re.compile("/job"))
+
+
+def chosen(page, label, option):
+    """Choose from a list, which closes where the page still moves under it; so one tries again."""
+    page.get_by_label(label).click()
+    try:
+        page.get_by_role("option", name=option).click(timeout=3 * SECONDS)
+    except TookTooLong:
+        return False
+    return True
 
 
 def sees_nothing(stranger, address):
