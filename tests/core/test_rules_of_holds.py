@@ -52,6 +52,22 @@ def test_r6_easy_plans_a_start_for_the_first_blocked_job_alone():
     assert result.reserves[0].start_at == NOON + HOUR
 
 
+def test_r6_easy_plans_a_start_for_a_head_whose_own_account_fills_the_pool():
+    """All it may borrow is what the pool has: its own run is what its gang waits for."""
+    rows = [build.quota(name, 0, borrow=16) for name in ("a", "b")]
+    rules = Rules(order=Order.FIFO, backfill=Backfill.EASY, share_preemption=False)
+    policy = build.policy(TREE, [build.pool(nodes=2)], rows, rules=rules)
+    busy = build.run("r1", "a", {"hub-1": range(8)}, quota_class=QuotaClass.BORROWED)
+    jobs = [
+        build.job("j1", "a", 8, 2),
+        build.job("j2", "b", 8, time_limit=2 * HOUR),
+        build.job("j3", "b", 8, time_limit=HOUR),
+    ]
+    result = decide(policy, build.snapshot(build.nodes(), busy, jobs))
+    assert [(r.job, r.start_at) for r in result.reserves] == [("j1", NOON + HOUR)]
+    assert started(result) == ["j3"]
+
+
 def test_r6_only_so_much_stands_idle_for_planned_starts_but_always_for_the_first():
     """All nodes are half busy; the gangs would keep 8 and 6 of 32 GPUs idle."""
     runs = [build.run(f"r{n}", "national", {f"hub-{n}": range(4)}) for n in range(1, 5)]
