@@ -17,7 +17,22 @@ def told(before: str, after: str) -> list[str]:
 NAME = "is not allowed: lower-case letters, digits, '.', '_' and '-', at most 63"
 DURATION = "is not allowed: a whole number and a unit, such as 30s, 10m, 2h or 14d; more than zero"
 GPUS = "max_gpus_per_job: 4096"
+CLOSED = "{id: closed, pool: national-hub, starts_at"
 ODD = [
+    pytest.param(
+        "agreements:\n",
+        f"maintenance:\n  - {CLOSED}: 2026-01-01, ends_at: 9999-12-31}}\nagreements:\n",
+        "line 87: maintenance[0].ends_at: 9999-12-31T00:00:00+00:00 is not in the years 1970 to "
+        "2999",
+        id="maintenance for ever, after which nothing could end",
+    ),
+    pytest.param(
+        "agreements:\n",
+        f"maintenance:\n  - {CLOSED}: 0001-01-01, ends_at: 2027-01-01}}\nagreements:\n",
+        "line 87: maintenance[0].starts_at: 0001-01-01T00:00:00+00:00 is not in the years 1970 to "
+        "2999",
+        id="maintenance since ever, before which nobody could be told",
+    ),
     pytest.param(
         "{name: dana,",
         '{name: "dana\\n",',
