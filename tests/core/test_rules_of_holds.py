@@ -1,11 +1,13 @@
 """R6, R12 and R2: what may start while others wait, nobody starves, and the other orders."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler.core.explain import Reason
 from scheduler.core.model import QuotaClass
 from scheduler.core.ordering import entry
 from scheduler.core.plan import plan
@@ -14,7 +16,7 @@ from scheduler.core.snapshot import DropRun, Put
 from scheduler.core.world import World
 from tests import build
 from tests.build import DAY, HOUR, MINUTE, NOON
-from tests.core.small import TREE, decide, started
+from tests.core.small import SHARED, TREE, decide, reasons, started
 
 
 def one_queue(nodes=2, **rules):
@@ -42,6 +44,28 @@ def test_r6_what_starts_behind_a_blocked_head(backfill, starts):
     ]
     scene = build.snapshot(build.nodes(), waiting_head(), jobs)
     assert started(decide(policy, scene)) == starts
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_r6_strictly_in_order_the_first_may_borrow_what_its_own_quota_does_not_give(order):
+    """The in-quota pass refuses it: that ends the pass and not yet the cycle."""
+    policy = replace(SHARED, rules=Rules(order=order, backfill=Backfill.STRICT))
+    own = build.run("r1", "a", {"hub-1": range(8)})
+    first, second = build.job("j1", "a", gpus=8), build.job("j2", "a", gpus=8)
+    result = decide(policy, build.snapshot(build.nodes(), own, first, second))
+    assert [(start.job, start.quota_class) for start in result.starts] == [
+        ("j1", QuotaClass.BORROWED)
+    ]
+
+
+def test_r6_strictly_in_order_one_that_refuses_recall_ends_the_cycle_for_all_behind_it():
+    policy = replace(SHARED, rules=Rules(order=Order.FIFO, backfill=Backfill.STRICT))
+    own = build.run("r1", "a", {"hub-1": range(8)})
+    first = build.job("j1", "a", gpus=8, preemptible=False)
+    result = decide(policy, build.snapshot(build.nodes(), own, first, build.job("j2", "b")))
+    assert started(result) == []
+    assert reasons(result, "j1") == {"hub": Reason.NOT_PREEMPTIBLE}
+    assert reasons(result, "j2") == {None: Reason.STRICT_ORDER}
 
 
 def test_r6_easy_plans_a_start_for_the_first_blocked_job_alone():
