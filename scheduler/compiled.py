@@ -39,6 +39,7 @@ MODULES = (
     "recalling",
     "returns",
     "rooms",
+    "shortage",
     "terms",
     "timeline",
     "turns",

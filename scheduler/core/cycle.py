@@ -19,6 +19,7 @@ from scheduler.core.placement import sum_of
 from scheduler.core.preemptable import Asked, Preemptable
 from scheduler.core.preemption import Found
 from scheduler.core.rooms import FitClass
+from scheduler.core.shortage import Shortage
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
 from scheduler.core.victims import may_help
@@ -53,9 +54,9 @@ class Cycle:
         self.reservations = Reservations(now)
         self.windows: dict[PoolId, list[Window]] = {}
         # Verdicts, once all is decided, that others share: of pools without room for a class, and
-        # of an account's quota of a pool and so many GPUs.
+        # of an account's quotas.
         self.full: dict[tuple[PoolId, FitClass], Verdict | None] = {}
-        self.short: dict[tuple[PoolId, int], Verdict | None] = {}
+        self.short: dict[AccountName, Shortage] = {}
         self._preemptable: dict[PoolId, Preemptable] = {}
         self._undo: list[tuple[Job, Kind, Run] | Run] = []
         self._before = (dict(world.claims), dict(world.turnovers), world.version)

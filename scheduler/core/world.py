@@ -75,11 +75,12 @@ class World:
         self.claims: dict[ReservationId, Claim] = dict(snapshot.claims)
         self.turnovers: dict[PoolId, Turnover] = dict(snapshot.turnovers)
         # Pools have their bits in the order of tiers and names: see `Rooms`.
-        pools = in_tier_order(self.index.pools.values())
         self.below = Below()
-        self.quotas = {
-            pool.id: PoolQuota(self.index, pool, bit, self.below) for bit, pool in enumerate(pools)
-        }
+        self.quotas_by_bit = tuple(
+            PoolQuota(self.index, pool, bit, self.below)
+            for bit, pool in enumerate(in_tier_order(self.index.pools.values()))
+        )
+        self.quotas = {quota.pool.id: quota for quota in self.quotas_by_bit}
         self.floor = Floor({name: quota.cells for name, quota in self.quotas.items()})
         self.rooms = Rooms(self.index, self.floor)
         self.waiting = Waiting(self.index, self.rooms, self.quotas)
