@@ -42,6 +42,7 @@ MODULES = (
     "shortage",
     "terms",
     "timeline",
+    "trial",
     "turns",
     "use",
     "verdicts",

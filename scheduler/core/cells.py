@@ -139,7 +139,10 @@ class Cells:
         self._nominals = {account: gpus for account, gpus in nominals.items() if gpus}
         self._having_nodes = {a for a, gpus in nominals.items() if gpus >= self._whole}
         halves = {self._whole // 2, self._whole} if self._nominals else set()
-        self._sizes = [Size(c, c, self._nominals) for c in sorted(halves) if c > 1]
+        sizes = [Size(c, c, self._nominals) for c in sorted(halves) if c > 1]
+        self.are_divided = bool(sizes)  # whether accounts are guaranteed parts of its nodes at all
+        # A size of which nobody is guaranteed a cell keeps nobody out, and is not counted.
+        self._sizes = [size for size in sizes if size.nominal]
         self._blocks: Size | None = None
         # By number of block: its whole nodes that are free or bound to one account, and whose.
         self._capacity: list[int] = []
@@ -199,6 +202,8 @@ class Cells:
 
     def move(self, place: Place, before: Owners, after: Owners) -> bool:
         """Count the pinned work on a node anew; return whether it is bound to one account now."""
+        if not self._sizes:
+            return False
         block, healthy = place
         owners, sign = (before, -1) if not after else (after, 1)
         if len(owners) == 1 and not (before and after):
@@ -219,7 +224,7 @@ class Cells:
 
     def _bound_to(self, place: Place, owners: Owners) -> AccountName | None:
         """Return the account that a node with this pinned work is bound to, if any."""
-        if len(owners) != 1 or not self._sizes:
+        if len(owners) != 1:
             return None
         ((account, used),) = owners.items()
         is_whole = used >= self._whole or place.healthy >= self._whole

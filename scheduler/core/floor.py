@@ -74,6 +74,11 @@ class Floor:
                 del self._holders[slot.node]
             self._refresh(slot.node)
 
+    def take_back(self, run: Run) -> None:
+        """Take the GPUs of a run that a cycle tried off its nodes; the rest comes with `undo`."""
+        for slot in run.slots:
+            del self._holders[slot.node][run.id]
+
     def _refresh(self, node: NodeId) -> None:
         state = self.nodes.get(node)
         if state is None or (self._is_undoing and state.node.usable):
