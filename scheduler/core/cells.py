@@ -30,7 +30,7 @@ NOBODY: Owners = {}
 Split = tuple[int, dict[AccountName, int]]
 """The free cells of a place, and how many are bound to whom."""
 
-_Saved = tuple[int, int, dict[AccountName, int]]
+_Saved = tuple[int, int, dict[AccountName, int], dict[AccountName, int] | None]
 
 
 class Place(NamedTuple):
@@ -120,15 +120,17 @@ class Size:
         self.claimed += max(0, now) - max(0, left)
 
     def save(self) -> _Saved:
-        """Return the counts, to come back to them; of accounts, those that change."""
-        self._before = {}
-        return self.free, self.claimed, self._before
+        """Return the counts, to come back to them; of accounts, those that change.
+
+        Whoever saves while others have saved comes back first.
+        """
+        outer, self._before = self._before, {}
+        return self.free, self.claimed, self._before, outer
 
     def restore(self, saved: _Saved) -> None:
         """Come back to counts that were kept."""
-        self.free, self.claimed, before = saved
+        self.free, self.claimed, before, self._before = saved
         self._left.update(before)
-        self._before = None
 
 
 class Cells:
@@ -165,7 +167,8 @@ class Cells:
     def save(self) -> Callable[[], None]:
         """Return what brings all counts back to those of now; of blocks, those that change."""
         sizes = [(size, size.save()) for size in self.sizes]
-        changed = self._changed = {}
+        changed: dict[int, tuple[int, dict[AccountName, int]]] = {}
+        outer, self._changed = self._changed, changed
 
         def restore() -> None:
             for size, saved in sizes:
@@ -173,7 +176,7 @@ class Cells:
             for block, (capacity, owners) in changed.items():
                 self._capacity[block], self._owners[block] = capacity, owners
                 self._splits.pop(block, None)
-            self._changed = None
+            self._changed = outer
 
         return restore
 

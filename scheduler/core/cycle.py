@@ -117,11 +117,12 @@ class Cycle:
         if self.purse.short(kind, bit, time_limit) is not None:
             self.over_budget = True
             return None
-        own = self.world.quotas[pool.id].path(kind.account)
         if turn is QuotaClass.BORROWED and granted == IN_QUOTA and (kind, bit) in self.kept_out:
             # On a machine of its own it would not fit at all: lent, and not guaranteed (R11).
-            wide = self.world.quotas[pool.id].is_wide(kind.account, kind.fits.fits[bit].nodes)
-            return Terms(turn, own[0]) if wide and kind.shape.preemptible else granted
+            quota = self.world.quotas_by_bit[bit]
+            wide = quota.is_wide(kind.account, kind.fits.fits[bit].nodes)
+            own = quota.path(kind.account)[0]
+            return Terms(turn, own) if wide and kind.shape.preemptible else granted
         return granted
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:

@@ -295,9 +295,9 @@ class PoolNodes:
                     room ^= 1 << rank
         return room
 
-    def fitting(self) -> list[int]:
-        """Return on how many nodes so many GPUs are free, by that number of GPUs."""
-        return [nodes.bit_count() for nodes in self._at_least]
+    def fitting(self, gpus: int) -> int:
+        """Return on how many nodes so many GPUs are free."""
+        return self._at_least[gpus].bit_count() if gpus < len(self._at_least) else 0
 
     def has_room(self, nodes: int, gpus: int) -> bool:
         """Return whether the gang fits, with no thought of planned starts."""
@@ -392,4 +392,4 @@ def lowest(mask: int, count: int) -> tuple[int, ...]:
 
 def sum_of(slots: Sequence[Slot]) -> int:
     """Return the GPUs of all slots."""
-    return sum(len(slot.gpus) for slot in slots)
+    return sum([len(slot.gpus) for slot in slots])
