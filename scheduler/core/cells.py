@@ -30,7 +30,7 @@ NOBODY: Owners = {}
 Split = tuple[int, dict[AccountName, int]]
 """The free cells of a place, and how many are bound to whom."""
 
-_Saved = tuple[int, int, dict[AccountName, int]]
+_Saved = tuple[int, int, dict[AccountName, int], dict[AccountName, int] | None]
 
 
 class Place(NamedTuple):
@@ -120,15 +120,17 @@ class Size:
         self.claimed += max(0, now) - max(0, left)
 
     def save(self) -> _Saved:
-        """Return the counts, to come back to them; of accounts, those that change."""
-        self._before = {}
-        return self.free, self.claimed, self._before
+        """Return the counts, to come back to them; of accounts, those that change.
+
+        Whoever saves while others have saved comes back first.
+        """
+        outer, self._before = self._before, {}
+        return self.free, self.claimed, self._before, outer
 
     def restore(self, saved: _Saved) -> None:
         """Come back to counts that were kept."""
-        self.free, self.claimed, before = saved
+        self.free, self.claimed, before, self._before = saved
         self._left.update(before)
-        self._before = None
 
 
 class Cells:
@@ -139,7 +141,10 @@ class Cells:
         self._nominals = {account: gpus for account, gpus in nominals.items() if gpus}
         self._having_nodes = {a for a, gpus in nominals.items() if gpus >= self._whole}
         halves = {self._whole // 2, self._whole} if self._nominals else set()
-        self._sizes = [Size(c, c, self._nominals) for c in sorted(halves) if c > 1]
+        sizes = [Size(c, c, self._nominals) for c in sorted(halves) if c > 1]
+        self.are_divided = bool(sizes)  # whether accounts are guaranteed parts of its nodes at all
+        # A size of which nobody is guaranteed a cell keeps nobody out, and is not counted.
+        self._sizes = [size for size in sizes if size.nominal]
         self._blocks: Size | None = None
         # By number of block: its whole nodes that are free or bound to one account, and whose.
         self._capacity: list[int] = []
@@ -162,7 +167,8 @@ class Cells:
     def save(self) -> Callable[[], None]:
         """Return what brings all counts back to those of now; of blocks, those that change."""
         sizes = [(size, size.save()) for size in self.sizes]
-        changed = self._changed = {}
+        changed: dict[int, tuple[int, dict[AccountName, int]]] = {}
+        outer, self._changed = self._changed, changed
 
         def restore() -> None:
             for size, saved in sizes:
@@ -170,7 +176,7 @@ class Cells:
             for block, (capacity, owners) in changed.items():
                 self._capacity[block], self._owners[block] = capacity, owners
                 self._splits.pop(block, None)
-            self._changed = None
+            self._changed = outer
 
         return restore
 
@@ -199,6 +205,8 @@ class Cells:
 
     def move(self, place: Place, before: Owners, after: Owners) -> bool:
         """Count the pinned work on a node anew; return whether it is bound to one account now."""
+        if not self._sizes:
+            return False
         block, healthy = place
         owners, sign = (before, -1) if not after else (after, 1)
         if len(owners) == 1 and not (before and after):
@@ -219,7 +227,7 @@ class Cells:
 
     def _bound_to(self, place: Place, owners: Owners) -> AccountName | None:
         """Return the account that a node with this pinned work is bound to, if any."""
-        if len(owners) != 1 or not self._sizes:
+        if len(owners) != 1:
             return None
         ((account, used),) = owners.items()
         is_whole = used >= self._whole or place.healthy >= self._whole

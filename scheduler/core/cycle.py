@@ -19,8 +19,10 @@ from scheduler.core.placement import sum_of
 from scheduler.core.preemptable import Asked, Preemptable
 from scheduler.core.preemption import Found
 from scheduler.core.rooms import FitClass
+from scheduler.core.shortage import Shortage
 from scheduler.core.terms import IN_QUOTA, Purse, Terms, terms
 from scheduler.core.timeline import Reservations
+from scheduler.core.trial import Trial
 from scheduler.core.victims import may_help
 from scheduler.core.windows import Window, planned_name, windows
 from scheduler.core.world import World
@@ -31,7 +33,6 @@ class Cycle:
 
     def __init__(self, world: World, now: datetime) -> None:
         world.rooms.bring_forward()
-        world.floor.mark()
         self.world = world
         self.now = now
         self.rules = world.policy.rules
@@ -53,12 +54,11 @@ class Cycle:
         self.reservations = Reservations(now)
         self.windows: dict[PoolId, list[Window]] = {}
         # Verdicts, once all is decided, that others share: of pools without room for a class, and
-        # of an account's quota of a pool and so many GPUs.
+        # of an account's quotas.
         self.full: dict[tuple[PoolId, FitClass], Verdict | None] = {}
-        self.short: dict[tuple[PoolId, int], Verdict | None] = {}
+        self.short: dict[AccountName, Shortage] = {}
         self._preemptable: dict[PoolId, Preemptable] = {}
-        self._undo: list[tuple[Job, Kind, Run] | Run] = []
-        self._before = (dict(world.claims), dict(world.turnovers), world.version)
+        self._trial = Trial(world, now)
         self._keep_windows()
 
     def _keep_windows(self) -> None:
@@ -73,26 +73,19 @@ class Cycle:
 
     def rollback(self) -> None:
         """Bring the world back to what it was before the cycle."""
-        with self.world.floor.undo():
-            for done in reversed(self._undo):
-                match done:
-                    case Run():
-                        self.world.put_run(done)
-                    case (job, kind, run):
-                        self.world.drop_run(run.id)
-                        self.world.waiting.put_back(job, kind)
-        claims, turnovers, self.world.version = self._before
-        self.world.claims, self.world.turnovers = dict(claims), dict(turnovers)
+        self._trial.take_back()
 
     @property
     def is_current(self) -> bool:
         """Return whether the world is still the one that was planned on."""
-        return self.world.version == self._before[2]
+        return self._trial.is_current
 
     def redo(self) -> None:
         """Carry the decisions out again after a rollback, to look at the world they make."""
         self.world.floor.mark()
-        self.world.advance_by(self.preempts, self.starts, self.now)
+        self.world.advance_by(self.preempts, (), self.now)
+        for start in self.starts:
+            self.world.try_start(start, self.now)
 
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
         """Start the job if any of its pools allows it in this pass of the cycle."""
@@ -124,11 +117,12 @@ class Cycle:
         if self.purse.short(kind, bit, time_limit) is not None:
             self.over_budget = True
             return None
-        own = self.world.quotas[pool.id].path(kind.account)
         if turn is QuotaClass.BORROWED and granted == IN_QUOTA and (kind, bit) in self.kept_out:
             # On a machine of its own it would not fit at all: lent, and not guaranteed (R11).
-            wide = self.world.quotas[pool.id].is_wide(kind.account, kind.fits.fits[bit].nodes)
-            return Terms(turn, own[0]) if wide and kind.shape.preemptible else granted
+            quota = self.world.quotas_by_bit[bit]
+            wide = quota.is_wide(kind.account, kind.fits.fits[bit].nodes)
+            own = quota.path(kind.account)[0]
+            return Terms(turn, own) if wide and kind.shape.preemptible else granted
         return granted
 
     def own_tier_start(self, kind: Kind, pool: Pool) -> datetime | None:
@@ -321,16 +315,15 @@ class Cycle:
         if self.reserves.pop(job.id, None) is not None:
             holding.given_up(self, job)
         self.reservations.forget_quota(job.account, job.id)
-        run = self.world.start(start, self.now)
+        run = self._trial.start(job, kind, start)
         self.world.rooms.bring_forward()
-        self._undo.append((job, kind, run))
         self.reservations.started(job.account, pool.id, run.ends_by, run.gpus)
         return start
 
     def seat(self, kind: Kind, job: Job, start: Start) -> None:
         """Start background work on a lent lease, which takes room and quota from nobody (R18)."""
         self.starts.append(start)
-        self._undo.append((job, kind, self.world.start(start, self.now)))
+        self._trial.start(job, kind, start)
 
     def end_for_windows(self) -> None:
         """Tell runs to end that would stand in a reservation's or maintenance's way (R7)."""
@@ -356,8 +349,7 @@ class Cycle:
         host = self.world.runs[preempt.run]
         for each in (preempt, *wording.displaced(self.world, host, preempt)):
             self.preempts.append(each)
-            self._undo.append(self.world.runs[each.run])
-            self.world.advance_by((each,), (), self.now)
+            self._trial.preempt(each)
 
     def held(self, job: Job) -> Verdict | None:
         """Return why a job waits for people's word before anything else (R17), None if not."""

@@ -57,9 +57,15 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Pools that a kind of job may use, in tier order, and its size on each of them."""
+    """Pools that a kind of job may use, in tier order, and its size on each of them.
+
+    `names` are theirs, and `order` the place of each by its number among all pools: made once
+    for all kinds alike, since there are many and of many pools.
+    """
 
     pools: tuple[Pool, ...]
+    names: tuple[PoolId, ...]
+    order: Mapping[int, int]
     fits: Mapping[PoolId, Fit]
     _refusals: Callable[[], tuple[Verdict, ...]] = field(repr=False, compare=False)
 
@@ -162,20 +168,25 @@ class Screen:
         key = inside & self.mask
         known = self._ordered.get(key)
         if known is None:
-            known = self._ordered[key] = Candidates(self._order(key), self._fits, self._told)
+            numbers = self._order(key)
+            pools = tuple([self._rules.pools[number] for number in numbers])
+            names = tuple([pool.id for pool in pools])
+            order = {number: place for place, number in enumerate(numbers)}
+            known = Candidates(pools, names, order, self._fits, self._told)
+            self._ordered[key] = known
         return known
 
     def nothing(self, *why: Verdict) -> Candidates:
         """Return the answer to a job that may use no pool at all, for a reason of its own."""
-        return Candidates((), {}, lambda: why or (self._no_pool(), *self.refusals))
+        return Candidates((), (), {}, {}, lambda: why or (self._no_pool(), *self.refusals))
 
-    def _order(self, inside: int) -> tuple[Pool, ...]:
-        """In tier order, and inside a tier the own pools first (R13)."""
-        ordered: list[Pool] = []
+    def _order(self, inside: int) -> list[int]:
+        """Number them in tier order, and inside a tier the own pools first (R13)."""
+        ordered: list[int] = []
         for tier in self._rules.tiers:
             for mask in (tier & inside, tier & self.mask & ~inside):
-                ordered += [self._rules.pools[place] for place in _bits(mask)]
-        return tuple(ordered)
+                ordered += _bits(mask)
+        return ordered
 
     @cached_property
     def _fits(self) -> Mapping[PoolId, Fit]:

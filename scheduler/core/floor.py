@@ -59,11 +59,13 @@ class Floor:
             if slot.gpus != gpus:  # mostly a gang has the same of every node
                 gpus = slot.gpus
                 held = Holder(mask_of(gpus), until, pinned)
-            holders = self._holders.get(slot.node)
-            if holders is None:
-                holders = self._holders[slot.node] = {}
-            holders[run.id] = held
-            self._refresh(slot.node)
+            state = self.nodes.get(slot.node)
+            if state is None:
+                self._holders.setdefault(slot.node, {})[run.id] = held
+                continue
+            is_new = run.id not in state.holders
+            state.holders[run.id] = held
+            self._look(state, held if is_new else None)
 
     def release(self, run: Run) -> None:
         """Take back the GPUs that a run holds."""
@@ -74,14 +76,25 @@ class Floor:
                 del self._holders[slot.node]
             self._refresh(slot.node)
 
+    def take_back(self, run: Run) -> None:
+        """Take the GPUs of a run that a cycle tried off its nodes; the rest comes with `undo`."""
+        for slot in run.slots:
+            del self._holders[slot.node][run.id]
+
     def _refresh(self, node: NodeId) -> None:
         state = self.nodes.get(node)
-        if state is None or (self._is_undoing and state.node.usable):
+        if state is not None:
+            self._look(state)
+
+    def _look(self, state: NodeState, more: Holder | None = None) -> None:
+        """Take note of what holds a node: what did before and one more, or all of it anew."""
+        usable = state.node.usable
+        if usable and self._is_undoing:
             return
         nodes = self.pools[state.node.pool]
-        if self._is_marked and state.node.usable:
+        if usable and self._is_marked:
             nodes.save(state)
-        nodes.refresh(state)
+        nodes.refresh(state, more)
 
     def mark(self) -> None:
         """Take note of the state, to come back to it after trying starts (see `undo`)."""

@@ -209,11 +209,11 @@ def look_ahead(cycle: Cycle, account: AccountName, bit: int) -> None:
     Asked when somebody of the account might start in the pool, since it matters only then.
     """
     for kind, name in cycle.waits.unseen(account, bit):
-        if kind.guaranteed >> bit & 1 and (job := cycle.world.jobs.get(name)):
-            _hold_if_soonest(cycle, kind, job, bit)
+        if kind.guaranteed >> bit & 1:
+            _hold_if_soonest(cycle, kind, name, bit)
 
 
-def _hold_if_soonest(cycle: Cycle, kind: Kind, job: Job, bit: int) -> None:
+def _hold_if_soonest(cycle: Cycle, kind: Kind, name: JobId, bit: int) -> None:
     """Keep the account's quota for a job where it opens first."""
     at = quota_opens(cycle, kind, bit)
     if at is None or at <= cycle.now:
@@ -223,7 +223,9 @@ def _hold_if_soonest(cycle: Cycle, kind: Kind, job: Job, bit: int) -> None:
         elsewhere = quota_opens(cycle, kind, other)
         if elsewhere is not None and (elsewhere, kind.order[other]) < place:
             return
-    _hold_quota(cycle, kind, job, (cycle.world.rooms.pools[bit].id, at))
+    job = cycle.world.jobs.get(name)
+    if job is not None:
+        _hold_quota(cycle, kind, job, (cycle.world.rooms.pools[bit].id, at))
 
 
 def _options(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool) -> Iterator[_Option]:

@@ -6,7 +6,7 @@ is still reached. A cycle takes turns over accounts and kinds, never over jobs.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from scheduler.core.index import Candidates
@@ -140,12 +140,23 @@ class Queue:
 
     def after(self, place: Entry | None, limit: timedelta | None = None) -> Entry | None:
         """Return the first entry behind `place` whose time limit is at most `limit`."""
+        if not self._chunks:
+            return None
+        if limit is not None:
+            return self._within(place, limit)
+        head = self._chunks[0][0]
+        if place is None or place < head:  # mostly: `place` was the head, and has started
+            return head
+        n = bisect_right(self._lasts, place)
+        if n == len(self._chunks):
+            return None
+        return self._chunks[n][bisect_right(self._chunks[n], place)]
+
+    def _within(self, place: Entry | None, limit: timedelta) -> Entry | None:
         n = 0 if place is None else bisect_right(self._lasts, place)
         if n == len(self._chunks):
             return None
         at = 0 if place is None else bisect_right(self._chunks[n], place)
-        if limit is None:
-            return self._chunks[n][at]
         while n < len(self._chunks):
             if self._least[n] <= limit:
                 limits = self._limits[n]
@@ -196,13 +207,14 @@ class Kind:
         self.fits = fits
         self.user = user
         self.guaranteed = 0
-        self.order: Mapping[int, int] = {}  # the place of each pool's bit in spill-over (R13)
+        # The place of each pool's bit in spill-over (R13): bits are the numbers of all pools.
+        self.order = candidates.order
         self.in_turn = False  # it is that of the bits themselves, in the pools of `mask`
         self.mask = self.strange = 0
         self.queue = Queue()
         self.ages: list[Age] = []  # of all jobs of its shape: see `Waiting.oldest`
         # What two kinds are told apart by where all else is equal, the same in every process.
-        self.key = (*shape_key(shape), tuple(pool.id for pool in candidates.pools), user)
+        self.key = (*shape_key(shape), candidates.names, user)
 
     def gpus(self, bit: int) -> int:
         """Return the GPUs of the whole gang in the pool with that bit."""

@@ -33,15 +33,13 @@ def keeps_cells(
     if cells is None or not cells.sizes:
         return True
     sizes = cells.binding(account, len(slots), last_try)
-    before, moved = cells.short_of(account, sizes), []
+    before, take_back = cells.short_of(account, sizes), cells.save()
     for slot in slots:
         state = floor.nodes[slot.node]
         more = state.pinned.get(account, 0) + len(slot.gpus)
-        moved.append((state.place, state.pinned, {**state.pinned, account: more}))
-        cells.move(*moved[-1])
+        cells.move(state.place, state.pinned, {**state.pinned, account: more})
     after = cells.short_of(account, sizes)
-    for place, was, now in reversed(moved):
-        cells.move(place, now, was)
+    take_back()
     return all(was or not now for was, now in zip(before, after, strict=True))
 
 

@@ -69,6 +69,17 @@ class NodeState:
         self.pinned = pinned
         self._times = None
 
+    def hold(self, more: Holder) -> None:
+        """Do the same where one more holds GPUs than before: mostly of those that are free."""
+        mask, _, whose = more
+        if mask & ~self.free:  # some are not healthy, or others hold them still
+            self.refresh()
+            return
+        self.free ^= mask
+        if whose is not None and mask:
+            self.pinned = {**self.pinned, whose: self.pinned.get(whose, 0) + mask.bit_count()}
+        self._times = None
+
     @property
     def times(self) -> tuple[tuple[datetime, int], ...]:
         """Return (when free, index) of each healthy GPU, soonest first."""
@@ -77,9 +88,9 @@ class NodeState:
         return self._times
 
     def _worked_out(self) -> tuple[tuple[datetime, int], ...]:
-        held = [(mask & self.healthy, until) for mask, until, _ in self.holders.values()]
-        if not held:
+        if self.free == self.healthy:
             return _all_at(self.healthy, FREE)
+        held = [(mask & self.healthy, until) for mask, until, _ in self.holders.values()]
         if len(held) == 1 and held[0][0] == self.healthy:
             return _all_at(*held[0])
         if sum([mask.bit_count() for mask, _ in held]) == (self.healthy & ~self.free).bit_count():
@@ -204,15 +215,18 @@ class PoolNodes:
             if account not in after:
                 pinned_by[account] = pinned_by.get(account, 0) ^ bit
 
-    def refresh(self, state: NodeState) -> None:
-        """Take note that a node's GPUs are held by others than before."""
+    def refresh(self, state: NodeState, more: Holder | None = None) -> None:
+        """Take note that a node's GPUs are held by others than before, or by one `more`."""
         if not (self._numbered and state.node.usable):
             state.refresh()
             return
         if self._ready and state.rank not in self._outdated:
             self._outdated[state.rank] = state.times
         free, pinned = state.free, state.pinned
-        state.refresh()
+        if more is None:
+            state.refresh()
+        else:
+            state.hold(more)
         if state.pinned != pinned:
             self._move(state, pinned)
         if state.free != free:
@@ -281,9 +295,9 @@ class PoolNodes:
                     room ^= 1 << rank
         return room
 
-    def fitting(self) -> list[int]:
-        """Return on how many nodes so many GPUs are free, by that number of GPUs."""
-        return [nodes.bit_count() for nodes in self._at_least]
+    def fitting(self, gpus: int) -> int:
+        """Return on how many nodes so many GPUs are free."""
+        return self._at_least[gpus].bit_count() if gpus < len(self._at_least) else 0
 
     def has_room(self, nodes: int, gpus: int) -> bool:
         """Return whether the gang fits, with no thought of planned starts."""
@@ -348,6 +362,7 @@ def _all_at(mask: int, when: datetime) -> tuple[tuple[datetime, int], ...]:
     return tuple([(when, gpu) for gpu in _indexes(mask)])
 
 
+@lru_cache(maxsize=8192)
 def mask_of(gpus: tuple[int, ...]) -> int:
     """Return GPU indexes as bits."""
     mask = 0
@@ -377,4 +392,4 @@ def lowest(mask: int, count: int) -> tuple[int, ...]:
 
 def sum_of(slots: Sequence[Slot]) -> int:
     """Return the GPUs of all slots."""
-    return sum(len(slot.gpus) for slot in slots)
+    return sum([len(slot.gpus) for slot in slots])

@@ -251,7 +251,7 @@ class _Pass:
         below = world.below.pools(kind.account, kind.fits.least)
         mask = kind.guaranteed & world.lent_out & below
         for bit in in_order(kind, mask):
-            own = world.quotas[world.rooms.pools[bit].id].path(kind.account)[0]
+            own = world.quotas_by_bit[bit].path(kind.account)[0]
             if own.used + kind.fits.gpus[bit] <= own.nominal:
                 return True
         return False

@@ -132,7 +132,7 @@ class Reach:
             low = pools & -pools
             pools ^= low
             bit = low.bit_length() - 1
-            quota = self._world.quotas[self._world.rooms.pools[bit].id]
+            quota = self._world.quotas_by_bit[bit]
             inside = self._turn is QuotaClass.BORROWED and quota.path(account)
             room = quota.available(account) if inside else quota.common
             if room >= fits.gpus[bit]:

@@ -34,7 +34,7 @@ def search(known: Preemptable, asked: Asked, is_aged: bool) -> Found | None:
 def in_own_cells(known: Preemptable, asked: Asked) -> Found | None:
     """Return the same for a start in quota that leaves all cells, of which none is short now."""
     cells, account = known.nodes.cells, asked.job.account
-    if cells is None or not cells.sizes or any(cells.short_of(account, cells.sizes)):
+    if cells is None or not cells.are_divided or any(cells.short_of(account, cells.sizes)):
         return None
     for among, found in preemption.search(known, asked, _places(known, asked)):
         if _is_within(known, asked, found) and _keeps_cells(known, asked, found, among):

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from datetime import datetime
 from operator import itemgetter
 
-from scheduler.core.model import Run, RunId
+from scheduler.core.model import RunId
 
 
 class Returns:
@@ -22,11 +22,11 @@ class Returns:
         # GPUs that are back with each row and all before it, for as many rows as are added up.
         self._sums: list[int] = []
 
-    def put(self, run: Run) -> None:
+    def put(self, run: RunId, ends_by: datetime, gpus: int) -> None:
         """Expect the GPUs of one more run back."""
-        ends_by, gpus = self.runs[run.id] = (run.ends_by, run.gpus)
+        self.runs[run] = (ends_by, gpus)
         if self._rows is not None:
-            row = (ends_by, gpus, run.id)
+            row = (ends_by, gpus, run)
             at = bisect_left(self._rows, row)
             self._rows.insert(at, row)
             del self._sums[at:]

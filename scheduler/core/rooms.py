@@ -57,6 +57,9 @@ class Rooms:
         self.pools = in_tier_order(index.pools.values())
         self.bits: dict[PoolId, int] = {pool.id: bit for bit, pool in enumerate(self.pools)}
         self._classes: dict[tuple[int, ...], FitClass] = {}
+        # By bit and GPUs per node: on how many nodes there is room, as of the last look, and the
+        # classes that ask for so many GPUs there, with the nodes that they need.
+        self._needs: list[dict[int, _Needs]] = [{} for _ in self.pools]
         self._changed: set[int] = set()
 
     def of(self, shape: Shape) -> FitClass:
@@ -68,8 +71,10 @@ class Rooms:
                 tuple(self._index.eligibility.size(shape, pool) for pool in self.pools)
             )
             self._classes[key] = known
-            for bit in range(len(self.pools)):
-                self._look(bit, (known,))
+            for bit, fit in enumerate(known.fits):
+                needs = self._needs[bit].setdefault(fit.gpus_per_node, _Needs())
+                needs.classes.append((fit.nodes, known))
+                self._look(bit, fit.gpus_per_node, needs)
         return known
 
     def classes(self) -> Iterable[FitClass]:
@@ -85,17 +90,30 @@ class Rooms:
     def bring_forward(self) -> None:
         """Look anew at the pools that have changed."""
         for bit in self._changed:
-            self._look(bit, self._classes.values())
+            nodes = self._floor.pool(self.pools[bit].id)
+            for gpus, needs in self._needs[bit].items():
+                if nodes.fitting(gpus) != needs.fitting:
+                    self._look(bit, gpus, needs)
         self._changed.clear()
 
-    def _look(self, bit: int, classes: Iterable[FitClass]) -> None:
-        fitting, one = self._floor.pool(self.pools[bit].id).fitting(), 1 << bit
-        for known in classes:
-            fit = known.fits[bit]
-            if fit.gpus_per_node < len(fitting) and fitting[fit.gpus_per_node] >= fit.nodes:
+    def _look(self, bit: int, gpus: int, needs: "_Needs") -> None:
+        needs.fitting = self._floor.pool(self.pools[bit].id).fitting(gpus)
+        one = 1 << bit
+        for nodes, known in needs.classes:
+            if needs.fitting >= nodes:
                 known.room |= one
             else:
                 known.room &= ~one
+
+
+class _Needs:
+    """The classes that ask for equally many GPUs of each node of a pool, and what is there."""
+
+    __slots__ = ("classes", "fitting")
+
+    def __init__(self) -> None:
+        self.fitting = 0
+        self.classes: list[tuple[int, FitClass]] = []
 
 
 def in_tier_order(pools: Iterable[Pool]) -> tuple[Pool, ...]:

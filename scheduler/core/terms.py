@@ -30,11 +30,10 @@ def terms(world: World, kind: Kind, bit: int, turn: QuotaClass, now: datetime) -
     """Return the terms of a start in this pass, None where quota or agreements refuse."""
     if kind.shape.reservation is not None:
         return IN_QUOTA if turn is QuotaClass.IN_QUOTA else None
-    pool = world.rooms.pools[bit]
     gpus = kind.fits.gpus[bit]
-    quota = world.quotas[pool.id]
+    quota = world.quotas_by_bit[bit]
     if not quota.path(kind.account):
-        return _outsiders(world, kind, (pool, gpus), turn, now)
+        return _outsiders(world, kind, (quota.pool, gpus), turn, now)
     if turn is QuotaClass.BACKGROUND:
         return BACKGROUND if quota.common >= gpus else None
     if quota.available(kind.account) < gpus:

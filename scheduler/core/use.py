@@ -28,24 +28,26 @@ class Use:
         self._half_life = index.policy.rules.half_life
         self._accruing = AllAccruing(self._half_life)
 
-    def put(self, run: Run) -> None:
-        """Count a run, from its lease on."""
-        if not _is_charged(run):
-            return
-        factor = self._index.factor(run.pool, run.leased_at)
-        milli = run.gpus * factor
-        self._accruing.put(run.account, run.id, milli / H100E, run.leased_at)
-        self.budgets.count(run, factor, 1)
-        self._hold(run.account, milli)
+    def accrue(self, run: Run) -> None:
+        """Let a run add to its account's recent use from its lease on."""
+        if _is_charged(run):
+            milli = run.gpus * self._index.factor(run.pool, run.leased_at)
+            self._accruing.put(run.account, run.id, milli / H100E, run.leased_at)
 
-    def drop(self, run: Run) -> None:
+    def hold(self, run: Run, gpus: int) -> None:
+        """Count the GPUs that a run holds now, and what it is committed to use of budgets."""
+        if _is_charged(run):
+            factor = self._index.factor(run.pool, run.leased_at)
+            self.budgets.count(run, factor, 1)
+            self._hold(run.account, gpus * factor)
+
+    def drop(self, run: Run, gpus: int) -> None:
         """Count a run no longer: what it has used is settled elsewhere."""
-        if not _is_charged(run):
-            return
-        factor = self._index.factor(run.pool, run.leased_at)
-        self._accruing.drop(run.account, run.id)
-        self.budgets.count(run, factor, -1)
-        self._hold(run.account, -run.gpus * factor)
+        if _is_charged(run):
+            factor = self._index.factor(run.pool, run.leased_at)
+            self._accruing.drop(run.account, run.id)
+            self.budgets.count(run, factor, -1)
+            self._hold(run.account, -gpus * factor)
 
     def _hold(self, account: AccountName, milli: int) -> None:
         for name in self._index.chain(account):

@@ -17,11 +17,14 @@ from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Job, JobId, Pool, ReservationId, Shape
 from scheduler.core.ordering import Kind, in_order
 from scheduler.core.placement import PoolNodes
+from scheduler.core.shortage import Shortage
 from scheduler.core.timeline import NOTHING
 
 Numbers = tuple[tuple[str, int | str], ...]
 
 _HOUR, _MILLI = 3600, 1000  # seconds; thousandths of an H100e-second
+
+_BEHIND = Verdict(Reason.BEHIND)
 
 _NAMED = 3
 """So many unusable nodes are named; of more, how many more."""
@@ -162,10 +165,20 @@ def verdicts(cycle: Cycle, kind: Kind, job: Job) -> tuple[Verdict, ...]:
     if user is not None and user.max_gpus is not None and not cycle.user_has_room(kind):
         used = cycle.world.held_by_user.get(kind.user, 0)
         return user_limit(kind.user, user.max_gpus, used, kind.fits.least)
-    against = [_against(cycle, kind, job, bit) for bit in in_order(kind, kind.mask)]
+    against = _by_quota_alone(cycle, kind)
+    if against is None:
+        against = tuple([_against(cycle, kind, job, bit) for bit in in_order(kind, kind.mask)])
     index = cycle.world.index
     strangers = index.strangers(kind.account, kind.strange, kind.candidates.pools)
     return (*against, *strangers, *kind.candidates.refusals)
+
+
+def _by_quota_alone(cycle: Cycle, kind: Kind) -> tuple[Verdict, ...] | None:
+    """Return what `_against` answers of each pool where quota refuses in all: mostly it does."""
+    shape = kind.shape
+    if shape.background or shape.reservation is not None or cycle.rules.spill_after:
+        return None
+    return _shortage(cycle, kind.account).told(kind).all_pools
 
 
 def not_before(until: datetime) -> tuple[Verdict, ...]:
@@ -182,7 +195,7 @@ def user_limit(user: str, limit: int, used: int, asked: int) -> tuple[Verdict, .
 
 def behind(head: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
     """Return the verdict of all who wait behind a head: that, and what holds the head."""
-    return (Verdict(Reason.BEHIND), *head)
+    return (_BEHIND, *head)
 
 
 def _against(cycle: Cycle, kind: Kind, job: Job, bit: int) -> Verdict:
@@ -199,7 +212,7 @@ def _against(cycle: Cycle, kind: Kind, job: Job, bit: int) -> Verdict:
     elif kind.shape.background:
         refusal = _common(cycle, pool, gpus) if quota.common < gpus else None
     else:
-        refusal = _quota(cycle, kind, pool, gpus)
+        refusal = _quota(cycle, kind, bit)
     return refusal or _budget(cycle, kind, job, pool) or _nodes(cycle, kind, job, pool)
 
 
@@ -252,33 +265,19 @@ def _common(cycle: Cycle, pool: Pool, gpus: int) -> Verdict:
     return Verdict(Reason.QUOTA, pool.id, numbers)
 
 
-def _quota(cycle: Cycle, kind: Kind, pool: Pool, gpus: int) -> Verdict | None:
+def _quota(cycle: Cycle, kind: Kind, bit: int) -> Verdict | None:
     """Refuse by the first level that fails, named (R1); None where only nodes are missing."""
-    key = (pool.id, gpus)
-    if key not in cycle.short:
-        cycle.short[key] = _short(cycle, kind.account, pool, gpus)
-    refusal = cycle.short[key]
+    refusal = _shortage(cycle, kind.account).told(kind).by_bit[bit]
     if refusal is None or refusal.reason is Reason.QUOTA or not kind.shape.preemptible:
         return refusal
     return None
 
 
-def _short(cycle: Cycle, account: AccountName, pool: Pool, gpus: int) -> Verdict | None:
-    """Refuse an account so many GPUs: all, or only to a job that refuses recall; None: neither."""
-    quota = cycle.world.quotas[pool.id]
-    over = quota.beyond(account, gpus)
-    if over is None:
-        return None
-    available = quota.available(account)
-    numbers: Numbers = (("level", over.name), ("used", over.used), ("nominal", over.nominal))
-    if available >= gpus:
-        return Verdict(Reason.NOT_PREEMPTIBLE, pool.id, numbers)
-    more: Numbers = (
-        ("borrow_max", over.borrow_max),
-        ("available", available),
-        ("asked", gpus),
-    )
-    return Verdict(Reason.QUOTA, pool.id, (*numbers, *more))
+def _shortage(cycle: Cycle, account: AccountName) -> Shortage:
+    known = cycle.short.get(account)
+    if known is None:
+        known = cycle.short[account] = Shortage(cycle.world, account)
+    return known
 
 
 def _budget(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict | None:

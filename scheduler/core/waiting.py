@@ -62,6 +62,7 @@ class Waiting:
         self._tree: Tree | None = None
         # Jobs of each shape by age, oldest first; some of them may have gone.
         self._ages: dict[Shape, list[Age]] = {}
+        self._forgotten: set[JobId] = set()  # those that were found gone from there in a cycle
         # By pass, how many kinds with jobs there are of each shape that could start in it.
         self.kinds_of: dict[QuotaClass, Counter[Shape]] = {turn: Counter() for turn in QuotaClass}
         self._reach: dict[AccountName, Reach] = {}
@@ -72,10 +73,13 @@ class Waiting:
     def put(self, job: Job) -> None:
         """Let a job wait, or replace what is known about it."""
         self.drop(job.id)
-        self.put_back(job, self._kind(job))
+        self._forgotten.discard(job.id)
+        kind = self._kind(job)
+        self.put_back(job, kind)
+        self._let_age(job, kind)
 
     def put_back(self, job: Job, kind: Kind) -> None:
-        """Let a job wait in the kind that it is of; nothing is known about it now."""
+        """Let a job wait again in the kind that it is of, from which a cycle took it."""
         self.jobs[job.id] = job
         if job.not_before is not None:
             self.later[job.id] = job.not_before
@@ -87,6 +91,10 @@ class Waiting:
         kind.queue.put(self.entry(job), job.time_limit)
         kind.fits.count(job.time_limit, 1)
         self._kind_of[job.id] = kind
+        if job.id in self._forgotten:
+            self._let_age(job, kind)
+
+    def _let_age(self, job: Job, kind: Kind) -> None:
         heappush(kind.ages, (job.submitted_at, job.sequence, job.id))
         if len(kind.ages) > 64 + 4 * len(self.jobs):
             self._forget_gone(kind.ages)
@@ -143,24 +151,21 @@ class Waiting:
         candidates = self._index.candidates(job.account, job.shape, job.time_limit)
         shape = self._shapes.setdefault(job.shape, job.shape)
         kind = Kind(job.account, shape, candidates, self._rooms.of(shape), person)
-        order: dict[int, int] = {}
-        for place, pool in enumerate(candidates.pools):
-            bit = self._rooms.bits[pool.id]
-            order[bit] = place
+        for bit, pool in zip(candidates.order, candidates.pools, strict=True):
             if self._quotas[pool.id].path(job.account) or self._index.signed(job.account, pool.id):
                 kind.mask |= 1 << bit
             else:
                 kind.strange |= 1 << bit
             if self._quotas[pool.id].can_be_in_quota(job.account, kind.gpus(bit)):
                 kind.guaranteed |= 1 << bit
-        kind.order = order
-        places = [order[bit] for bit in bits(kind.mask)]
+        places = [kind.order[bit] for bit in bits(kind.mask)]
         kind.in_turn = places == sorted(places)
         kind.ages = self._ages.setdefault(shape, [])
         return kind
 
     def tidy(self) -> None:
         """Forget empty kinds, if there are many: nothing that planning looks at changes."""
+        self._forgotten.clear()
         if self._empty <= max(_SPARE, len(self._kinds) // 2):
             return
         self._kinds = {key: kind for key, kind in self._kinds.items() if kind.queue}
@@ -222,7 +227,9 @@ class Waiting:
         while ages and len(first) < each and ages[0][0] <= before:
             age = heappop(ages)
             job = self.jobs.get(age[2])
-            if job is not None and job.submitted_at == age[0] and age not in first[-1:]:
+            if job is None:
+                self._forgotten.add(age[2])
+            elif job.submitted_at == age[0] and age not in first[-1:]:
                 first.append(age)
         for age in first:
             heappush(ages, age)

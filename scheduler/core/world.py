@@ -75,11 +75,12 @@ class World:
         self.claims: dict[ReservationId, Claim] = dict(snapshot.claims)
         self.turnovers: dict[PoolId, Turnover] = dict(snapshot.turnovers)
         # Pools have their bits in the order of tiers and names: see `Rooms`.
-        pools = in_tier_order(self.index.pools.values())
         self.below = Below()
-        self.quotas = {
-            pool.id: PoolQuota(self.index, pool, bit, self.below) for bit, pool in enumerate(pools)
-        }
+        self.quotas_by_bit = tuple(
+            PoolQuota(self.index, pool, bit, self.below)
+            for bit, pool in enumerate(in_tier_order(self.index.pools.values()))
+        )
+        self.quotas = {quota.pool.id: quota for quota in self.quotas_by_bit}
         self.floor = Floor({name: quota.cells for name, quota in self.quotas.items()})
         self.rooms = Rooms(self.index, self.floor)
         self.waiting = Waiting(self.index, self.rooms, self.quotas)
@@ -166,10 +167,20 @@ class World:
 
     def start(self, start: Start, now: datetime) -> Run:
         """Turn a waiting job into the run that a start creates."""
+        run = self.try_start(start, now)
+        self.use.accrue(run)
+        return run
+
+    def try_start(self, start: Start, now: datetime) -> Run:
+        """Do the same for the length of a cycle, which takes it back (`trial.py`).
+
+        Recent use stays as it is: a cycle reads it before its first start, and not again.
+        """
         job = self.jobs[start.job]
         run = started_run(job, start, now)
         self.drop_job(start.job)
-        self.put_run(run)
+        self.drop_run(run.id)
+        self._add(run)
         reservation = job.shape.reservation
         if reservation is not None and reservation not in self.claims:
             self.claims[reservation] = Claim(reservation, now)
@@ -201,31 +212,40 @@ class World:
     def put_run(self, run: Run) -> None:
         """Let a run hold its GPUs, or replace what is known about it."""
         self.drop_run(run.id)
+        self._add(run)
+        if run.over is None:
+            self.use.accrue(run)
+
+    def _add(self, run: Run) -> None:
+        gpus = run.gpus
+        self.version += 1
         self.runs[run.id] = run
         if run.lent or run.over is not None:
             self.lending.put(run)
         if run.over is not None:
-            self._count_guest(run, 1)
+            self._count_guest(run, gpus)
             return
-        self._hold(run)
+        self.floor.hold(run)
+        self._touch(run)
+        self.use.hold(run, gpus)
         if run.draining:
             self.leaving.setdefault(run.pool, {})[run.id] = run
             self._mark(run, 0)
             return
-        self._count(run, 1)
-        self._charge((EVERYBODY, run.pool), run)
+        self._count(run, gpus)
+        self._charge((EVERYBODY, run.pool), run, gpus)
         if run.quota_class is not QuotaClass.BACKGROUND:
-            self._charge((run.account, run.pool), run)
+            self._charge((run.account, run.pool), run, gpus)
         if is_recallable(run):
             self.recallable.setdefault(run.pool, {})[run.id] = run
-            self.recallable_gpus[run.pool] += run.gpus
+            self.recallable_gpus[run.pool] += gpus
             self._mark(run, 1)
 
-    def _charge(self, key: tuple[AccountName, PoolId], run: Run) -> None:
+    def _charge(self, key: tuple[AccountName, PoolId], run: Run, gpus: int) -> None:
         known = self.charged.get(key)
         if known is None:
             known = self.charged[key] = Returns()
-        known.put(run)
+        known.put(run.id, run.ends_by, gpus)
 
     def _mark(self, run: Run, sign: int) -> None:
         """Bring forward which pools have runs that may be recalled, and background work."""
@@ -236,12 +256,6 @@ class World:
             self._background[run.pool] += sign
             there = self._background[run.pool] > 0
             self.in_background = self.in_background | bit if there else self.in_background & ~bit
-
-    def _hold(self, run: Run) -> None:
-        self.version += 1
-        self.floor.hold(run)
-        self._touch(run)
-        self.use.put(run)
 
     def _touch(self, run: Run) -> None:
         """Take note of what has changed on a run's nodes, which may be of another pool by now."""
@@ -257,27 +271,32 @@ class World:
         run = self.runs.pop(run_id, None)
         if run is None:
             return
+        gpus = run.gpus
+        self.version += 1
         if run.lent or run.over is not None:
             self.lending.drop(run)
         if run.over is not None:
-            self._count_guest(run, -1)
+            self._count_guest(run, -gpus)
             return
-        self.version += 1
         self.floor.release(run)
         self._touch(run)
-        self.use.drop(run)
+        self.use.drop(run, gpus)
         if run.draining:
             self.leaving[run.pool].pop(run_id)
             self._mark(run, 0)
         else:
-            self._count(run, -1)
-            for key in ((EVERYBODY, run.pool), (run.account, run.pool)):
-                known = self.charged.get(key)
-                if known is not None:
-                    known.drop(run_id)
-            if self.recallable.get(run.pool, {}).pop(run_id, None) is not None:
-                self.recallable_gpus[run.pool] -= run.gpus
-                self._mark(run, -1)
+            self._count(run, -gpus)
+            self.expect_no_more(run, gpus)
+
+    def expect_no_more(self, run: Run, gpus: int) -> None:
+        """Forget when a run's GPUs would be back, and that it might be recalled."""
+        for key in ((EVERYBODY, run.pool), (run.account, run.pool)):
+            known = self.charged.get(key)
+            if known is not None:
+                known.drop(run.id)
+        if is_recallable(run) and self.recallable.get(run.pool, {}).pop(run.id, None) is not None:
+            self.recallable_gpus[run.pool] -= gpus
+            self._mark(run, -1)
 
     def end_run(self, run_id: RunId) -> None:
         """Let a run that has ended hold nothing; whoever sat on its GPUs holds them now (R18)."""
@@ -288,20 +307,18 @@ class World:
         for guest in self.lending.guests(run_id):
             self.put_run(left_alone(guest, host))
 
-    def _count_guest(self, run: Run, sign: int) -> None:
+    def _count_guest(self, run: Run, gpus: int) -> None:
         """Count work on a lent lease: its GPUs are held, charged and due back as the host's."""
-        self.version += 1
         if not run.draining:
-            self._count_people(run, sign)
+            self._count_people(run, gpus)
 
-    def _count(self, run: Run, sign: int) -> None:
+    def _count(self, run: Run, gpus: int) -> None:
         """Count a run in quotas: a draining one no longer counts, its successor does (R8.6)."""
         if run.pool in self.quotas and run.shape.reservation is None:
-            self.quotas[run.pool].charge(run.account, run.quota_class, sign * run.gpus)
-        self._count_people(run, sign)
+            self.quotas[run.pool].charge(run.account, run.quota_class, gpus)
+        self._count_people(run, gpus)
 
-    def _count_people(self, run: Run, sign: int) -> None:
-        gpus = sign * run.gpus
+    def _count_people(self, run: Run, gpus: int) -> None:
         self.held_by_user[run.user] = self.held_by_user.get(run.user, 0) + gpus
         if run.agreement is not None:
             self.lent[run.agreement] = self.lent.get(run.agreement, 0) + gpus

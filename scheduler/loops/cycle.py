@@ -34,7 +34,7 @@ from scheduler.db.planning import (
 )
 from scheduler.db.policies import policy_in_force, revision_in_force
 from scheduler.errors import Refused
-from scheduler.garbage import keep_what_is_there
+from scheduler.garbage import keep_what_is_there, undisturbed
 from scheduler.loops.gauges import forget, gauge
 from scheduler.loops.report import observe_waits, report, slow
 from scheduler.loops.telling import FEW, Telling
@@ -224,9 +224,10 @@ class CycleLoop:
     async def _plan(self, world: World) -> Plan:
         now = self._clock.now()
         told = len(world.jobs) <= FEW or self._recorder is not None
-        if len(world.jobs) + len(world.runs) < _LARGE:
-            return decide(world, world.policy, now, told=told)
-        return await asyncio.to_thread(decide, world, world.policy, now, told=told)
+        with undisturbed():
+            if len(world.jobs) + len(world.runs) < _LARGE:
+                return decide(world, world.policy, now, told=told)
+            return await asyncio.to_thread(decide, world, world.policy, now, told=told)
 
     async def _record(self, world: World, plan: Plan) -> None:
         """Write the cycle down while the world is still as it was planned on."""

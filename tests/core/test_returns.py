@@ -21,7 +21,7 @@ def test_what_is_back_does_not_depend_on_who_asked_before(history):
             name, gpus, minutes = rest
             run = build.run(f"r{name}", "a", {"n": range(gpus)}, limit=MINUTE * minutes)
             there[name] = run
-            returns.put(run)
+            returns.put(run.id, run.ends_by, run.gpus)
         elif what == "drop" and rest[0] in there:
             returns.drop(there.pop(rest[0]).id)
         elif what == "ask":
