@@ -68,7 +68,7 @@ def test_what_if_is_asked_of_the_hub(line):
         pytest.param(("--weight", "a"), "NAME=N", id="no amount"),
         pytest.param(("--weight", "a=-1"), "whole number", id="a negative one"),
         pytest.param(("--weight", "a=1", "--since", "monday"), "is no time", id="no time"),
-        pytest.param((), "changes", id="nothing at all"),
+        pytest.param((), "nothing to try", id="nothing at all"),
     ],
 )
 def test_a_wish_that_makes_no_sense_is_a_usage_error(line, words, said):
