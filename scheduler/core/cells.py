@@ -87,8 +87,8 @@ class Size:
         """Count one more place, in which nothing is pinned."""
         self.free += capacity // self.units
 
-    def take(self, capacity: int, owner: tuple[AccountName, int], sign: int) -> None:
-        """Let one account have so many units of a free place; with `sign` -1 it is free again.
+    def take(self, capacity: int, owner: tuple[AccountName, int], places: int) -> None:
+        """Let one account have so many units of free places; below zero, they are free again.
 
         The same as `recount`, but faster: nearly all moves are like this.
         """
@@ -99,10 +99,10 @@ class Size:
             if cells * units > capacity:
                 cells = used // units
             if cells:
-                self._bind(account, left, sign * cells)
+                self._bind(account, left, places * cells)
                 used = max(used, cells * units)
         still_free = (capacity - used) // units if used < capacity else 0
-        self.free += sign * (still_free - capacity // units)
+        self.free += places * (still_free - capacity // units)
 
     def recount(self, before: Split, after: Split) -> None:
         """Count a place anew that was split otherwise before."""
@@ -151,12 +151,17 @@ class Cells:
         self._owners: list[dict[AccountName, int]] = []
         # What `split` answers of each, since it was last asked.
         self._splits: dict[int, Split] = {}
+        # What has moved since anybody asked, counted then: a gang's nodes are mostly alike, and in
+        # one block. Nodes that one account has taken, by their GPUs and its; and blocks as counted.
+        self._taken: dict[tuple[int, tuple[AccountName, int]], int] = {}
+        self._moved: dict[int, Split] = {}
         # The same of blocks that have changed since `save`, as they were.
         self._changed: dict[int, tuple[int, dict[AccountName, int]]] | None = None
 
     @property
     def sizes(self) -> list[Size]:
         """Return all sizes in which anything is guaranteed."""
+        self._bring_forward()
         return self._sizes if self._blocks is None else [*self._sizes, self._blocks]
 
     @property
@@ -171,6 +176,8 @@ class Cells:
         outer, self._changed = self._changed, changed
 
         def restore() -> None:
+            self._taken.clear()
+            self._moved.clear()
             for size, saved in sizes:
                 size.restore(saved)
             for block, (capacity, owners) in changed.items():
@@ -195,6 +202,8 @@ class Cells:
         self._capacity = [0] * len(wired)
         self._owners = [{} for _ in wired]
         self._splits.clear()
+        self._taken.clear()
+        self._moved.clear()
 
     def put(self, place: Place) -> None:
         """Count a node on which nothing is pinned."""
@@ -210,9 +219,8 @@ class Cells:
         block, healthy = place
         owners, sign = (before, -1) if not after else (after, 1)
         if len(owners) == 1 and not (before and after):
-            (owner,) = owners.items()
-            for size in self._sizes:
-                size.take(healthy, owner, sign)
+            key = (healthy, next(iter(owners.items())))
+            self._taken[key] = self._taken.get(key, 0) + sign
         else:
             for size in self._sizes:
                 size.recount(size.split(healthy, before), size.split(healthy, after))
@@ -236,13 +244,15 @@ class Cells:
     def _count_block(
         self, block: int, capacity: int, was: AccountName | None, now: AccountName | None
     ) -> None:
-        """Count a block anew in which one node is bound to another account, or counts anew."""
+        """Note a block to be counted in which one node is bound to another, or counts anew."""
         size, owners = self._blocks, self._owners[block]
         if size is None:
             return
         if self._changed is not None and block not in self._changed:
             self._changed[block] = (self._capacity[block], dict(owners))
-        before = self._split(size, block)
+        if block not in self._moved:
+            self._moved[block] = self._split(size, block)
+        self._splits.pop(block, None)
         self._capacity[block] += capacity
         if was is not None:
             owners[was] -= 1
@@ -250,8 +260,17 @@ class Cells:
                 del owners[was]
         if now is not None:
             owners[now] = owners.get(now, 0) + 1
-        after = self._splits[block] = size.split(self._capacity[block], owners)
-        size.recount(before, after)
+
+    def _bring_forward(self) -> None:
+        """Count what has moved."""
+        for (healthy, owner), places in self._taken.items():
+            for size in self._sizes:
+                size.take(healthy, owner, places)
+        self._taken.clear()
+        if self._blocks is not None:
+            for block, before in self._moved.items():
+                self._blocks.recount(before, self._split(self._blocks, block))
+        self._moved.clear()
 
     def short_of(self, account: AccountName, sizes: Iterable[Size]) -> list[bool]:
         """Return where free cells are lacking: by size for others, then for all with this one.
@@ -259,6 +278,7 @@ class Cells:
         An account may take its own blocks apart, as on a machine of its own, but not its nodes:
         there it would not have any more of them.
         """
+        self._bring_forward()
         others = [size.free < size.claimed - size.left(account) for size in sizes]
         return others + [size.free < size.claimed for size in self._sizes]
 
@@ -267,6 +287,7 @@ class Cells:
 
         A block that another may want whole does not keep an account out of its own last nodes.
         """
+        self._bring_forward()
         guaranteed = bool(self._sizes) and self._sizes[-1].left(account) >= nodes
         return self._sizes if last_try and guaranteed else self.sizes
 
@@ -292,6 +313,7 @@ class Cells:
         size = self._blocks
         if size is None:
             return []
+        self._bring_forward()
         kept, due = [0] * len(self._owners), dict(size.nominal)
         bound = [
             (-owners[who], number, who, count)
