@@ -84,8 +84,10 @@ class Cycle:
         """Carry the decisions out again after a rollback, to look at the world they make."""
         self.world.floor.mark()
         self.world.advance_by(self.preempts, (), self.now)
+        waiting = self.world.waiting
         for start in self.starts:
-            self.world.try_start(start, self.now)
+            job = waiting.jobs[start.job]
+            self.world.try_start(job, waiting.kind_of(job.id), start, self.now)
 
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
         """Start the job if any of its pools allows it in this pass of the cycle."""
