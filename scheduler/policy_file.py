@@ -7,6 +7,7 @@ the JSON schema refuses (`policy.schema.json`), then what contradicts itself
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -148,10 +149,16 @@ def _validator(*, only_rules: bool) -> Validator:
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
     strict = validators.extend(  # type: ignore[no-untyped-call]  # the stubs leave it out
-        Draft202012Validator, type_checker=whole
+        Draft202012Validator, {"pattern": _pattern}, type_checker=whole
     )
     checked: Validator = strict(schema)
     return checked
+
+
+def _pattern(_: object, pattern: str, text: object, __: object) -> Iterator[ValidationError]:
+    """Hold a text against a pattern; the specification's `$` is its end, Python's a line's too."""
+    if isinstance(text, str) and not re.search(pattern.replace("$", r"\Z"), text):
+        yield ValidationError(f"{text!r} does not match {pattern!r}")
 
 
 def _told(error: ValidationError) -> Iterator[tuple[Path, str]]:

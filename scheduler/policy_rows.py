@@ -96,11 +96,9 @@ def instant(text: str) -> datetime:
     """
     try:
         value = datetime.fromisoformat(text)
-    except ValueError as error:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"'{text}' is no instant: {error}") from error
-    if value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    return value.astimezone(UTC)
 
 
 def _rules(row: Mapping[str, Any]) -> Rules:

@@ -4,6 +4,7 @@ Anchors and aliases are refused: a policy is read by people, and a few of them c
 into gigabytes.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,11 @@ from scheduler.core.policy_found import Path
 
 MAX_CHARACTERS = 4_000_000
 MAX_DEPTH = 20
+_MAX_DIGITS = 40  # of a whole number: 1e26 FLOP has 27
+# What YAML 1.1 and 1.2 read alike. 0777 and 1:30 are 511 and 90 to the one only.
+_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)", re.ASCII)
+# Half of a UTF-16 pair, and what PostgreSQL stores in no text.
+_NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,16 +99,15 @@ class Document:
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*path, i)) for i, item in enumerate(node.value)]
         if node.tag.endswith((":timestamp", ":str")):
-            return node.value
-        try:
-            return yaml.constructor.SafeConstructor().construct_object(node)
-        except ValueError as error:  # an integer of thousands of digits, say
-            raise _at(node, f"cannot be read: {error}") from error
+            return _text(node)
+        return _plain(node)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
         values: dict[str, object] = {}
         for key, item in node.value:
-            name = str(key.value)
+            if not isinstance(key, yaml.ScalarNode):
+                raise _at(key, "a list or mapping cannot be the name of a field")
+            name = _text(key)
             at = (*path, name)
             if name in values:
                 told = f"is written twice, first in line {self._lines[at]}"
@@ -112,6 +117,30 @@ class Document:
             self._lines[at] = key.start_mark.line + 1
             values[name] = self._value(item, at)
         return values
+
+
+def _text(node: yaml.Node) -> str:
+    text = str(node.value)
+    if found := _NO_CHARACTER.search(text):
+        told = f"the text has U+{ord(found[0]):04X}, which is no character: leave it out"
+        raise _at(node, told)
+    return text
+
+
+def _plain(node: yaml.Node) -> object:
+    """Return a number, truth value or nothing."""
+    whole = node.tag.endswith(":int")
+    if whole and len(node.value) > _MAX_DIGITS:
+        raise _at(node, f"a number of {len(node.value):,} digits is larger than any here")
+    try:
+        value: object = yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, LookupError) as error:  # what a tag says that stands before it
+        kind = node.tag.rpartition(":")[2]
+        raise _at(node, f"'{node.value}' is not what its tag says ({kind})") from error
+    if whole and not _WHOLE.fullmatch(node.value):
+        told = f"{node.value} is {value} to some readers of YAML and not to others"
+        raise _at(node, f"{told}: write plain digits, without a zero before them")
+    return value
 
 
 def _at(event: yaml.Event | yaml.Node, problem: str) -> yaml.MarkedYAMLError:

@@ -36,6 +36,7 @@ app = typer.Typer(no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Many = list[str] | None
+_MOST_DIGITS = 12  # of an amount: far beyond any
 
 
 @app.command("replay")
@@ -112,12 +113,13 @@ def ask_what_if(  # noqa: PLR0913, PLR0917  # the options are the command's surf
         *({"what": "agreement", **_amount("agreement", "cap", one)} for one in agreement or ()),
         *({"what": "gpus", **_amount("pool", "gpus", one)} for one in gpus or ()),
     ]
+    if not changes:
+        raise typer.BadParameter("nothing to try: give --quota, --weight, --agreement or --gpus")
     try:
         window = {"since": _instant(since), "until": _instant(until), "hours": hours, "jobs": jobs}
         request = WhatIfRequest.model_validate({"changes": changes, **window})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise typer.BadParameter(f"{first['loc']}: {first['msg']}") from error
+        raise typer.BadParameter(_told(error, changes)) from error
     found = _from_recordings(request, recording) if recording else _from_hub(door, request)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
@@ -125,6 +127,22 @@ def ask_what_if(  # noqa: PLR0913, PLR0917  # the options are the command's surf
         typer.echo("nothing to compare: no job ended in that time (--hours goes back further)")
     else:
         console_of().print(tables.what_if_table(found))
+
+
+def _told(error: ValidationError, changes: list[dict[str, object]]) -> str:
+    """Say the first thing that is wrong, by what was typed."""
+    first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    said = said[:1].lower() + said[1:]
+    match first["loc"]:
+        case ("changes", int(number), _, str(field)):
+            one = changes[number]
+            whose = one.get("account") or one.get("agreement") or one.get("pool")
+            return f"{one['what']} of {whose}: {field} = {one.get(field)}: {said}"
+        case (str(field), *_):
+            return f"{field}: {said}"
+        case _:
+            return said
 
 
 def _instant(text: str | None) -> datetime | None:
@@ -175,7 +193,10 @@ def _quota(text: str) -> dict[str, object]:
     account, _, pool = key.partition("@")
     if not (account and pool and rest):
         raise typer.BadParameter(f"--quota: {text!r} is not ACCOUNT@POOL:nominal=N")
-    amounts = dict(part.partition("=")[::2] for part in rest.split(","))
+    parts = [part.partition("=")[::2] for part in rest.split(",")]
+    amounts = dict(parts)
+    if len(amounts) < len(parts):
+        raise typer.BadParameter(f"--quota: {text!r} says one amount twice")
     if unknown := amounts.keys() - {"nominal", "lend_max", "borrow_max"}:
         raise typer.BadParameter(f"--quota: no {', '.join(sorted(unknown))} in a quota")
     whole = {name: _whole(text, amount) for name, amount in amounts.items()}
@@ -190,8 +211,8 @@ def _amount(name: str, amount: str, text: str) -> dict[str, object]:
 
 
 def _whole(text: str, value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
-        raise typer.BadParameter(f"{text!r}: {value!r} is not a whole number")
+    if not (value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS):
+        raise typer.BadParameter(f"{text[:80]!r}: {value[:40]!r} is not a whole number")
     return int(value)
 
 

@@ -148,7 +148,8 @@ def tier_of(policy: Policy, pool: str) -> Tier | None:
 def explanation(facts: JobFacts, events: Sequence[EventRow], policy: Policy) -> Explanation:
     """Return why a job is where it is: every verdict, and its history."""
     waits = facts.job.state is JobState.PENDING
-    verdicts = facts.hold.verdicts if waits and facts.hold else ()
+    # What holds for all pools alike, such as a budget, is one verdict.
+    verdicts = dict.fromkeys(facts.hold.verdicts if waits and facts.hold else ())
     return Explanation(
         job=facts.job.id,
         state=facts.job.state,

@@ -41,9 +41,9 @@ class Cycle:
         self.preempts: list[Preempt] = []
         self.reserves: dict[JobId, Reserve] = {}
         # What stood in the way of the job tried last:
-        self.held_back = False
-        self.over_budget = False
+        self.held_back = self.over_budget = False
         self.is_over = False  # strictly first come, first served: the first blocked job ends it
+        self.blocked_first: JobId | None = None
         self.wanted = holding.Wanted(self.rules)
         # Kinds of which a job is promised a start; and jobs that wait for quota alone.
         self.promised: dict[AccountName, set[Kind]] = {}

@@ -117,7 +117,7 @@ class Eligibility:
     def verdict(self, number: int, asked: Asked, place: int) -> Verdict:
         """Return the rule's verdict of a pool, by its place; alike jobs share it."""
         rule = _RULES[number]
-        key = (number, rule.looks_at(asked), place)
+        key = (number, (rule.tells or rule.looks_at)(asked), place)
         known = self._verdicts.get(key)
         if known is None:
             known = self._verdicts[key] = rule.verdict(self, asked, self.pools[place])
@@ -226,11 +226,15 @@ def _bits(mask: int) -> Iterator[int]:
 
 
 class _Rule(NamedTuple):
-    """One rule: its answer for a pool may depend on nothing but what it `looks_at`."""
+    """One rule: its answer for a pool may depend on nothing but what it `looks_at`.
+
+    Its verdict may have more of the job in it, which is then what it `tells`.
+    """
 
     looks_at: Callable[[Asked], Hashable]
     passes: Callable[[Eligibility, Asked, Pool], bool]
     verdict: Callable[[Eligibility, Asked, Pool], Verdict]
+    tells: Callable[[Asked], Hashable] | None = None
 
 
 def _reserved(rules: Eligibility, asked: Asked, pool: Pool) -> bool:
@@ -369,6 +373,10 @@ def _asked_size(asked: Asked) -> tuple[int, int, int]:
     return asked.shape.nodes, asked.shape.gpus_per_node, asked.shape.h100e
 
 
+def _asked_hardware(asked: Asked) -> Hashable:
+    return asked.shape.gpu_models, *_asked_size(asked)
+
+
 _RULES: tuple[_Rule, ...] = (
     _Rule(
         lambda a: a.shape.reservation and (a.shape.reservation, *_asked_size(a)),
@@ -378,10 +386,10 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(lambda a: (a.shape.tier_min.rank, a.shape.tier_max.rank), _tier, _wrong_tier),
     _Rule(lambda a: a.shape.label, _label, _not_accredited),
     _Rule(lambda a: a.sector, _sector, _wrong_sector),
-    _Rule(lambda a: a.shape.gpu_models, _model, _wrong_hardware),
+    _Rule(lambda a: a.shape.gpu_models, _model, _wrong_hardware, _asked_hardware),
     _Rule(lambda a: a.shape.memory_gib, _memory, _too_little_memory),
     _Rule(lambda a: a.shape.software, _software, _lacks_software),
-    _Rule(_asked_size, _room, _wrong_hardware),
+    _Rule(_asked_size, _room, _wrong_hardware, _asked_hardware),
     _Rule(lambda a: a.shape.h100e, _job_limit, _too_many_gpus),
     _Rule(lambda a: a.limits, _time_limit, _too_long),
 )

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     PREEMPT_WAIT = "preempt_wait"  # may take borrowed GPUs back, but not yet (R9)
     CELL = "cell"  # would break the cells that another account is guaranteed (R11)
     OWN_TIER_SOONER = "own_tier_sooner"  # its own tier starts it soon enough (R13)
+    STRICT_ORDER = "strict_order"  # first come, first served, and somebody came first (R6)
     THRESHOLD = "threshold"  # its model line needs approvers for so much compute (R17)
 
 
@@ -107,7 +108,8 @@ _SENTENCES: dict[Reason, str] = {
     Reason.NOT_BEFORE: "It was preempted and waits until {not_before}, when the job that took "
     "its place has started.",
     Reason.BUDGET: "The budget {budget} of {account} has {left} of {limit} H100e-hours left "
-    "({spent} are spent, running jobs may take {committed}); this job may take {asked}.",
+    "({spent} are spent, running jobs and reservations may take {committed}); this job may take "
+    "{asked}.",
     Reason.RESERVATION: "The job runs in the reservation {reservation} only, which {state}.",
     Reason.MAINTENANCE: "{pool} has maintenance on {nodes} of its nodes from {starts_at} to "
     "{ends_at}, and the job does not fit before it or beside it.",
@@ -119,6 +121,8 @@ _SENTENCES: dict[Reason, str] = {
     "from {until} on.",
     Reason.CELL: "A start in {pool} would break the cells that {account} is guaranteed.",
     Reason.OWN_TIER_SOONER: "{pool} is not its own tier, and its own tier starts it at {start_at}.",
+    Reason.STRICT_ORDER: "The policy starts jobs strictly in order (`backfill: strict`), and one "
+    "that goes before this one cannot start yet.",
     Reason.THRESHOLD: "It needs approval of the threshold {threshold}: with this job the model "
     "line {line} of {account} reaches {flop} FLOP. Approvers decide, {approvers} from "
     "{institutions} institutions; ask for it with `commonpool request create threshold`.",

@@ -9,13 +9,14 @@ Scenarios are drawn without chance: each run takes another quantile of its run t
 scenario, spread evenly, so the same world gives the same forecast.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from zlib import crc32
 
+from scheduler.core import instants
 from scheduler.core.decisions import Plan, Start
 from scheduler.core.eta import Eta
 from scheduler.core.model import JobId, Run, RunId
@@ -177,18 +178,27 @@ class _Ahead:
         self._lasts = lasts
         self._grain = grain
         self._ends: list[tuple[datetime, RunId]] = []
+        self._dates = deque(at for at in instants.dates(policy) if at > now)
         self.decided: dict[JobId, Start] = {}
         for run in snapshot.runs.values():
             self._foresee(run, now)
 
     def starts(self, wanted: set[JobId], steps: int) -> Mapping[JobId, datetime]:
-        """Return the starts of wanted jobs, as far as so many steps lead."""
+        """Return the starts of wanted jobs, as far as so many steps lead, and dates between them.
+
+        As many of the policy's dates are met besides, so that those of others take no steps.
+        """
         found: dict[JobId, datetime] = {}
-        for _ in range(steps):
+        dates = steps
+        while steps > 0:
             decided = plan(self._world, self._world.policy, self._at)
             self._carry_out(decided, found)
             if wanted <= found.keys() or not self._world.jobs:
                 break
+            if dates and self._meet_date(decided):
+                dates -= 1
+                continue
+            steps -= 1
             if not self._go_on(decided):
                 break
         return {job: start for job, start in found.items() if job in wanted}
@@ -214,6 +224,19 @@ class _Ahead:
         if run.stop_at is not None:
             end = min(end, run.stop_at)
         heappush(self._ends, (end if end > at else at + OVERDUE, run.id))
+
+    def _meet_date(self, decided: Plan) -> bool:
+        """Go to the policy's next date, unless a run ends or a job is to start before it (R7)."""
+        dates = self._dates
+        while dates and dates[0] <= self._at:
+            dates.popleft()
+        planned = (reserve.start_at for reserve in decided.reserves)
+        ends = (at for at, _ in self._ends[:1])
+        before = min((at for at in (*planned, *ends) if at > self._at), default=None)
+        if not dates or (before is not None and before < dates[0]):
+            return False
+        self._at = dates.popleft()
+        return True
 
     def _go_on(self, decided: Plan) -> bool:
         """Go to the next time at which something happens; False where nothing ever will."""

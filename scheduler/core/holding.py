@@ -188,7 +188,11 @@ def promise(cycle: Cycle, kind: Kind, job: JobId, turn: QuotaClass) -> None:
 
 
 def reserve(cycle: Cycle, kind: Kind, job: Job, turn: QuotaClass, aged: bool = False) -> None:
-    """Plan a start for a blocked job, on named nodes."""
+    """Plan a start for a blocked job, on named nodes.
+
+    Who is `aged`, and the one head of EASY, has it also where its account must end runs of its own.
+    """
+    aged = aged or cycle.rules.backfill is Backfill.EASY
     if turn is QuotaClass.BACKGROUND or job.id in cycle.reserves:
         return
     for option in _options(cycle, kind, job, turn, aged):

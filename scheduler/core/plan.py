@@ -109,6 +109,7 @@ class _Pass:
         self._waiting = cycle.world.waiting
         self._heads: dict[AccountName, list[tuple[Entry, int, Kind]]] = {}
         self._limit: dict[Kind, timedelta] = {}
+        self._is_over = False  # strictly first come, first served: one that waits has ended it
         cycle.wanted.begin(cycle.world.waiting.kinds_of[turn])
         self._reach = Reach(cycle, turn)
         self._may: set[Kind] = set()  # those that may start, as far as one look tells
@@ -118,11 +119,11 @@ class _Pass:
         """Let everyone take turns until nobody has anything left to try."""
         if self._cycle.rules.backfill is Backfill.HOLDS:
             self._serve_aged()
-        if not self._waiting.kinds_of[self._turn]:
+        if not self._waiting.kinds_of[self._turn] or self._cycle.is_over:
             return
         turns, served = self._turns(), 0
         all_of_them = self._cycle.rules.backfill is not Backfill.STRICT
-        while not self._cycle.is_over and (group := turns.take()) is not None:
+        while not self._is_over and (group := turns.take()) is not None:
             turns.give_back(*self._serve(group))
             served += 1
             if all_of_them and (served == _FIRST or not self._cycle.wanted.is_any()):
@@ -162,7 +163,7 @@ class _Pass:
     def _serve(self, group: AccountName) -> tuple[float, bool]:
         """Try a group's jobs in order until one starts; return its usage, and if more may."""
         heads = self._heads_of(group)
-        while heads and not self._cycle.is_over:
+        while heads and not self._is_over:
             place, number, kind = heads[0]
             if not self._left[group] and not self._is_of_interest(kind):
                 heappop(heads)
@@ -263,10 +264,16 @@ class _Pass:
             limit = longest_limit(cycle, kind, self._jobs[place[3]], self._turn)
         if kind not in self._limit:
             if cycle.rules.backfill is Backfill.STRICT:
-                cycle.is_over = True
+                self._end_with(kind, place[3])
                 return
             self._promise(kind, place)
         self._limit[kind] = limit
+
+    def _end_with(self, kind: Kind, job: JobId) -> None:
+        """End the pass for all behind a job, and the cycle unless it may borrow yet (R6)."""
+        self._is_over = True
+        if not (self._turn is QuotaClass.IN_QUOTA and kind.within(QuotaClass.BORROWED)):
+            self._cycle.is_over, self._cycle.blocked_first = True, job
 
     def _promise(self, kind: Kind, place: Entry) -> None:
         holding.promise(self._cycle, kind, place[3], self._turn)

@@ -6,6 +6,8 @@ from scheduler.core.model import AccountName, Budget, Pool, PoolId, Reservation
 from scheduler.core.policy import Policy
 from scheduler.core.policy_found import Found, Path, not_backwards, not_too_long
 
+_YEARS = range(1970, 3000)  # of windows
+
 
 def budgets(policy: Policy) -> Iterator[Found]:
     """One budget per account at a time (R4). A child's may be beyond its parent's: both bind."""
@@ -48,6 +50,7 @@ def reservations(policy: Policy) -> Iterator[Found]:
         if kept.account is not None and kept.account not in accounts:
             yield Found((*at, "account"), f"no account is named '{kept.account}'")
         yield from not_backwards(at, ("starts_at", kept.starts_at), ("ends_at", kept.ends_at))
+        yield from _in_our_time(at, kept)
         yield from not_too_long((*at, "no_show"), kept.no_show)
         if kept.pool not in pools:
             yield Found((*at, "pool"), f"no pool is named '{kept.pool}'")
@@ -57,6 +60,14 @@ def reservations(policy: Policy) -> Iterator[Found]:
                 f"{kept.node_count} nodes, but '{kept.pool}' has {pools[kept.pool].node_count}",
             )
     yield from _taken_twice(policy, pools)
+
+
+def _in_our_time(at: Path, kept: Reservation) -> Iterator[Found]:
+    """Find a window that planning cannot reckon with: what starts after it still has to end."""
+    for field, instant in (("starts_at", kept.starts_at), ("ends_at", kept.ends_at)):
+        if instant.year not in _YEARS:
+            told = f"{instant.isoformat()} is not in the years {_YEARS[0]} to {_YEARS[-1]}"
+            yield Found((*at, field), told)
 
 
 def _taken_twice(policy: Policy, pools: Mapping[PoolId, Pool]) -> Iterator[Found]:

@@ -94,19 +94,23 @@ def _members(policy: Policy) -> Iterator[Found]:
             )
 
 
-def _durations(policy: Policy) -> Iterator[Found]:
+def _rules(policy: Policy) -> Iterator[Found]:
     for knob in fields(policy.rules):
         value = getattr(policy.rules, knob.name)
         if isinstance(value, timedelta):
             yield from not_too_long(("rules", knob.name), value)
+    default, most = policy.rules.default_gpus, policy.rules.max_gpus_per_job
+    if default > most:
+        told = f"{default} is more than max_gpus_per_job {most}: whoever asks for none would be"
+        yield Found(("rules", "default_gpus"), f"{told} refused")
 
 
 def _tiers(policy: Policy) -> Iterator[Found]:
     for tier, rules in policy.tiers:
         at: Path = ("tiers", tier.value)
-        yield from not_too_long((*at, "max_time_limit"), rules.max_time_limit)
-        yield from not_too_long((*at, "notice"), rules.notice)
-        yield from not_too_long((*at, "idle_grace"), rules.idle_grace)
+        for knob in fields(rules):
+            if knob.name != "default_time_limit":  # which is held against the longest
+                yield from not_too_long((*at, knob.name), getattr(rules, knob.name))
         yield from _idleness(at, rules)
         if rules.default_time_limit > rules.max_time_limit:
             yield Found(
@@ -167,7 +171,7 @@ _TREE = "(the tree)"  # no section: the name by which checks ask for a tree that
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Policy], Iterator[Found]]], ...] = (
     ((), _names),
     ((_TREE, "accounts", "users"), _members),
-    (("rules",), _durations),
+    (("rules",), _rules),
     (("tiers",), _tiers),
     (("labels", "users", "pools"), _labels),
     (("pools", "sites", "accounts", "tiers", "hardware"), _pools),

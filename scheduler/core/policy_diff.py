@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from scheduler.core.decisions import Hold, Plan
-from scheduler.core.explain import Verdict, sentence
+from scheduler.core.explain import Reason, Verdict, sentence
 from scheduler.core.model import AccountName, Job, JobId, RunId
 from scheduler.core.plan import plan
 from scheduler.core.policy import Policy
@@ -132,31 +132,44 @@ class _Planned:
         hold = self._own.get(job.id) or self._groups.get((job.account, job.shape))
         return () if hold is None else hold.verdicts
 
-    def said(self, job: Job) -> str:
+    def said(self, job: Job, other: "_Planned") -> str:
+        """Return where a job starts, else the first of its verdicts that the other has not."""
         start = self.starts.get(job.id)
         if start is not None:
             return f"in {start.pool}, {start.quota_class.name.lower().replace('_', ' ')}."
-        verdicts = self.verdicts(job)
-        return sentence(verdicts[0], self._policy) if verdicts else "it waits."
+        verdicts, known = self.verdicts(job), {_key(one) for one in other.verdicts(job)}
+        told = next((one for one in verdicts if _key(one) not in known), None)
+        told = told or next(iter(verdicts), None)
+        return sentence(told, self._policy) if told else "it waits."
+
+    def is_behind(self, job: Job) -> bool:
+        """Return whether what holds an earlier job is all that is said of this one."""
+        return any(one.reason is Reason.BEHIND for one in self.verdicts(job))
 
     def essence(self, job: Job) -> object:
         """Return what is compared: numbers in a verdict that move with others are left out."""
         start = self.starts.get(job.id)
         if start is not None:
             return (start.pool, start.quota_class)
-        return tuple(sorted((v.reason.value, v.pool or "") for v in self.verdicts(job)))
+        return tuple(sorted(map(_key, self.verdicts(job))))
+
+
+def _key(verdict: Verdict) -> tuple[str, str]:
+    return verdict.reason.value, verdict.pool or ""
 
 
 def _jobs(snapshot: Snapshot, before: _Planned, after: _Planned) -> Iterable[JobChange]:
     for job in sorted(snapshot.jobs.values(), key=lambda job: (job.account, job.sequence, job.id)):
+        if before.is_behind(job) and after.is_behind(job):
+            continue  # what changes is told of the job that it waits behind
         if before.essence(job) != after.essence(job):
             yield JobChange(
                 job=job.id,
                 user=job.user,
                 account=job.account,
                 gpus=job.shape.gpus,
-                before=before.said(job),
-                after=after.said(job),
+                before=before.said(job, after),
+                after=after.said(job, before),
                 starts_before=job.id in before.starts,
                 starts_after=job.id in after.starts,
             )

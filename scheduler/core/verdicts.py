@@ -326,6 +326,8 @@ def _reserved(cycle: Cycle, kind: Kind, job: Job, pool: Pool) -> Verdict:
     window = _window_in_the_way(cycle, pool, end_at)
     if window is not None:
         return window
+    if cycle.is_over and job.id != cycle.blocked_first:
+        return Verdict(Reason.STRICT_ORDER)
     bit = cycle.world.rooms.bits[pool.id]
     # Asked before planned starts, for its own is among them.
     if (

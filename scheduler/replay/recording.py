@@ -68,7 +68,7 @@ def read_recording(file: Path) -> Recording:
     for line in lines:
         try:
             _take(frames, line.plain, policy.revision)
-        except (NotDecodable, KeyError, ValueError) as error:
+        except (NotDecodable, KeyError, TypeError, ValueError) as error:
             _refuse(file, line.number, line.byte, f"is no cycle of a recording: {error}")
     return Recording(policy, snapshot, tuple(frames))
 
@@ -94,6 +94,8 @@ def _take(frames: list[Frame], plain: Mapping[str, Any], revision: int) -> None:
         decided = _decided(plain, now, revision)
         frames.append(Frame(plain["cycle"], now, events, str(plain["digest"]), decided, None))
         return
+    if not frames:
+        raise ValueError(f"it says what was done in cycle {plain['cycle']}, which is not there")
     last = frames.pop()
     if last.cycle != plain["cycle"]:
         raise ValueError(f"it says what was done in cycle {plain['cycle']}, after {last.cycle}")

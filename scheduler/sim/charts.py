@@ -17,6 +17,7 @@ from scheduler.sim.compare import (
     waits_by_size,
     waits_by_tenant,
 )
+from scheduler.sim.outputs import CHARTS, chart_file, write_whole
 from scheduler.sim.tables import compared, difference, duration
 
 _FIRST, _SECOND = "#4063d8", "#d8632b"
@@ -45,8 +46,8 @@ svg {{ width: 100%; height: auto }}
 
 def draw(first: Simulated, second: Simulated, stem: Path) -> tuple[Path, Path]:
     """Write `stem`.png and `stem`.html and return both; the same input gives the same bytes."""
-    png, page = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".html")
-    svg = io.StringIO()
+    png, page = (chart_file(stem, end) for end in CHARTS)
+    picture, svg = io.BytesIO(), io.StringIO()
     # Ids in an SVG are random unless they are salted, and text stays text, for readers.
     # A name with dollars in it is a name, not a formula.
     with (
@@ -58,10 +59,11 @@ def draw(first: Simulated, second: Simulated, stem: Path) -> tuple[Path, Path]:
         # A name may have letters that the font lacks: boxes in the PNG, and itself in the page.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = _figure(first, second)
-        figure.savefig(png, dpi=120, metadata={"Software": None})
+        figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     drawing = svg.getvalue()
-    page.write_text(_page(first, second, drawing[drawing.index("<svg") :]), encoding="utf-8")
+    write_whole(png, picture.getvalue())
+    write_whole(page, _page(first, second, drawing[drawing.index("<svg") :]))
     return png, page
 
 

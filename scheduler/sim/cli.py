@@ -1,11 +1,8 @@
 """`commonpool simulate`: replay a trace of jobs against the planner, and say how all fared."""
 
 import importlib.util
+import io
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
@@ -18,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from scheduler.clock import cpu_seconds
 from scheduler.core.predict import Predictor
-from scheduler.errors import Refused
 from scheduler.garbage import look_seldom
 from scheduler.sim import sacct, tables
 from scheduler.sim.attempt import Costs
@@ -26,9 +22,11 @@ from scheduler.sim.compare import Simulated
 from scheduler.sim.engine import Engine
 from scheduler.sim.history import History
 from scheduler.sim.limits import time_limits
+from scheduler.sim.outputs import CHARTS, STANDARD_OUTPUT, chart_file, check_outputs, write_whole
 from scheduler.sim.report import figures, measure, write_attempts
 from scheduler.sim.rulebook import SHIPPED, read_rulebook
 from scheduler.sim.setting import Cluster, Setting, set_up
+from scheduler.sim.source import LONGEST
 from scheduler.sim.trace import Trace
 from scheduler.sim.trace_file import read_trace
 
@@ -75,7 +73,8 @@ JsonFile = Annotated[
     typer.Option("--json", metavar="FILE", help="Write every figure as JSON; - prints it."),
 ]
 JobsFile = Annotated[
-    Path | None, typer.Option("--jobs", metavar="FILE", help="Write one CSV row per attempt.")
+    Path | None,
+    typer.Option("--jobs", metavar="FILE", help="Write one CSV row per attempt; - prints it."),
 ]
 RestartCost = Annotated[
     float, typer.Option(min=0, metavar="SECONDS", help="What a restart after preemption takes.")
@@ -116,7 +115,8 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options are the command's surface
     The planner is the hub's own, under a virtual clock. Example:
     commonpool simulate philly-2017.csv.gz --nodes 80 --gpus-per-node 8 --policy easy
     """
-    _check_outputs(json_file, jobs_file, charts if compare else None)
+    drawn = {f"--charts ({end})": chart_file(charts, end) for end in CHARTS} if compare else {}
+    check_outputs(trace, {"--json": json_file, "--jobs": jobs_file, **drawn})
     _check_compare(compare, jobs_file)
     jobs = read_trace(trace)
     said = {
@@ -128,15 +128,17 @@ def simulate(  # noqa: PLR0913, PLR0917  # the options are the command's surface
     costs = _costs(restart_cost, checkpoint)
     cluster = _cluster(nodes, gpus_per_node)
     asked = _Asked(jobs, cluster, time_limits(limits, jobs), costs, said)
-    # With `--json -` the answer alone goes to standard output.
-    console = Console(stderr=json_file == Path("-"), highlight=False, markup=False)
+    # With `--json -` or `--jobs -` the answer alone goes to standard output.
+    aside = STANDARD_OUTPUT in {json_file, jobs_file}
+    console = Console(stderr=aside, highlight=False, markup=False)
     if jobs.left_out:
         console.print(f"left out: {sacct.told_left_out(jobs.left_out)}")
     if compare:
         told = _compare(asked, compare, charts, console)
     else:
         told = _one(asked, policy, jobs_file, console)
-    _write_json(json_file, told)
+    if json_file:
+        write_whole(json_file, json.dumps(told, indent=2) + "\n")
 
 
 def _check_compare(compare: tuple[str, str] | None, jobs_file: Path | None) -> None:
@@ -154,8 +156,9 @@ def _one(asked: _Asked, policy: str, jobs_file: Path | None, console: Console) -
     console.print(tables.rest_table(done.report))
     console.print(tables.tenants_table(done.report))
     if jobs_file:
-        with _writing(jobs_file), jobs_file.open("w", encoding="utf-8", newline="") as file:
-            write_attempts(done.history, file)
+        rows = io.StringIO(newline="")
+        write_attempts(done.history, rows)
+        write_whole(jobs_file, rows.getvalue())
     return told
 
 
@@ -173,8 +176,7 @@ def _compare(
     console.print(_title(asked, told | {"policy": f"{named[0]} and {named[1]}"}), soft_wrap=True)
     sides = ((first.name, first.report), (second.name, second.report))
     console.print(tables.side_by_side(*sides))
-    with _writing(charts):
-        drawn = draw(first, second, charts)
+    drawn = draw(first, second, charts)
     console.print(f"drawn: {drawn[0]}, {drawn[1]}")
     return {"compared": [told, other]}
 
@@ -246,8 +248,9 @@ def _cluster(nodes: int | None, gpus_per_node: int | None) -> Cluster | None:
 
 def _costs(restart: float, checkpoint: str) -> Costs:
     kind, _, seconds = checkpoint.partition(":")
-    if not isfinite(restart):
-        raise typer.BadParameter("--restart-cost is not a number of seconds")
+    if not isfinite(restart) or restart > LONGEST.total_seconds():
+        told = f"--restart-cost {restart:g} is not a number of seconds up to {LONGEST.days} days"
+        raise typer.BadParameter(told)
     if checkpoint == "none":
         return Costs(timedelta(seconds=restart))
     try:
@@ -258,32 +261,3 @@ def _costs(restart: float, checkpoint: str) -> Costs:
         told = f"--checkpoint {checkpoint} is neither none nor every:SECONDS, such as every:3600"
         raise typer.BadParameter(told)
     return Costs(timedelta(seconds=restart), every)
-
-
-def _check_outputs(*files: Path | None) -> None:
-    """Refuse what cannot be written before a long simulation rather than after it."""
-    for file in files:
-        if file is None or file == Path("-"):
-            continue
-        folder = file.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK) or file.is_dir():
-            raise typer.BadParameter(f"cannot write {file}: no such folder, or not ours to write")
-
-
-def _write_json(file: Path | None, told: dict[str, Any]) -> None:
-    if file is None:
-        return
-    text = json.dumps(told, indent=2) + "\n"
-    if file == Path("-"):
-        sys.stdout.write(text)
-        return
-    with _writing(file):
-        file.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Refused("not written", f"{file} cannot be written: {error.strerror}") from error

@@ -10,11 +10,13 @@ Source: scheduling.md §2 ("one function"), R8.6, R9; `db/ending.py` is the hub'
 of ending runs.
 """
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
+from scheduler.core import instants
 from scheduler.core.decisions import Plan, Preempt, Start
 from scheduler.core.model import Job, JobId, Node, QuotaClass, Run, RunId, RunState
 from scheduler.core.model import run_id as id_of_run
@@ -61,6 +63,8 @@ class Engine:
         self._successors: dict[RunId, list[RunId]] = {}
         self._barred: dict[RunId, list[JobId]] = {}
         self._look_at: datetime | None = None
+        # What time alone changes: the policy's dates, and when a job or run is old enough.
+        self._dates, self._ages = instants.dates(policy), list[tuple[datetime, JobId | RunId]]()
         self._fresh: list[JobId] = []
         self._history: list[Attempt] = []
         self._ended: list[Ended] = []
@@ -96,7 +100,7 @@ class Engine:
         known = [ends[0][0]] if ends else []
         if self._next < len(self._works):
             known.append(self._works[self._next].job.submitted_at)
-        if self._look_at is not None and self.world.jobs:
+        if self._look_at is not None and (self.world.jobs or self.world.runs):
             known.append(self._look_at)
         return min(known, default=None)
 
@@ -113,6 +117,7 @@ class Engine:
             self._open[work.job.id] = work
             self._fresh.append(work.job.id)
             self.world.apply(Put(self._foreseen(work.job)))
+            self._ripens(work.job.id, instants.ages(self.world.policy.rules, work.job))
 
     def _foreseen(self, job: Job) -> Job:
         if self._predictor is None:
@@ -132,7 +137,7 @@ class Engine:
             self._recall(preempt)
         for start in decided.starts:
             self._lease(start, now)
-        self._look_at = _look_again(decided)
+        self._look_at = self._look_again(decided)
         self._count(decided)
 
     def _count(self, decided: Plan) -> None:
@@ -170,6 +175,7 @@ class Engine:
         # A site would report at once that it runs: since its lease, as the run says anyway.
         active.begun_at = now
         self._schedule(active)
+        self._ripens(run.id, instants.victim_from(self.world.policy.rules, run))
 
     def _note_recall(self, active: Active, now: datetime) -> None:
         """Measure an owner's recall from here on, against the longest notice given (R10)."""
@@ -262,6 +268,7 @@ class Engine:
             job = replace(job, time_limit=active.work.job.time_limit + self._costs.restart)
         self._fresh.append(run.job)
         self.world.apply(Put(job))
+        self._ripens(job.id, instants.ages(self.world.policy.rules, job))
 
     def _release_successors(self, victim: RunId, now: datetime) -> list[Active]:
         """Bind the runs for which this was the last to leave; return those that wait on."""
@@ -289,6 +296,7 @@ class Engine:
         active.run = replace(run, state=state, started_at=now, ends_by=ends_by)
         self.world.apply(Put(active.run))
         self._schedule(active)
+        self._ripens(run.id, instants.victim_from(self.world.policy.rules, active.run))
         self._unbar(run)
 
     def _unbar(self, run: Run) -> None:
@@ -298,10 +306,20 @@ class Engine:
             if job is not None and job.not_before is not None:
                 self.world.apply(Put(replace(job, not_before=None)))
 
+    def _ripens(self, name: JobId | RunId, when: Iterable[datetime]) -> None:
+        for at in when:
+            heappush(self._ages, (at, name))
 
-def _look_again(decided: Plan) -> datetime | None:
-    """Return when the planner wants to be asked again although nothing happens before."""
-    told: datetime | None = getattr(decided, "look_again_at", None)
-    starts = [reserve.start_at for reserve in decided.reserves if reserve.start_at > decided.now]
-    known = starts if told is None else [*starts, told]
-    return min((at for at in known if at > decided.now), default=None)
+    def _look_again(self, decided: Plan) -> datetime | None:
+        """Return when the plan may be another although nothing happens before."""
+        now, ages, world = decided.now, self._ages, self.world
+        while ages and (ages[0][0] <= now or not self._is_there(ages[0][1])):
+            heappop(ages)
+        known = [reserve.start_at for reserve in decided.reserves]
+        known += (at for at, _ in ages[:1])
+        known += instants.counted_anew(world.turnovers.values())
+        known += self._dates[bisect_right(self._dates, now) :][:1]
+        return min((at for at in known if at > now), default=None)
+
+    def _is_there(self, name: JobId | RunId) -> bool:
+        return name in self.world.jobs or name in self.world.runs

@@ -59,9 +59,8 @@ def _scaled(text: str, trace: Trace) -> tuple[timedelta, ...]:
         raise Refused("--limits", told, next_step="for example --limits factor:3")
     longest = max(job.duration for job in trace.jobs)
     if longest.total_seconds() * factor > LONGEST.total_seconds():
-        raise Refused(
-            "--limits", f"--limits factor:{text} makes a limit longer than {LONGEST.days} days"
-        )
+        told = f"--limits factor:{text} makes a limit longer than {LONGEST.days} days"
+        raise Refused("--limits", told, next_step="take a smaller factor")
     return tuple(max(_SHORTEST, job.duration * factor) for job in trace.jobs)
 
 
@@ -76,7 +75,11 @@ def _listed(file: Path, trace: Trace) -> tuple[timedelta, ...]:
     limits: dict[str, timedelta] = {}
     seen: dict[str, int] = {}
     for line, values in table:
-        row = Row(line, dict(zip(_COLUMNS, values, strict=False)), problems)
+        if len(values) != len(_COLUMNS):
+            told = f"the row has {len(values)} fields, the header names {len(_COLUMNS)}"
+            problems.add(line, WHOLE_FILE, told)
+            continue
+        row = Row(line, dict(zip(_COLUMNS, values, strict=True)), problems)
         job = row.needed("job_id")
         note_twice(row, "job_id", job, seen)
         if job not in known:

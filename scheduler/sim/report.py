@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from math import fsum
 from typing import Any, TextIO
 
-from scheduler.sim.history import Attempt, Ended, History
+from scheduler.sim.history import Attempt, Ended, EndedBy, History
 
 BOUND = timedelta(seconds=10)
 """Jobs shorter than this count as if they ran so long in a slowdown.
@@ -101,7 +101,7 @@ def measure(history: History) -> Report:
         makespan_s=makespan(ended).total_seconds(),
         utilisation=utilisation(history),
         fairness=jain([tenant.slowdown for tenant in tenants]),
-        preemptions=tally.preempts,
+        preemptions=sum(each.ended_by is EndedBy.PREEMPTED for each in history.attempts),
         recalls=len(history.recalls),
         recall_s=spread(one.took for one in history.recalls if one.took is not None),
         lost_gpu_hours=history.lost_gpu_seconds / _HOUR,

@@ -26,7 +26,9 @@ from scheduler.sim.trace import BEGINS_AT, UNKNOWN, Trace, TraceJob, note_twice
 _NEEDED = (("JobID",), ("Submit",), ("ElapsedRaw", "Elapsed"), ("AllocTRES", "ReqTRES"))
 # [days-]hours:minutes:seconds, of which hours and days may be missing.
 _ELAPSED = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)(?:\.\d+)?", re.ASCII)
-_GPUS = re.compile(r"(?:^|,)gres/gpu(:[^=,]+)?=(\d+)", re.ASCII)
+_GPUS = re.compile(r"(?:^|,)gres/gpu(:[^=,]+)?=(\d{1,15})([KM]?)(?=,|$)", re.ASCII)
+_UNITS = {"": 1, "K": 1024, "M": 1024**2}  # Slurm shortens large counts
+_YEARS = range(1970, 2200)  # of a submission: before and after them nobody ran Slurm
 _RUNNING = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "COMPLETING"})
 _MOST_DIGITS = 7  # of one part of a time: far beyond any job, and within a timedelta
 WITHOUT_GPUS, _NEVER_RAN, _RUN_STILL = "without GPUs", "never ran", "still running"
@@ -94,13 +96,14 @@ def _why_left_out(row: Row) -> str:
 
 def _job(row: Row) -> TraceJob:
     nodes = next((row.text(f) for f in ("AllocNodes", "NNodes") if row.text(f)), "")
+    number = int(nodes[:_MOST_DIGITS]) if nodes.isascii() and nodes.isdigit() else 0
     tenant = row.text("Account") or row.text("Partition") or UNKNOWN
     return TraceJob(
         id=JobId(row.text("JobID")),
         submit=timedelta(0),
         duration=_elapsed(row),
         gpus=_gpus(row),
-        nodes=int(nodes) if nodes.isascii() and nodes.isdigit() else None,
+        nodes=number or None,  # 0, or 1K: it says no number that could be meant
         user=row.text("User") or tenant,
         tenant=tenant,
         line=row.line,
@@ -144,9 +147,10 @@ def _gpus(row: Row) -> int:
     """Return the GPUs of `gres/gpu=8`, or of all `gres/gpu:model=8` where only those are told."""
     for field in ("AllocTRES", "ReqTRES"):
         told = _GPUS.findall(row.text(field))
-        plain = [int(count) for model, count in told if not model]
+        counts = [(model, int(count) * _UNITS[unit]) for model, count, unit in told]
+        plain = [count for model, count in counts if not model]
         if told:
-            return plain[0] if plain else sum(int(count) for _, count in told)
+            return plain[0] if plain else sum(count for _, count in counts)
     return 0
 
 
@@ -154,10 +158,14 @@ def _instant(row: Row) -> datetime:
     text = row.text("Submit")
     try:
         if text.isascii() and text.isdigit():
-            return datetime.fromtimestamp(int(text), UTC)
-        at = datetime.fromisoformat(text)
+            at = datetime.fromtimestamp(int(text), UTC)
+        else:
+            at = datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError):
         row.wrong("Submit", f"'{text[:40]}' is not a time such as 2026-03-02T12:00:00")
+        return BEGINS_AT
+    if at.year not in _YEARS:
+        row.wrong("Submit", f"{text[:40]} is not in the years {_YEARS[0]} to {_YEARS[-1]}")
         return BEGINS_AT
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 

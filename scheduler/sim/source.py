@@ -39,12 +39,15 @@ class Problems:
         self._found: list[Fault] = []
 
     def add(self, line: int, field: str, reason: str) -> None:
-        """Note a problem at a line, counted from 1.
+        """Note a problem at a line, counted from 1; once, however often it is met.
 
         Raises:
             Refused: there are so many that the rest would tell nobody more.
         """
-        self._found.append(Fault(field, reason, line))
+        fault = Fault(field, reason, line)
+        if fault in self._found:
+            return
+        self._found.append(fault)
         if len(self._found) >= _MOST_PROBLEMS:
             self.refuse()
 

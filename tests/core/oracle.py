@@ -75,6 +75,10 @@ class Sums:
             if r.quota_class is not QuotaClass.BACKGROUND and self.path(r.account)
         ]
 
+    def is_leaf(self, account: AccountName) -> bool:
+        """Whether no account below it has a row of its own."""
+        return not any(child in self._rows for child in self._children(account))
+
     def _children(self, account: AccountName) -> list[AccountName]:
         return [a for a, parent in self._parents.items() if parent == account]
 
@@ -259,6 +263,29 @@ class Cells:
                 on_node.update({slot.node: len(slot.gpus) for slot in run.slots})
         touched = sum(-(-held // size) for held in on_node.values())
         return self._sums.nominal(who) // size - touched
+
+    def overlap(self) -> bool:
+        """Whether not everybody can have all that they are guaranteed, whoever ends for them.
+
+        Who holds most of its guarantee beside others may still claim a whole node, and it is the
+        one in which others are guaranteed single GPUs.
+        """
+        pinned: dict[str, Counter[AccountName]] = {}
+        for run in self._snapshot.runs.values():
+            if run.pool == self.pool.id and run.quota_class is QuotaClass.IN_QUOTA:
+                for slot in run.slots:
+                    pinned.setdefault(slot.node, Counter())[run.account] += len(slot.gpus)
+        needed = 0
+        for quota in self._policy.quotas:
+            if quota.pool != self.pool.id or not self._sums.is_leaf(quota.account):
+                continue
+            who, whole = quota.account, self.pool.gpus_per_node
+            held = sum(owners[who] for owners in pinned.values())
+            alone = sum(owners[who] for owners in pinned.values() if len(owners) == 1)
+            cells = quota.nominal // whole * whole
+            needed += max(0, quota.nominal - held, cells - alone)
+        taken = sum(owners.total() for owners in pinned.values())
+        return needed > self.pool.capacity - taken
 
 
 def broken_nodes(pool: Pool, snapshot: Snapshot) -> set[str]:

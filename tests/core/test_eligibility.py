@@ -175,6 +175,36 @@ RESERVED = build.policy(
 )
 
 
+@settings(max_examples=100, deadline=None)
+@given(pools(), st.lists(shapes(), min_size=2, max_size=6))
+def test_what_a_job_is_told_does_not_depend_on_who_asked_before(pools, asked):
+    """R15: a verdict names the models, nodes and GPUs that this job asks for, nobody else's."""
+    policy = build.policy(ACCOUNTS, pools, labels=LABELS)
+    shared = PolicyIndex(policy)
+    for shape in asked:
+        alone = PolicyIndex(policy).candidates("team", shape, HOUR).refusals
+        assert shared.candidates("team", shape, HOUR).refusals == alone
+
+
+def test_r15_a_pool_refuses_with_the_size_and_models_of_the_job_itself():
+    index = PolicyIndex(build.policy(pools=[build.pool(nodes=2)]))
+    told = [
+        dict(index.candidates("national", shape, HOUR).refusals[-1].numbers)
+        for shape in (
+            build.shape(1, 8, gpu_models=frozenset({"H200"})),
+            build.shape(4, 2, gpu_models=frozenset({"H200"})),
+            build.shape(4, 8),
+            build.shape(4, 8, gpu_models=frozenset({"H100"})),
+        )
+    ]
+    assert [(n["nodes"], n["asked"], n["models"]) for n in told] == [
+        (1, 8, "H200"),
+        (4, 2, "H200"),
+        (4, 8, "any GPU"),
+        (4, 8, "H100"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("who", "shape", "pools", "state"),
     [

@@ -44,8 +44,8 @@ HUB = build.pool().id
     [
         pytest.param(
             explain.over_budget(build.budget("fy26", "lab", 100), 7000, 350_001, 3599),
-            "The budget fy26 of lab has 0 of 100 H100e-hours left (2 are spent, running jobs may "
-            "take 98); this job may take 1.",
+            "The budget fy26 of lab has 0 of 100 H100e-hours left (2 are spent, running jobs and "
+            "reservations may take 98); this job may take 1.",
             id="R4: what is left never reads as enough",
         ),
         pytest.param(

@@ -6,11 +6,13 @@ from hypothesis import given, settings
 
 from scheduler.core.forecast import Foresight, forecast, outlook, typical_starts
 from scheduler.core.model import QuotaClass, RunState
+from scheduler.core.policy import Rules
 from scheduler.core.predict import Predictor
 from scheduler.core.world import World
 from tests import build, strategies
 from tests.build import HOUR, MINUTE, NOON
 
+NO_PROMISES = Rules(reserve_depth=0)
 POLICY = build.policy(pools=[build.pool(nodes=1)])
 BUSY = replace(build.run("r", "national", {"hub-1": range(8)}, limit=10 * HOUR), name="train")
 STARTED = NOON + 30 * MINUTE
@@ -92,3 +94,30 @@ def test_a_start_behind_a_run_that_should_have_left_by_now_is_not_in_the_past():
     now = NOON + 11 * MINUTE
     starts = typical_starts(Foresight(policy, Predictor()), waits, now, ["j1"], 5)
     assert starts["j1"] >= now
+
+
+def test_a_job_that_waits_for_a_window_is_foreseen_at_its_end():
+    """R7: nothing ends then but the maintenance; and other runs end long after it."""
+    closed = build.reservation("cooling", count=2)
+    policy = build.policy(pools=[build.pool(nodes=2)], reservations=(closed,), rules=NO_PROMISES)
+    waits = build.job("j1", gpus=8)
+    empty = build.snapshot(build.nodes(), waits)
+    assert forecast(World(policy, empty), policy, NOON) == {"j1": NOON + HOUR}
+    other = build.policy(
+        pools=[build.pool(nodes=2), build.pool("far", nodes=1)],
+        reservations=(closed,),
+        rules=NO_PROMISES,
+    )
+    long = build.run("r", "national", {"far-1": range(8)}, "far", limit=50 * HOUR)
+    busy = build.snapshot(build.nodes(), build.nodes("far", 1), long, waits)
+    assert forecast(World(other, busy), other, NOON) == {"j1": NOON + HOUR}
+
+
+def test_a_job_that_waits_for_an_agreement_is_foreseen_when_it_begins():
+    tree = [build.account("national", None), build.account("a"), build.account("guest")]
+    lent = build.agreement("later", "a", "guest", valid_from=NOON + 5 * HOUR)
+    policy = build.policy(tree, [build.pool(owner="a")], agreements=(lent,))
+    snapshot = build.snapshot(build.nodes(), build.job("j1", "guest", gpus=8))
+    assert forecast(World(policy, snapshot), policy, NOON) == {"j1": NOON + 5 * HOUR}
+    eta = outlook(Foresight(policy, Predictor()), snapshot, NOON)["j1"]
+    assert (eta.low, eta.likely, eta.high) == (NOON + 5 * HOUR,) * 3

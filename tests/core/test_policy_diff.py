@@ -62,6 +62,23 @@ def test_a_recall_that_comes_with_the_new_policy_is_told():
     assert [run.sentence() for run in found.runs] == ["cp-r-1 (b, 16 GPUs) would be recalled"]
 
 
+def test_whose_reason_changes_is_told_the_one_that_is_another_and_who_waits_behind_is_not():
+    pools = [build.pool(nodes=1), build.pool("far", nodes=1)]
+    full = [
+        build.run("r1", "national", {"hub-1": range(8)}),
+        build.run("r2", "national", {"far-1": range(8)}, "far"),
+    ]
+    old = build.policy(pools=pools)
+    new = replace(old, pools=(pools[0], replace(pools[1], gpus_per_node=4)))
+    jobs = [build.job("j1", gpus=8), build.job("j2", gpus=8)]
+    nodes = [build.node("hub-1"), build.node("far-1", "far")]
+    found = differences(old, new, build.snapshot(nodes, full, jobs), NOON)
+    (told,) = found.jobs
+    assert told.job == "j1"
+    assert told.after.startswith("far has 1 node of 4 x H100; the job asks for 8 x any GPU")
+    assert told.before.startswith("national holds 8 GPUs of far with nominal 8")
+
+
 @given(strategies.scenes())
 @settings(max_examples=25, deadline=None)
 def test_a_policy_differs_in_nothing_from_itself(scene):

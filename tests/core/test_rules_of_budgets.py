@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from scheduler.core.explain import Reason
-from scheduler.core.model import BudgetId, PriorityClass, QuotaClass
-from scheduler.core.snapshot import Spent
+from scheduler.core.model import BudgetId, PriorityClass, QuotaClass, RunState
+from scheduler.core.snapshot import Claim, Spent
 from tests import build
 from tests.build import HOUR, NOON
 from tests.core.small import TREE, decide, reasons, started
@@ -118,3 +118,29 @@ def test_r4_a_budget_is_kept_to_the_second(seconds, starts):
     job = build.job("j1", "a1", 1, time_limit=limit)
     scene = build.snapshot(build.nodes(), job)
     assert started(decide(rich(build.budget("grant", "a", 8)), scene)) == starts
+
+
+@pytest.mark.parametrize(("hours", "starts"), [(8, ["j1"]), (7, [])])
+def test_r4_a_run_that_was_told_to_end_counts_until_then(hours, starts):
+    """4 of the run in the half hour that it has left, and not 8 to its limit; 4 of the job."""
+    told = {"stop_at": NOON + HOUR / 2, "draining": True, "state": RunState.STOPPING}
+    run = build.run("r1", "a1", {"hub-1": range(8)}, **told)
+    policy = rich(build.budget("grant", "a", hours))
+    scene = build.snapshot(build.nodes(), run, build.job("j1", "a1", 4))
+    assert started(decide(policy, scene)) == starts
+
+
+@pytest.mark.parametrize("payer", ["a1", "a", "national"])
+@pytest.mark.parametrize(("hours", "starts"), [(20, ["j1"]), (19, [])])
+def test_r4_r7_what_runs_in_a_reservation_is_paid_for_once_by_whoever_is_above(
+    payer, hours, starts
+):
+    """16 of the reservation, in which a run has 8 GPUs; 4 of the job beside it."""
+    kept = build.reservation("demo", "a1", 2, nodes=frozenset({"hub-1", "hub-2"}))
+    run = build.run("r1", "a1", {"hub-1": range(8)}, reservation=kept.id)
+    policy = rich(
+        build.budget("grant", payer, hours), pools=[build.pool(nodes=3)], reservations=(kept,)
+    )
+    scene = build.snapshot(build.nodes(count=3), run, build.job("j1", "a1", 4))
+    claimed = {kept.id: Claim(kept.id, NOON)}
+    assert started(decide(policy, replace(scene, claims=claimed))) == starts

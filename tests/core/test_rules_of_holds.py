@@ -1,11 +1,13 @@
 """R6, R12 and R2: what may start while others wait, nobody starves, and the other orders."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler.core.explain import Reason
 from scheduler.core.model import QuotaClass
 from scheduler.core.ordering import entry
 from scheduler.core.plan import plan
@@ -14,7 +16,7 @@ from scheduler.core.snapshot import DropRun, Put
 from scheduler.core.world import World
 from tests import build
 from tests.build import DAY, HOUR, MINUTE, NOON
-from tests.core.small import TREE, decide, started
+from tests.core.small import SHARED, TREE, decide, reasons, started
 
 
 def one_queue(nodes=2, **rules):
@@ -44,12 +46,50 @@ def test_r6_what_starts_behind_a_blocked_head(backfill, starts):
     assert started(decide(policy, scene)) == starts
 
 
+@pytest.mark.parametrize("order", list(Order))
+def test_r6_strictly_in_order_the_first_may_borrow_what_its_own_quota_does_not_give(order):
+    """The in-quota pass refuses it: that ends the pass and not yet the cycle."""
+    policy = replace(SHARED, rules=Rules(order=order, backfill=Backfill.STRICT))
+    own = build.run("r1", "a", {"hub-1": range(8)})
+    first, second = build.job("j1", "a", gpus=8), build.job("j2", "a", gpus=8)
+    result = decide(policy, build.snapshot(build.nodes(), own, first, second))
+    assert [(start.job, start.quota_class) for start in result.starts] == [
+        ("j1", QuotaClass.BORROWED)
+    ]
+
+
+def test_r6_strictly_in_order_one_that_refuses_recall_ends_the_cycle_for_all_behind_it():
+    policy = replace(SHARED, rules=Rules(order=Order.FIFO, backfill=Backfill.STRICT))
+    own = build.run("r1", "a", {"hub-1": range(8)})
+    first = build.job("j1", "a", gpus=8, preemptible=False)
+    result = decide(policy, build.snapshot(build.nodes(), own, first, build.job("j2", "b")))
+    assert started(result) == []
+    assert reasons(result, "j1") == {"hub": Reason.NOT_PREEMPTIBLE}
+    assert reasons(result, "j2") == {None: Reason.STRICT_ORDER}
+
+
 def test_r6_easy_plans_a_start_for_the_first_blocked_job_alone():
     policy = one_queue(order=Order.FIFO, backfill=Backfill.EASY)
     jobs = [build.job("j2", gpus=7, count=2), build.job("j3", gpus=6, count=2)]
     result = decide(policy, build.snapshot(build.nodes(), waiting_head(), jobs))
     assert [reserve.job for reserve in result.reserves] == ["j1"]
     assert result.reserves[0].start_at == NOON + HOUR
+
+
+def test_r6_easy_plans_a_start_for_a_head_whose_own_account_fills_the_pool():
+    """All it may borrow is what the pool has: its own run is what its gang waits for."""
+    rows = [build.quota(name, 0, borrow=16) for name in ("a", "b")]
+    rules = Rules(order=Order.FIFO, backfill=Backfill.EASY, share_preemption=False)
+    policy = build.policy(TREE, [build.pool(nodes=2)], rows, rules=rules)
+    busy = build.run("r1", "a", {"hub-1": range(8)}, quota_class=QuotaClass.BORROWED)
+    jobs = [
+        build.job("j1", "a", 8, 2),
+        build.job("j2", "b", 8, time_limit=2 * HOUR),
+        build.job("j3", "b", 8, time_limit=HOUR),
+    ]
+    result = decide(policy, build.snapshot(build.nodes(), busy, jobs))
+    assert [(r.job, r.start_at) for r in result.reserves] == [("j1", NOON + HOUR)]
+    assert started(result) == ["j3"]
 
 
 def test_r6_only_so_much_stands_idle_for_planned_starts_but_always_for_the_first():

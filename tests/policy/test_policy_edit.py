@@ -90,7 +90,8 @@ quotas:
 # the end
 """
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True)
-VALUES = NAMES | st.integers(0, 9) | st.lists(NAMES, max_size=3) | st.text(max_size=8)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+VALUES = NAMES | st.integers(0, 9) | st.lists(NAMES, max_size=3) | TEXTS
 
 
 @settings(deadline=None)

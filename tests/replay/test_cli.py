@@ -89,6 +89,32 @@ def test_what_if_plays_a_recording_without_a_hub(recorded):
     assert "nobody" in refused.output
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param([], "nothing to try: give --quota, --weight", id="no change"),
+        pytest.param(["--weight", f"arl={'9' * 5000}"], "is not a whole number", id="digits"),
+        pytest.param(
+            ["--weight", "arl=0"],
+            "weight of arl: weight = 0: input should be greater than or equal to 1",
+            id="zero",
+        ),
+        pytest.param(
+            ["--quota", "arl@national-hub:nominal=1,nominal=2"], "one amount twice", id="twice"
+        ),
+        pytest.param(
+            ["--weight", "arl=2", "--since", "9999-12-31"],
+            "Invalid value: since is not between 1970 and 2999",
+            id="the end of time",
+        ),
+    ],
+)
+def test_a_change_that_cannot_be_tried_is_told_as_it_was_typed(recorded, words, told):
+    done = run("what-if", "--recording", recorded, *words)
+    assert done.exit_code == 2
+    assert told in " ".join(done.output.replace("│", " ").split())
+
+
 def test_policies_are_compared_by_what_they_say_and_by_what_they_would_plan(recorded, tmp_path):
     old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
     old.write_text(POLICY)

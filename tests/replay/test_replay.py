@@ -160,6 +160,35 @@ def test_a_line_that_is_no_cycle_is_told(recorded):
         rewritten(recorded, lambda found: found[1].pop("digest"))
 
 
+def unknown_job(found):
+    found[1]["starts"][0]["job"] = "nobodys"
+
+
+def unknown_account(found):
+    row = {"account": "nobody", "pool": "hub", "nominal": 1, "lend_max": 1, "borrow_max": 0}
+    found[0]["policy"]["quotas"].append(row)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param(
+            lambda found: found.pop(1), "line 2 .*in cycle 1, which is not there", id="a line gone"
+        ),
+        pytest.param(
+            lambda found: found[2].update(carried=7), "line 3 .*is no cycle", id="no decisions"
+        ),
+        pytest.param(unknown_job, "cycle 1 of the recording does not go with", id="unknown job"),
+        pytest.param(
+            unknown_account, "its first line of the recording does not go with", id="an account"
+        ),
+    ],
+)
+def test_a_recording_that_was_altered_is_told_by_where_it_breaks_off(recorded, change, told):
+    with pytest.raises(Refused, match=told):
+        list(replay(rewritten(recorded, change)))
+
+
 def test_files_are_bounded_in_cycles_and_number(tmp_path):
     world = World(POLICY, build.snapshot(build.nodes(count=2)))
     recorder = Recorder(tmp_path, cycles=2, files=3)

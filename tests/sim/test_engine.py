@@ -69,6 +69,8 @@ def test_a_victim_that_is_done_within_its_notice_is_completed(tmp_path):
         ("j1", 1, 0, 1000, "completed"),
     ]
     assert history.lost_gpu_seconds == 0
+    report = measure(history)
+    assert (report.preemptions, history.tally.preempts, report.recalls) == (0, 1, 1)
 
 
 def test_usage_is_settled_when_a_lease_ends_from_the_start_of_work(tmp_path):

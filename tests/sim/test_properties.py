@@ -41,6 +41,7 @@ def test_gangs_run_whole_no_gpu_is_given_twice_and_all_work_is_done(jobs, book, 
     kept = None if every is None else Decimal(every)
     terms = Terms(2, 8, Decimal(restart), kept)
     assert violations(text_of(rows), written(history), terms) == []
+    assert measure(history).preemptions == written(history).count(",preempted,")
     waited = measure(history).wait_s.mean
     assert waited == pytest.approx(mean_wait(text_of(rows), written(history)))
 

@@ -242,6 +242,7 @@ def test_limits_come_from_a_file_by_job(tmp_path):
         pytest.param("job_id,limit_s\nj1,5\nj2,-1\n", "-1 is negative", id="negative"),
         pytest.param("job_id,limit_s\nj1,5\nj2,5\nj3,5\n", "has no job 'j3'", id="unknown job"),
         pytest.param("job_id,limit_s\nj1,5\nj2,5\nj1,5\n", "is there already", id="twice"),
+        pytest.param("job_id,limit_s\nj1,5,h\nj2,5\n", "the row has 3 fields", id="a field more"),
     ],
 )
 def test_a_mistake_in_the_limits_is_told(tmp_path, text, told):
@@ -352,11 +353,35 @@ def test_sacct_may_print_raw_seconds_and_requested_resources(tmp_path):
         pytest.param("1-02:03:04|2", "a day|2", 2, "Elapsed", "'a day' is not", id="elapsed"),
         pytest.param("2026-03-02T12:00:00", "Unknown", 5, "Submit", "'Unknown'", id="submit"),
         pytest.param("100|early", "101|early", 5, "JobID", "already, in line 2", id="twice"),
+        pytest.param(
+            "2026-03-02T12:00:00", "9999-12-31T23:00", 5, "Submit", "1970 to 2199", id="year"
+        ),
+        pytest.param(
+            "2026-03-02T12:00:00", "0001-01-01T00:00+14:00", 5, "Submit", "1970", id="zone"
+        ),
     ],
 )
 def test_a_mistake_in_what_sacct_printed_is_told(tmp_path, before, after, line, field, told):
     found = refusal(tmp_path, SACCT.replace(before, after, 1))
     assert any((at, name) == (line, field) and told in why for at, name, why in found), found
+    assert len(set(found)) == len(found), "each is told once"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "size"),
+    [
+        pytest.param("0", "16", (2, 8), id="a job that Slurm gave no nodes"),
+        pytest.param("9" * 5000, "16", (2, 8), id="no number of nodes"),
+        pytest.param("1K", "16", (2, 8), id="a rounded number of nodes"),
+        pytest.param("4", "16", (4, 4), id="as it ran"),
+        pytest.param("128", "1K", (128, 8), id="a shortened number of GPUs"),
+    ],
+)
+def test_what_slurm_says_of_nodes_counts_where_it_is_a_number(tmp_path, nodes, gpus, size):
+    row = f"7|2026-03-02T12:00:00|60|{nodes}|cpu=8,gres/gpu={gpus},gres/gpumem=1G"
+    text = f"JobID|Submit|ElapsedRaw|AllocNodes|AllocTRES\n{row}\n"
+    (work,) = setting(tmp_path, text, cluster=(128, 8)).works
+    assert (work.job.shape.nodes, work.job.shape.gpus_per_node) == size
 
 
 def test_an_export_without_gpu_jobs_says_what_was_left_out(tmp_path):
