@@ -146,6 +146,7 @@ class Cells:
         # A size of which nobody is guaranteed a cell keeps nobody out, and is not counted.
         self._sizes = [size for size in sizes if size.nominal]
         self._blocks: Size | None = None
+        self._with_blocks = self._sizes
         # By number of block: its whole nodes that are free or bound to one account, and whose.
         self._capacity: list[int] = []
         self._owners: list[dict[AccountName, int]] = []
@@ -162,7 +163,12 @@ class Cells:
     def sizes(self) -> list[Size]:
         """Return all sizes in which anything is guaranteed."""
         self._bring_forward()
-        return self._sizes if self._blocks is None else [*self._sizes, self._blocks]
+        return self._with_blocks
+
+    @property
+    def have_blocks(self) -> bool:
+        """Return whether anybody is guaranteed a block."""
+        return self._blocks is not None
 
     @property
     def are_claimed(self) -> bool:
@@ -197,6 +203,7 @@ class Cells:
             gpus = nodes * self._whole
             if any(nominal >= gpus for nominal in self._nominals.values()):
                 self._blocks = Size(nodes, gpus, self._nominals)
+        self._with_blocks = self._sizes if self._blocks is None else [*self._sizes, self._blocks]
         for size in self._sizes:
             size.clear()
         self._capacity = [0] * len(wired)
