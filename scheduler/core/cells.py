@@ -231,9 +231,9 @@ class Cells:
         else:
             for size in self._sizes:
                 size.recount(size.split(healthy, before), size.split(healthy, after))
-        now = self._bound_to(place, after)
+        now = self._bound_to(place, after) if after else None
         if self._blocks is not None and healthy >= self._whole:
-            was = self._bound_to(place, before)
+            was = self._bound_to(place, before) if before else None
             # In its block counts a node that is free or bound to one account.
             counted = (was is not None or not before), (now is not None or not after)
             if was != now or counted[0] != counted[1]:

@@ -122,7 +122,7 @@ class PoolNodes:
         self.blocks: list[int] = []  # usable nodes of each block, a bit per rank
         # _at_least[n]: usable nodes with n or more GPUs free, a bit per rank.
         self._at_least: list[int] = []
-        self._numbered = True
+        self.are_numbered = True
         # _ready[n]: (when n GPUs are free at once, rank), soonest first; and whose is out of date,
         # with the times that the lists still show.
         self._ready: dict[int, list[tuple[datetime, int]]] = {}
@@ -141,16 +141,16 @@ class PoolNodes:
     def put(self, state: NodeState) -> None:
         """Add a node, or replace it; numbers are given anew before the next look."""
         self._by_id[state.node.id] = state
-        self._numbered = False
+        self.are_numbered = False
 
     def drop(self, node: NodeId) -> None:
         """Take a node out of the pool."""
         del self._by_id[node]
-        self._numbered = False
+        self.are_numbered = False
 
     def number(self) -> None:
         """Number the nodes by (block, id), if nodes came or went since."""
-        if self._numbered:
+        if self.are_numbered:
             return
         states = sorted(self._by_id.values(), key=lambda s: (s.node.block, s.node.id))
         self.order = [state for state in states if state.node.usable]
@@ -167,7 +167,7 @@ class PoolNodes:
         self._begin_cells(states, {block: number for number, block in enumerate(blocks)})
         self._ready.clear()
         self._outdated.clear()
-        self._numbered = True
+        self.are_numbered = True
 
     def _count(self, rank: int, before: int, after: int) -> None:
         bit, at_least = 1 << rank, self._at_least
@@ -214,7 +214,7 @@ class PoolNodes:
 
     def refresh(self, state: NodeState, more: Holder | None = None) -> None:
         """Take note that a node's GPUs are held by others than before, or by one `more`."""
-        if not (self._numbered and state.node.usable):
+        if not (self.are_numbered and state.node.usable):
             state.refresh()
             return
         if self._ready and state.rank not in self._outdated:
