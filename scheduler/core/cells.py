@@ -87,8 +87,8 @@ class Size:
         """Count one more place, in which nothing is pinned."""
         self.free += capacity // self.units
 
-    def take(self, capacity: int, owner: tuple[AccountName, int], sign: int) -> None:
-        """Let one account have so many units of a free place; with `sign` -1 it is free again.
+    def take(self, capacity: int, owner: tuple[AccountName, int], places: int) -> None:
+        """Let one account have so many units of free places; below zero, they are free again.
 
         The same as `recount`, but faster: nearly all moves are like this.
         """
@@ -99,10 +99,10 @@ class Size:
             if cells * units > capacity:
                 cells = used // units
             if cells:
-                self._bind(account, left, sign * cells)
+                self._bind(account, left, places * cells)
                 used = max(used, cells * units)
         still_free = (capacity - used) // units if used < capacity else 0
-        self.free += sign * (still_free - capacity // units)
+        self.free += places * (still_free - capacity // units)
 
     def recount(self, before: Split, after: Split) -> None:
         """Count a place anew that was split otherwise before."""
@@ -146,18 +146,29 @@ class Cells:
         # A size of which nobody is guaranteed a cell keeps nobody out, and is not counted.
         self._sizes = [size for size in sizes if size.nominal]
         self._blocks: Size | None = None
+        self._with_blocks = self._sizes
         # By number of block: its whole nodes that are free or bound to one account, and whose.
         self._capacity: list[int] = []
         self._owners: list[dict[AccountName, int]] = []
         # What `split` answers of each, since it was last asked.
         self._splits: dict[int, Split] = {}
+        # What has moved since anybody asked, counted then: a gang's nodes are mostly alike, and in
+        # one block. Nodes that one account has taken, by their GPUs and its; and blocks as counted.
+        self._taken: dict[tuple[int, tuple[AccountName, int]], int] = {}
+        self._moved: dict[int, Split] = {}
         # The same of blocks that have changed since `save`, as they were.
         self._changed: dict[int, tuple[int, dict[AccountName, int]]] | None = None
 
     @property
     def sizes(self) -> list[Size]:
         """Return all sizes in which anything is guaranteed."""
-        return self._sizes if self._blocks is None else [*self._sizes, self._blocks]
+        self._bring_forward()
+        return self._with_blocks
+
+    @property
+    def have_blocks(self) -> bool:
+        """Return whether anybody is guaranteed a block."""
+        return self._blocks is not None
 
     @property
     def are_claimed(self) -> bool:
@@ -171,6 +182,8 @@ class Cells:
         outer, self._changed = self._changed, changed
 
         def restore() -> None:
+            self._taken.clear()
+            self._moved.clear()
             for size, saved in sizes:
                 size.restore(saved)
             for block, (capacity, owners) in changed.items():
@@ -190,11 +203,14 @@ class Cells:
             gpus = nodes * self._whole
             if any(nominal >= gpus for nominal in self._nominals.values()):
                 self._blocks = Size(nodes, gpus, self._nominals)
+        self._with_blocks = self._sizes if self._blocks is None else [*self._sizes, self._blocks]
         for size in self._sizes:
             size.clear()
         self._capacity = [0] * len(wired)
         self._owners = [{} for _ in wired]
         self._splits.clear()
+        self._taken.clear()
+        self._moved.clear()
 
     def put(self, place: Place) -> None:
         """Count a node on which nothing is pinned."""
@@ -210,15 +226,14 @@ class Cells:
         block, healthy = place
         owners, sign = (before, -1) if not after else (after, 1)
         if len(owners) == 1 and not (before and after):
-            (owner,) = owners.items()
-            for size in self._sizes:
-                size.take(healthy, owner, sign)
+            key = (healthy, next(iter(owners.items())))
+            self._taken[key] = self._taken.get(key, 0) + sign
         else:
             for size in self._sizes:
                 size.recount(size.split(healthy, before), size.split(healthy, after))
-        now = self._bound_to(place, after)
+        now = self._bound_to(place, after) if after else None
         if self._blocks is not None and healthy >= self._whole:
-            was = self._bound_to(place, before)
+            was = self._bound_to(place, before) if before else None
             # In its block counts a node that is free or bound to one account.
             counted = (was is not None or not before), (now is not None or not after)
             if was != now or counted[0] != counted[1]:
@@ -236,13 +251,15 @@ class Cells:
     def _count_block(
         self, block: int, capacity: int, was: AccountName | None, now: AccountName | None
     ) -> None:
-        """Count a block anew in which one node is bound to another account, or counts anew."""
+        """Note a block to be counted in which one node is bound to another, or counts anew."""
         size, owners = self._blocks, self._owners[block]
         if size is None:
             return
         if self._changed is not None and block not in self._changed:
             self._changed[block] = (self._capacity[block], dict(owners))
-        before = self._split(size, block)
+        if block not in self._moved:
+            self._moved[block] = self._split(size, block)
+        self._splits.pop(block, None)
         self._capacity[block] += capacity
         if was is not None:
             owners[was] -= 1
@@ -250,8 +267,17 @@ class Cells:
                 del owners[was]
         if now is not None:
             owners[now] = owners.get(now, 0) + 1
-        after = self._splits[block] = size.split(self._capacity[block], owners)
-        size.recount(before, after)
+
+    def _bring_forward(self) -> None:
+        """Count what has moved."""
+        for (healthy, owner), places in self._taken.items():
+            for size in self._sizes:
+                size.take(healthy, owner, places)
+        self._taken.clear()
+        if self._blocks is not None:
+            for block, before in self._moved.items():
+                self._blocks.recount(before, self._split(self._blocks, block))
+        self._moved.clear()
 
     def short_of(self, account: AccountName, sizes: Iterable[Size]) -> list[bool]:
         """Return where free cells are lacking: by size for others, then for all with this one.
@@ -259,6 +285,7 @@ class Cells:
         An account may take its own blocks apart, as on a machine of its own, but not its nodes:
         there it would not have any more of them.
         """
+        self._bring_forward()
         others = [size.free < size.claimed - size.left(account) for size in sizes]
         return others + [size.free < size.claimed for size in self._sizes]
 
@@ -267,6 +294,7 @@ class Cells:
 
         A block that another may want whole does not keep an account out of its own last nodes.
         """
+        self._bring_forward()
         guaranteed = bool(self._sizes) and self._sizes[-1].left(account) >= nodes
         return self._sizes if last_try and guaranteed else self.sizes
 
@@ -292,6 +320,7 @@ class Cells:
         size = self._blocks
         if size is None:
             return []
+        self._bring_forward()
         kept, due = [0] * len(self._owners), dict(size.nominal)
         bound = [
             (-owners[who], number, who, count)

@@ -27,6 +27,8 @@ from scheduler.core.victims import may_help
 from scheduler.core.windows import Window, planned_name, windows
 from scheduler.core.world import World
 
+_TENTATIVE_SECONDS = fairshare.TENTATIVE.total_seconds()
+
 
 class Cycle:
     """The state of one cycle over a world: decisions so far, and what is planned for later."""
@@ -36,6 +38,8 @@ class Cycle:
         self.world = world
         self.now = now
         self.rules = world.policy.rules
+        self._one_ages = self.rules.hold_after
+        self._gang_ages = min(self.rules.hold_gangs_after, self.rules.hold_after)
         self.purse = Purse(world, now)
         self.starts: list[Start] = []
         self.preempts: list[Preempt] = []
@@ -84,8 +88,10 @@ class Cycle:
         """Carry the decisions out again after a rollback, to look at the world they make."""
         self.world.floor.mark()
         self.world.advance_by(self.preempts, (), self.now)
+        waiting = self.world.waiting
         for start in self.starts:
-            self.world.try_start(start, self.now)
+            job = waiting.jobs[start.job]
+            self.world.try_start(job, waiting.kind_of(job.id), start, self.now)
 
     def try_start(self, kind: Kind, job: Job, turn: QuotaClass) -> Start | None:
         """Start the job if any of its pools allows it in this pass of the cycle."""
@@ -171,9 +177,7 @@ class Cycle:
 
     def aged_at(self, job: Job) -> datetime:
         """Return when the job has waited so long: no account's cells keep it out any more."""
-        rules = self.rules
-        after = rules.hold_gangs_after if job.shape.nodes > 1 else rules.hold_after
-        return job.submitted_at + min(after, rules.hold_after)
+        return job.submitted_at + (self._gang_ages if job.shape.nodes > 1 else self._one_ages)
 
     def held_back_now(self, kind: Kind, job: Job, pool: Pool) -> bool:
         """Return whether the job would not fit here even if no account's cells were kept."""
@@ -373,4 +377,4 @@ class Cycle:
         if start.quota_class is QuotaClass.BACKGROUND:
             return 0.0
         h100e = sum_of(start.slots) * self.world.index.factor(start.pool, self.now) / H100E
-        return h100e * fairshare.TENTATIVE.total_seconds()
+        return h100e * _TENTATIVE_SECONDS

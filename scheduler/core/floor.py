@@ -24,8 +24,10 @@ class Floor:
 
     def pool(self, pool: PoolId) -> PoolNodes:
         """Return a pool's nodes, numbered."""
-        nodes = self._pool(pool)
-        nodes.number()
+        nodes = self.pools.get(pool)
+        if nodes is None or not nodes.are_numbered:
+            nodes = self._pool(pool)
+            nodes.number()
         return nodes
 
     def _pool(self, pool: PoolId) -> PoolNodes:

@@ -75,13 +75,13 @@ def candidates(nodes: PoolNodes, account: AccountName, fit: Fit, room: int = -1)
             yield mine
         yield ~(mine | nodes.untouched | nodes.bound)
     free = nodes.untouched
-    kept = [] if nodes.cells is None else nodes.cells.kept_in_blocks(account)
-    if kept and nodes.cells is not None:
+    if nodes.cells is not None and nodes.cells.have_blocks:
         own = 0
         for number in nodes.cells.blocks_of(account):
             own |= nodes.blocks[number]
         yield mine | free & own
-        free &= ~_kept(nodes, kept)
+        # Worked out late, for mostly the account's own blocks have room.
+        free &= ~_kept(nodes, nodes.cells.kept_in_blocks(account))
         yield mine | free
     yield mine | nodes.untouched
     if fit.nodes > 1 and mine:

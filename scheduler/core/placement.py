@@ -9,22 +9,19 @@ equal blocks the fullest nodes that still fit are taken, so that whole nodes sta
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from scheduler.core.cells import NOBODY, Cells, Owners, Place
-from scheduler.core.model import (
-    AccountName,
-    Node,
-    NodeId,
-    RunId,
-    Slot,
-)
+from scheduler.core.model import AccountName, Node, NodeId, RunId, Slot
 
 FREE = datetime.min.replace(tzinfo=UTC)
 """The time from which a GPU is free that nobody holds."""
+
+Times = tuple[tuple[datetime, int], ...]
+"""When each healthy GPU of a node is free, and which, soonest first."""
 
 
 class Holder(NamedTuple):
@@ -51,7 +48,7 @@ class NodeState:
         self.holders = holders
         self.rank = -1
         self.healthy = sum(1 << gpu.index for gpu in node.gpus if gpu.healthy)
-        self._times: tuple[tuple[datetime, int], ...] | None = None
+        self._times: Times | None = None
         self.place = Place(0, self.healthy.bit_count())
         self.free = 0
         self.pinned: Owners = NOBODY
@@ -81,13 +78,13 @@ class NodeState:
         self._times = None
 
     @property
-    def times(self) -> tuple[tuple[datetime, int], ...]:
+    def times(self) -> Times:
         """Return (when free, index) of each healthy GPU, soonest first."""
         if self._times is None:
             self._times = self._worked_out()
         return self._times
 
-    def _worked_out(self) -> tuple[tuple[datetime, int], ...]:
+    def _worked_out(self) -> Times:
         if self.free == self.healthy:
             return _all_at(self.healthy, FREE)
         held = [(mask & self.healthy, until) for mask, until, _ in self.holders.values()]
@@ -125,11 +122,11 @@ class PoolNodes:
         self.blocks: list[int] = []  # usable nodes of each block, a bit per rank
         # _at_least[n]: usable nodes with n or more GPUs free, a bit per rank.
         self._at_least: list[int] = []
-        self._numbered = True
+        self.are_numbered = True
         # _ready[n]: (when n GPUs are free at once, rank), soonest first; and whose is out of date,
         # with the times that the lists still show.
         self._ready: dict[int, list[tuple[datetime, int]]] = {}
-        self._outdated: dict[int, tuple[tuple[datetime, int], ...]] = {}
+        self._outdated: dict[int, Times] = {}
         self.free = 0
         # Usable nodes by pinned GPUs, a bit per rank: without any, of each account, and those
         # that are bound to one account.
@@ -144,16 +141,16 @@ class PoolNodes:
     def put(self, state: NodeState) -> None:
         """Add a node, or replace it; numbers are given anew before the next look."""
         self._by_id[state.node.id] = state
-        self._numbered = False
+        self.are_numbered = False
 
     def drop(self, node: NodeId) -> None:
         """Take a node out of the pool."""
         del self._by_id[node]
-        self._numbered = False
+        self.are_numbered = False
 
     def number(self) -> None:
         """Number the nodes by (block, id), if nodes came or went since."""
-        if self._numbered:
+        if self.are_numbered:
             return
         states = sorted(self._by_id.values(), key=lambda s: (s.node.block, s.node.id))
         self.order = [state for state in states if state.node.usable]
@@ -170,7 +167,7 @@ class PoolNodes:
         self._begin_cells(states, {block: number for number, block in enumerate(blocks)})
         self._ready.clear()
         self._outdated.clear()
-        self._numbered = True
+        self.are_numbered = True
 
     def _count(self, rank: int, before: int, after: int) -> None:
         bit, at_least = 1 << rank, self._at_least
@@ -217,7 +214,7 @@ class PoolNodes:
 
     def refresh(self, state: NodeState, more: Holder | None = None) -> None:
         """Take note that a node's GPUs are held by others than before, or by one `more`."""
-        if not (self._numbered and state.node.usable):
+        if not (self.are_numbered and state.node.usable):
             state.refresh()
             return
         if self._ready and state.rank not in self._outdated:
@@ -263,25 +260,15 @@ class PoolNodes:
         Kept from one look to the next: only nodes that changed are worked out anew.
         """
         if self._outdated:
+            changed = [(r, was, self.order[r].times) for r, was in self._outdated.items()]
             for n, known in self._ready.items():
-                self._bring_forward(n, known)
+                _bring_forward(n, known, changed)
             self._outdated.clear()
         if gpus not in self._ready:
             times = ((state.times, state.rank) for state in self.order)
             ready = ((when[gpus - 1][0], rank) for when, rank in times if len(when) >= gpus)
             self._ready[gpus] = sorted(ready)
         return self._ready[gpus]
-
-    def _bring_forward(self, n: int, known: list[tuple[datetime, int]]) -> None:
-        for rank, before in self._outdated.items():
-            now = self.order[rank].times
-            if len(before) >= n:
-                old = (before[n - 1][0], rank)
-                if len(now) >= n and now[n - 1][0] == old[0]:
-                    continue
-                del known[bisect_left(known, old)]
-            if len(now) >= n:
-                insort(known, (now[n - 1][0], rank))
 
     def with_room(self, gpus: int, blocked: Mapping[int, int]) -> int:
         """Return the nodes with so many GPUs free, not counting `blocked` ones (rank -> GPUs)."""
@@ -351,13 +338,27 @@ class PoolNodes:
         return chosen
 
 
+def _bring_forward(
+    n: int, known: list[tuple[datetime, int]], changed: Iterable[tuple[int, Times, Times]]
+) -> None:
+    """Keep a list of when `n` GPUs are free, of nodes that are free at other times than before."""
+    for rank, before, now in changed:
+        if len(before) >= n:
+            old = (before[n - 1][0], rank)
+            if len(now) >= n and now[n - 1][0] == old[0]:
+                continue
+            del known[bisect_left(known, old)]
+        if len(now) >= n:
+            insort(known, (now[n - 1][0], rank))
+
+
 @lru_cache(maxsize=256)
 def _indexes(mask: int) -> tuple[int, ...]:
     return tuple(bits(mask))
 
 
 @lru_cache(maxsize=8192)
-def _all_at(mask: int, when: datetime) -> tuple[tuple[datetime, int], ...]:
+def _all_at(mask: int, when: datetime) -> Times:
     """Return the times of a node whose GPUs are all free at once: those of a gang are alike."""
     return tuple([(when, gpu) for gpu in _indexes(mask)])
 

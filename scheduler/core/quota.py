@@ -52,11 +52,6 @@ class Level:
         """Return what it uses now per unit of weight: who may preempt whom (R8.1)."""
         return self.used / self.weight
 
-    @property
-    def bubble(self) -> int:
-        """Return what the level takes from those above it."""
-        return max(0, self.pressure - self.homepot)
-
 
 class Below:
     """Where accounts use less than their nominals: for each, the pools by how much is left.
@@ -198,8 +193,11 @@ class PoolQuota:
 
     def _open_to(self, account: AccountName, open_above: int) -> int:
         for level in reversed(self.path(account)[:-1]):
-            at_home = max(0, level.homepot - level.pressure)
-            room = level.lend_max + level.borrow_max - level.bubble
+            # What is left of its own part, or below zero: what it takes from those above.
+            at_home = level.homepot - level.pressure
+            room = level.lend_max + level.borrow_max
+            if at_home < 0:
+                room, at_home = room + at_home, 0
             open_above = at_home + max(0, min(room, open_above))
         return open_above
 

@@ -36,13 +36,12 @@ def terms(world: World, kind: Kind, bit: int, turn: QuotaClass, now: datetime) -
         return _outsiders(world, kind, (quota.pool, gpus), turn, now)
     if turn is QuotaClass.BACKGROUND:
         return BACKGROUND if quota.common >= gpus else None
+    over = quota.beyond(kind.account, gpus)
+    if over is not None and (turn is QuotaClass.IN_QUOTA or not kind.shape.preemptible):
+        return None
     if quota.available(kind.account) < gpus:
         return None
-    over = quota.beyond(kind.account, gpus)
-    if over is None:
-        return IN_QUOTA
-    borrows = turn is not QuotaClass.IN_QUOTA and kind.shape.preemptible
-    return Terms(QuotaClass.BORROWED, over) if borrows else None
+    return IN_QUOTA if over is None else Terms(QuotaClass.BORROWED, over)
 
 
 def _outsiders(

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from scheduler.core.index import Fit
 from scheduler.core.model import AccountName, Job, JobId, PoolId, QuotaClass, Slot
-from scheduler.core.placement import PoolNodes, mask_of
+from scheduler.core.placement import PoolNodes, Times, mask_of
 
 ALWAYS = datetime.max.replace(tzinfo=UTC)
 """Until when GPUs may be held that no planned start needs."""
@@ -29,7 +29,6 @@ OVERDUE = timedelta(minutes=1)
 
 NOTHING: Mapping[int, int] = {}
 
-_Times = tuple[tuple[datetime, int], ...]
 _Ready = list[tuple[datetime, int]]
 
 Chosen = tuple[tuple[int, tuple[int, ...]], ...]
@@ -87,7 +86,7 @@ class PoolPlans:
         self._kept: dict[int, int] = {}  # which, by rank
         # By rank: what is planned there; its GPUs' times then; and by gang size, whose turn.
         self.taken: dict[int, list[Reserved]] = {}
-        self._later: dict[int, tuple[_Times, _Times]] = {}
+        self._later: dict[int, tuple[Times, Times]] = {}
         self._lists: dict[int, _Ready] = {}
         self._blocked: dict[tuple[QuotaClass, int], Mapping[int, int]] = {}
         # Until when a gang may hold what is free now, by its nodes, GPUs on each, and class.
@@ -206,7 +205,7 @@ class PoolPlans:
             known = self._until[key] = self.starts[low] if low < len(self.starts) else ALWAYS
         return known
 
-    def later(self, rank: int) -> _Times:
+    def later(self, rank: int) -> Times:
         """Return when each GPU of a node is free, after the planned starts that hold it."""
         before = self._nodes.order[rank].times
         taken = self.taken.get(rank)
@@ -371,7 +370,7 @@ def _merged(held: Iterable[Reserved]) -> Mapping[int, int]:
     return masks
 
 
-def _after(times: _Times, mask: int, end_at: datetime) -> _Times:
+def _after(times: Times, mask: int, end_at: datetime) -> Times:
     """Return when a node's GPUs are free, if those in `mask` are held until then."""
     if mask.bit_count() == len(times) and end_at >= times[-1][0]:
         return tuple([(end_at, gpu) for gpu in sorted([gpu for _, gpu in times])])
@@ -380,7 +379,7 @@ def _after(times: _Times, mask: int, end_at: datetime) -> _Times:
     )
 
 
-def _move(ready: _Ready, gpus: int, rank: int, times: tuple[_Times, _Times]) -> None:
+def _move(ready: _Ready, gpus: int, rank: int, times: tuple[Times, Times]) -> None:
     """Take note in a list of when nodes are ready that one is at other times than before."""
     before, after = times
     if len(after) >= gpus and before[gpus - 1][0] != after[gpus - 1][0]:
@@ -388,7 +387,7 @@ def _move(ready: _Ready, gpus: int, rank: int, times: tuple[_Times, _Times]) -> 
         insort(ready, (after[gpus - 1][0], rank))
 
 
-def _first(times: _Times, start_at: datetime, gpus: int) -> tuple[int, ...]:
+def _first(times: Times, start_at: datetime, gpus: int) -> tuple[int, ...]:
     if len(times) == gpus:
         return tuple(sorted([gpu for _, gpu in times]))  # the whole node
     return tuple(sorted([gpu for when, gpu in times if when <= start_at])[:gpus])

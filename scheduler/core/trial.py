@@ -33,7 +33,7 @@ class Trial:
 
     def start(self, job: Job, kind: Kind, start: Start) -> Run:
         """Start a job."""
-        run = self._world.try_start(start, self._now)
+        run = self._world.try_start(job, kind, start, self._now)
         self._done.append((job, kind, run))
         return run
 
@@ -51,15 +51,16 @@ class Trial:
                     case Run():
                         world.put_run(done)
                     case (job, kind, run):
-                        self._end(run)
+                        gpus = run.gpus
+                        self._end(run, gpus)
                         world.waiting.put_back(job, kind)
                         if run.over is None and run.shape.reservation is None:
-                            charged[run.pool, run.account, run.quota_class] += run.gpus
+                            charged[run.pool, run.account, run.quota_class] += gpus
         for (pool, account, quota_class), gpus in charged.items():
             world.quotas[pool].charge(account, quota_class, -gpus)
         self._restore()
 
-    def _end(self, run: Run) -> None:
+    def _end(self, run: Run, gpus: int) -> None:
         world = self._world
         del world.runs[run.id]
         if run.over is not None:
@@ -67,7 +68,7 @@ class Trial:
             return
         world.floor.take_back(run)
         world.rooms.touch(run.pool)
-        world.expect_no_more(run, run.gpus)
+        world.expect_no_more(run, gpus)
 
     def _restore(self) -> None:
         world = self._world

@@ -118,8 +118,9 @@ def _later(cycle: Cycle) -> Mapping[Kind, Sequence[Job]]:
     waiting = cycle.world.waiting
     later: dict[Kind, list[Job]] = {}
     for job_id in sorted({*waiting.later, *waiting.training}):
-        if not cycle.is_ready(waiting.jobs[job_id]):
-            later.setdefault(waiting.kind_of(job_id), []).append(waiting.jobs[job_id])
+        job = waiting.jobs.get(job_id)  # None: the cycle has started it
+        if job is not None and not cycle.is_ready(job):
+            later.setdefault(waiting.kind_of(job_id), []).append(job)
     return later
 
 

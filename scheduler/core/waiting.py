@@ -74,23 +74,22 @@ class Waiting:
         """Let a job wait, or replace what is known about it."""
         self.drop(job.id)
         self._forgotten.discard(job.id)
-        kind = self._kind(job)
-        self.put_back(job, kind)
-        self._let_age(job, kind)
-
-    def put_back(self, job: Job, kind: Kind) -> None:
-        """Let a job wait again in the kind that it is of, from which a cycle took it."""
-        self.jobs[job.id] = job
+        kind = self._kind_of[job.id] = self._kind(job)
         if job.not_before is not None:
             self.later[job.id] = job.not_before
         if job.training is not None:
             self.training.add(job.id)
+        self.put_back(job, kind)
+        self._let_age(job, kind)
+
+    def put_back(self, job: Job, kind: Kind) -> None:
+        """Let a job wait again that a cycle took (`take`)."""
+        self.jobs[job.id] = job
         if not kind.queue:
             self._empty -= 1
             self._count(kind, 1)
         kind.queue.put(self.entry(job), job.time_limit)
         kind.fits.count(job.time_limit, 1)
-        self._kind_of[job.id] = kind
         if job.id in self._forgotten:
             self._let_age(job, kind)
 
@@ -101,17 +100,25 @@ class Waiting:
 
     def drop(self, job_id: JobId) -> None:
         """Let a job wait no longer."""
-        job = self.jobs.pop(job_id, None)
-        if job is None:
-            return
-        self.later.pop(job_id, None)
-        self.training.discard(job_id)
-        kind = self._kind_of.pop(job_id)
+        job = self.jobs.get(job_id)
+        if job is not None:
+            self.take(job, self._kind_of[job_id])
+            self.forget(job_id)
+
+    def take(self, job: Job, kind: Kind) -> None:
+        """Let a job wait no longer, while what is known of it stays: a cycle puts it back."""
+        del self.jobs[job.id]
         kind.queue.drop(self.entry(job))
         kind.fits.count(job.time_limit, -1)
         if not kind.queue:
             self._empty += 1
             self._count(kind, -1)
+
+    def forget(self, job_id: JobId) -> None:
+        """Forget what is known of a job that was taken."""
+        self.later.pop(job_id, None)
+        self.training.discard(job_id)
+        del self._kind_of[job_id]
 
     def _count(self, kind: Kind, sign: int) -> None:
         """Take note that the first of a kind has come, or its last has gone."""

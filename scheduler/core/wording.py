@@ -15,6 +15,7 @@ from scheduler.core.model import (
     StopReason,
 )
 from scheduler.core.ordering import Kind
+from scheduler.core.placement import sum_of
 from scheduler.core.terms import Terms
 from scheduler.core.world import World
 
@@ -28,7 +29,7 @@ def start(
 ) -> str:
     """Say on which terms a job starts."""
     slots, after = found
-    gpus = sum(len(slot.gpus) for slot in slots)
+    gpus = sum_of(slots)
     if kind.shape.reservation is not None:
         return f"in its reservation {kind.shape.reservation} in {pool.id}: {gpus} GPUs"
     if granted.agreement is not None:
@@ -40,7 +41,7 @@ def start(
         )
     if granted.quota_class is QuotaClass.BACKGROUND:
         return f"background in {pool.id}: uncharged, ends when others need the GPUs"
-    taken = sum(run.gpus for run in after if not run.draining)
+    taken = sum([run.gpus for run in after if not run.draining])
     if granted.level is not None and granted.quota_class is QuotaClass.BORROWED:
         level = granted.level
         back = (

@@ -36,6 +36,7 @@ from scheduler.core.model import (
     RunId,
     RunState,
 )
+from scheduler.core.ordering import Kind
 from scheduler.core.policy import Policy
 from scheduler.core.quota import Below, PoolQuota
 from scheduler.core.returns import Returns
@@ -167,18 +168,19 @@ class World:
 
     def start(self, start: Start, now: datetime) -> Run:
         """Turn a waiting job into the run that a start creates."""
-        run = self.try_start(start, now)
+        job = self.jobs[start.job]
+        run = self.try_start(job, self.waiting.kind_of(job.id), start, now)
+        self.waiting.forget(job.id)
         self.use.accrue(run)
         return run
 
-    def try_start(self, start: Start, now: datetime) -> Run:
+    def try_start(self, job: Job, kind: Kind, start: Start, now: datetime) -> Run:
         """Do the same for the length of a cycle, which takes it back (`trial.py`).
 
         Recent use stays as it is: a cycle reads it before its first start, and not again.
         """
-        job = self.jobs[start.job]
         run = started_run(job, start, now)
-        self.drop_job(start.job)
+        self.waiting.take(job, kind)
         self.drop_run(run.id)
         self._add(run)
         reservation = job.shape.reservation
