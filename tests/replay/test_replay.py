@@ -221,10 +221,16 @@ def test_where_the_disk_refuses_recording_stops_and_planning_does_not(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     recorder = Recorder(tmp_path / "file")
     world = World(POLICY, build.snapshot(build.nodes(count=2)))
+    undisturbed = plan(world, POLICY, NOON)
     for _ in range(2):
         decided = plan(world, POLICY, NOON)
         recorder.planned(world, decided)
         recorder.carried_out(decided)
+        assert decided == undisturbed
+    assert (tmp_path / "file").read_text() == "not a folder"
+    (tmp_path / "file").unlink()  # there would be room now, but half a history is none
+    recorder.planned(world, plan(world, POLICY, NOON))
+    assert not (tmp_path / "file").exists()
 
 
 def test_a_recording_is_a_history_that_what_if_can_play(tmp_path):
