@@ -256,13 +256,18 @@ class Cells:
         return min((size for size in {1, whole // 2, whole} if size >= gpus), default=None)
 
     def _left(self, who: AccountName, size: int) -> int:
-        on_node: Counter[str] = Counter()
-        for run in self._snapshot.runs.values():
-            pinned = run.quota_class is QuotaClass.IN_QUOTA and not run.draining
-            if run.account == who and run.pool == self.pool.id and pinned:
-                on_node.update({slot.node: len(slot.gpus) for slot in run.slots})
-        touched = sum(-(-held // size) for held in on_node.values())
+        touched = sum(-(-owners[who] // size) for owners in self._pinned())
         return self._sums.nominal(who) // size - touched
+
+    def _pinned(self) -> list[Counter[AccountName]]:
+        """What accounts hold that nobody may take back, by node."""
+        found: dict[str, Counter[AccountName]] = {}
+        for run in self._snapshot.runs.values():
+            pins = run.quota_class is QuotaClass.IN_QUOTA and not run.draining
+            if run.pool == self.pool.id and pins:
+                for slot in run.slots:
+                    found.setdefault(slot.node, Counter())[run.account] += len(slot.gpus)
+        return list(found.values())
 
     def overlap(self) -> bool:
         """Whether not everybody can have all that they are guaranteed, whoever ends for them.
@@ -270,21 +275,16 @@ class Cells:
         Who holds most of its guarantee beside others may still claim a whole node, and it is the
         one in which others are guaranteed single GPUs.
         """
-        pinned: dict[str, Counter[AccountName]] = {}
-        for run in self._snapshot.runs.values():
-            if run.pool == self.pool.id and run.quota_class is QuotaClass.IN_QUOTA:
-                for slot in run.slots:
-                    pinned.setdefault(slot.node, Counter())[run.account] += len(slot.gpus)
-        needed = 0
+        pinned, needed = self._pinned(), 0
         for quota in self._policy.quotas:
             if quota.pool != self.pool.id or not self._sums.is_leaf(quota.account):
                 continue
             who, whole = quota.account, self.pool.gpus_per_node
-            held = sum(owners[who] for owners in pinned.values())
-            alone = sum(owners[who] for owners in pinned.values() if len(owners) == 1)
+            held = sum(owners[who] for owners in pinned)
+            alone = sum(owners[who] for owners in pinned if len(owners) == 1)
             cells = quota.nominal // whole * whole
             needed += max(0, quota.nominal - held, cells - alone)
-        taken = sum(owners.total() for owners in pinned.values())
+        taken = sum(owners.total() for owners in pinned)
         return needed > self.pool.capacity - taken
 
 
