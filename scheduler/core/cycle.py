@@ -38,8 +38,7 @@ class Cycle:
         self.world = world
         self.now = now
         self.rules = world.policy.rules
-        self._one_ages = self.rules.hold_after
-        self._gang_ages = min(self.rules.hold_gangs_after, self.rules.hold_after)
+        self._one_ages, self._gang_ages = self.rules.aged_after(1), self.rules.aged_after(2)
         self.purse = Purse(world, now)
         self.starts: list[Start] = []
         self.preempts: list[Preempt] = []

@@ -43,8 +43,7 @@ def ages(rules: Rules, job: Job) -> Iterator[datetime]:
     """Yield when a job has waited long enough for more: to preempt (R9), to be served (R12)."""
     if rules.share_preemption:
         yield job.submitted_at + rules.preempt_delay
-    after = rules.hold_gangs_after if job.shape.nodes > 1 else rules.hold_after
-    yield job.submitted_at + min(after, rules.hold_after)
+    yield job.submitted_at + rules.aged_after(job.shape.nodes)
 
 
 def victim_from(rules: Rules, run: Run) -> Iterator[datetime]:

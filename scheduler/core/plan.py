@@ -147,7 +147,7 @@ class _Pass:
         rules = self._cycle.rules
         if self._turn is QuotaClass.BACKGROUND or not rules.hold_depth:
             return
-        before = self._cycle.now - min(rules.hold_after, rules.hold_gangs_after)
+        before = self._cycle.now - rules.aged_after(2)  # gangs, which wait the least
         left = {True: rules.hold_depth, False: rules.hold_depth}
         for job in self._waiting.oldest(before, rules.hold_depth):
             is_gang = job.shape.nodes > 1

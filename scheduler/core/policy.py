@@ -121,6 +121,10 @@ class Rules:
     max_gpus_per_job: int = 4096
     max_pending_per_user: int = 10_000
 
+    def aged_after(self, nodes: int) -> timedelta:
+        """Return how long a job of so many nodes waits at most until it is promised a start."""
+        return min(self.hold_after, self.hold_gangs_after) if nodes > 1 else self.hold_after
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
